@@ -1,0 +1,1 @@
+"""One module a measurement; each has `run(bench) -> Iterator[Row]`."""
