@@ -1,0 +1,181 @@
+"""Facts about a turn, as they happen.
+
+The order, in begin/end pairs (what stands in brackets may repeat or be absent):
+
+    TurnStarted
+      [StepStarted
+         [ReasoningDelta] [TextDelta] [StepRestarted]
+       StepFinished
+         [[ApprovalRequested ApprovalSettled] ToolStarted ToolFinished]
+         [Steered]]
+      [ApprovalRequested TurnSuspended … TurnResumed ApprovalSettled]
+    TurnFinished                 always, exactly once, and last
+
+A turn that has no thread to wait on (a background task) ends a run with `TurnSuspended` when somebody must
+answer first, and goes on with `TurnResumed` in a later run. Events are frozen and hold no live objects: they can
+cross threads and processes.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from agent.messages import Usage
+
+Outcome = Literal["done", "failed", "cancelled", "limit"]
+ActionKind = Literal["read", "write", "execute"]
+
+
+@dataclass(frozen=True, slots=True)
+class TurnStarted:
+    """A turn began with what the person asked."""
+
+    prompt: str
+
+
+@dataclass(frozen=True, slots=True)
+class TurnResumed:
+    """A suspended or interrupted turn goes on, from what the store holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    """The model is being asked; `step` counts from 1 within the turn."""
+
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """Some more of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """Some more of the model's reasoning, where the server sends it."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepRestarted:
+    """The text of this step so far does not count: the model is asked again (or another one is)."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepFinished:
+    """The model's reply is complete and stored. `text` is the whole of it."""
+
+    step: int
+    text: str
+    usage: Usage
+    finish_reason: str = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolStarted:
+    """A tool call was read and is under way. `title` is one line for a person, such as `pytest -q`."""
+
+    call_id: str
+    name: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFinished:
+    """A tool call ended. `summary` is a few words (`exit 0`), `display` the details for a person."""
+
+    call_id: str
+    name: str
+    title: str
+    ok: bool
+    summary: str
+    display: str
+    seconds: float
+    exit_code: int | None = None
+    files_changed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRequested:
+    """Somebody must say yes or no before the call `call_id` runs; settle it by `request_id`."""
+
+    request_id: str
+    call_id: str
+    tool: str
+    kind: ActionKind
+    title: str
+    preview: str
+    directory: str
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalSettled:
+    """The request was answered, by a person or by the policy."""
+
+    request_id: str
+    allowed: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Steered:
+    """A line the person sent during the turn has reached the conversation."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TurnSuspended:
+    """The run ended because an approval is open; the turn goes on when it is answered."""
+
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TurnFinished:
+    """The turn is over.
+
+    `text` is the final answer; `error` and `hint` say what went wrong, for outcome "failed" or "limit".
+    `error_kind` is the class name of the HermesError, so that a front end can choose an exit code.
+    """
+
+    outcome: Outcome
+    text: str
+    usage: Usage = field(default_factory=Usage)
+    steps: int = 0
+    seconds: float = 0.0
+    error: str = ""
+    hint: str = ""
+    error_kind: str = ""
+
+
+Event = (
+    TurnStarted
+    | TurnResumed
+    | StepStarted
+    | TextDelta
+    | ReasoningDelta
+    | StepRestarted
+    | StepFinished
+    | ToolStarted
+    | ToolFinished
+    | ApprovalRequested
+    | ApprovalSettled
+    | Steered
+    | TurnSuspended
+    | TurnFinished
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskChanged:
+    """A background task entered a new state; read its row for everything else."""
+
+    task_id: str
+    number: int
+    state: str

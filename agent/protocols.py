@@ -1,0 +1,171 @@
+"""The seams of the agent, on one page. Implementations live on floor 3."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from agent.cancel import CancelToken
+from agent.events import ActionKind, Event
+from agent.messages import Message, ToolCall, Usage
+from agent.records import LIVE_STATES as LIVE_STATES
+from agent.records import Store as Store
+from agent.records import Task as Task
+from agent.records import TaskState as TaskState
+
+# -- models ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A tool as the model is told of it. `parameters` is a JSON Schema object."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TextChunk:
+    """Some of the answer's text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningChunk:
+    """Some of the model's reasoning text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """What was streamed so far does not count; the answer begins anew."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A complete answer. `finish_reason` is the provider's: stop, tool_calls, length, content_filter."""
+
+    message: Message
+    usage: Usage = field(default_factory=Usage)
+    finish_reason: str = "stop"
+
+
+ModelOutput = TextChunk | ReasoningChunk | Restarted | Reply
+
+
+class ChatModel(Protocol):
+    """A language model. Safe to share between threads."""
+
+    @property
+    def name(self) -> str:
+        """The model's id, as its provider spells it."""
+        ...
+
+    def stream(
+        self, messages: Sequence[Message], tools: Sequence[ToolSpec], *, cancel: CancelToken
+    ) -> Iterator[ModelOutput]:
+        """Ask for the next message. Yields chunks, then exactly one `Reply`, which is last.
+
+        Raises: ModelError; Cancelled within a second of `cancel`.
+        """
+        ...
+
+
+# -- tools -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What a tool call would do, for the approval policy and for a person's eye.
+
+    `title` is one line. `paths` are absolute and resolved. `preview` is what exactly would run or change:
+    the command, or a unified diff.
+    """
+
+    kind: ActionKind
+    title: str
+    paths: tuple[Path, ...] = ()
+    command: str = ""
+    preview: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolContext:
+    """Where a tool works. `cwd` is absolute; `output_limit` is in characters, `command_timeout` in seconds."""
+
+    cwd: Path
+    output_limit: int = 30_000
+    command_timeout: float = 120.0
+    call_id: str = ""
+
+    def for_call(self, call_id: str) -> "ToolContext":
+        return replace(self, call_id=call_id)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """A tool's two faces: `content` for the model; `summary` (a few words) and `display` for the person."""
+
+    content: str
+    summary: str = ""
+    display: str = ""
+    ok: bool = True
+    exit_code: int | None = None
+    files_changed: tuple[str, ...] = ()
+
+
+class Tool(Protocol):
+    """One thing the model can do. `arguments` is a msgspec Struct type; the JSON Schema is derived from it.
+
+    `plan` looks, and changes nothing. `run` is called only after the plan was approved, and must stop within a
+    second of `cancel`. Both raise ToolError with a text the model can act on; `run` may raise Cancelled.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def description(self) -> str: ...
+
+    @property
+    def arguments(self) -> type[Any]: ...
+
+    def plan(self, args: Any, context: ToolContext) -> Action: ...
+
+    def run(self, args: Any, context: ToolContext, cancel: CancelToken) -> ToolResult: ...
+
+
+# -- approvals -------------------------------------------------------------------------------------
+
+Scope = Literal["once", "session", "always"]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """An answer to an approval request. `reason` is told to the model when it is a no."""
+
+    allowed: bool
+    reason: str = ""
+    scope: Scope = "once"
+
+
+class Gate(Protocol):
+    """Decides whether a call may run, asking somebody if it must.
+
+    Raises: Cancelled, ApprovalPending.
+    """
+
+    def review(
+        self, call: ToolCall, action: Action, context: ToolContext, *, emit: "Sink", cancel: CancelToken
+    ) -> Decision: ...
+
+
+# -- store and sink: the store has a page of its own, agent/records.py --------------------------------
+
+Sink = Callable[[Event], None]
+"""Takes events on the worker's thread; quick, and never raises."""

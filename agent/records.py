@@ -1,0 +1,329 @@
+"""What is kept: the rows, and the seam to whoever keeps them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from agent.events import Event
+from agent.messages import Message, Usage
+
+if TYPE_CHECKING:
+    from agent.protocols import Decision
+
+TaskState = Literal["queued", "running", "waiting", "parked", "done", "failed", "cancelled"]
+LIVE_STATES: frozenset[TaskState] = frozenset({"queued", "running", "waiting", "parked"})
+TASK_SOURCE = "task"
+"""The source of sessions that belong to background tasks; lists of sessions leave them out unless asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A stored conversation's row. Times are seconds since the epoch.
+
+    `settings` is the provider's settings as JSON text, without keys. `parent` is the session it was branched or
+    compacted from, "" for none. `messages` counts them.
+    """
+
+    id: str
+    source: str
+    title: str = ""
+    cwd: str = ""
+    model: str = ""
+    settings: str = "{}"
+    parent: str = ""
+    created: float = 0.0
+    updated: float = 0.0
+    archived: bool = False
+    messages: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Who works on something. `started` is when that process began, so that a reused pid is told from it."""
+
+    worker: str
+    pid: int
+    started: float
+    heartbeat: float
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A background task's row. Times are seconds since the epoch, 0.0 while not reached.
+
+    `owner` is the session (or chat) that is told the outcome; `session_id` holds the task's own messages.
+    `activity` says what it is doing now. `settings` is the model and tools it inherited, `options` what was asked
+    for this task alone, `receipt` what it did, each as JSON text. `attempts` counts the times it was taken up since a
+    worker last let go of it in good order. A `held` task is parked until a person says otherwise.
+    """
+
+    id: str
+    number: int
+    prompt: str
+    owner: str
+    session_id: str
+    settings: str = "{}"
+    state: TaskState = "queued"
+    activity: str = ""
+    created: float = 0.0
+    started: float = 0.0
+    finished: float = 0.0
+    steps: int = 0
+    usage: Usage = field(default_factory=Usage)
+    result: str = ""
+    error: str = ""
+    told: bool = False
+    name: str = ""
+    options: str = "{}"
+    receipt: str = "{}"
+    attempts: int = 0
+    held: bool = False
+    lease: Lease | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEvent:
+    """An event of a task. `number` counts from 1; when the first one kept is higher, the older ones were dropped."""
+
+    number: int
+    at: float
+    event: Event
+
+
+DeliveryState = Literal["pending", "sending", "told"]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """That a surface is to hear a task's outcome. `at` is when it came into its state.
+
+    `repeat`: whoever was telling it died meanwhile, so it may have been told before.
+    """
+
+    task_id: str
+    surface: str
+    state: DeliveryState
+    at: float
+    repeat: bool = False
+    teller: Lease | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A message that a search found. `number` is its place in the session, from 1; `snippet` is one line of it."""
+
+    session_id: str
+    title: str
+    number: int
+    role: str
+    at: float
+    snippet: str
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRow:
+    """What one session used of one model on one day (`YYYY-MM-DD`, local time). `requests` counts the replies."""
+
+    day: str
+    model: str
+    session_id: str
+    requests: int
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStats:
+    """How much is kept. `size` and `free` are bytes on disk; `free` would be used again before the file grows."""
+
+    sessions: int
+    messages: int
+    tasks: int
+    size: int = 0
+    free: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What was deleted, or would be."""
+
+    sessions: int
+    messages: int
+    tasks: int
+
+
+IsAlive = Callable[[Lease], bool]
+"""Whether the holder of a lease still works."""
+
+
+class SessionStore(Protocol):
+    """Conversations. Safe to share between threads; every call but `prune` is one transaction.
+
+    Text is kept as it is, but for lone surrogates, which become U+FFFD.
+
+    Raises: StoreError.
+    """
+
+    def create_session(
+        self,
+        session_id: str,
+        *,
+        source: str,
+        cwd: str = "",
+        model: str = "",
+        parent: str = "",
+        title: str = "",
+        settings: str = "{}",
+    ) -> None:
+        """Make a session. One that exists stays as it is."""
+        ...
+
+    def append(self, session_id: str, message: Message) -> None:
+        """Add to the end. The first message of the user gives a session without a title its title."""
+        ...
+
+    def messages(self, session_id: str) -> list[Message]: ...
+
+    def mark_begun(self, session_id: str, call_id: str) -> bool:
+        """Record that a tool call is about to run. False when it had begun before: then it must not run."""
+        ...
+
+    def record_decision(self, session_id: str, call_id: str, decision: "Decision") -> None: ...
+
+    def decision(self, session_id: str, call_id: str) -> "Decision | None": ...
+
+    def session(self, session_id: str) -> Session | None: ...
+
+    def sessions(
+        self, *, cwd: str | None = None, source: str | None = None, archived: bool = False, limit: int = 100
+    ) -> list[Session]:
+        """The newest first. Those of tasks are left out, unless `source` asks for them."""
+        ...
+
+    def find_sessions(self, text: str, *, cwd: str | None = None, limit: int = 20) -> list[Session]:
+        """What a person may mean: "latest" (in `cwd`), an id or its beginning, a title or part of one; best first."""
+        ...
+
+    def find_session(self, text: str, *, cwd: str | None = None) -> Session | None:
+        """The one session that is meant. None when there is none, or several fit equally well."""
+        ...
+
+    def update_session(self, session_id: str, **changes: Any) -> Session | None:
+        """Change title, cwd, model, settings, parent or archived. None when there is no such session."""
+        ...
+
+    def rename_session(self, session_id: str, title: str) -> Session | None: ...
+
+    def delete_session(self, session_id: str) -> bool:
+        """Delete it with all it holds, finished tasks that ran on it too. Raises: StoreError while a task is live."""
+        ...
+
+    def search(self, query: str, *, limit: int = 20) -> list[Hit]:
+        """Messages that hold every word of the query, anywhere and in any case, the newest first."""
+        ...
+
+    def add_usage(self, session_id: str, model: str, usage: Usage) -> None:
+        """Count a reply, for today. The figures outlive the session."""
+        ...
+
+    def usage(self, *, since: str = "", session_id: str | None = None) -> list[UsageRow]:
+        """By day, oldest first. `since` is a day."""
+        ...
+
+    def prune(self, *, before: float, dry_run: bool = False) -> Pruned:
+        """Delete sessions and finished tasks untouched since `before`; never what is live or was not told."""
+        ...
+
+    def stats(self) -> StoreStats: ...
+
+
+class TaskStore(Protocol):
+    """Tasks, who works on them, and who was told. The same promises as `SessionStore`."""
+
+    def create_task(
+        self,
+        *,
+        prompt: str,
+        owner: str,
+        settings: str,
+        name: str = "",
+        options: str = "{}",
+        cwd: str = "",
+        session_id: str = "",
+    ) -> Task:
+        """Queue a task on a session of its own, or on `session_id`. Its number is never used again."""
+        ...
+
+    def task(self, task_id: str) -> Task | None: ...
+
+    def tasks(self, *, owner: str | None = None, states: frozenset[TaskState] | None = None) -> list[Task]:
+        """Oldest first; of one owner or all, in some states or any."""
+        ...
+
+    def update_task(
+        self, task_id: str, *, expect: frozenset[TaskState] | None = None, holder: str | None = None, **changes: Any
+    ) -> Task | None:
+        """Change fields of a row. None, and no change, unless its state is one of `expect`, and its worker `holder`.
+
+        A task that stops running loses its lease. One that becomes done or failed, and is not `told`, owes its owner
+        a delivery from the same moment on; `told=True` settles all its deliveries.
+        """
+        ...
+
+    def claim_task(self, lease: Lease, task_id: str | None = None, *, expired: float = 0.0) -> Task | None:
+        """Take up a task: it is running, with this lease, and one attempt more. None when there is nothing to take.
+
+        With `task_id` that one, without the next: owners in turn, the oldest of each first. Queued and parked ones
+        can be taken (held ones by id only), and running ones whose last heartbeat is older than `expired`, seconds
+        since the epoch; one of these that has had its attempts becomes failed instead.
+        """
+        ...
+
+    def heartbeat(self, worker: str) -> list[str]:
+        """Say that the worker lives. Gives the ids it still holds; whatever else it runs, it must drop."""
+        ...
+
+    def release_task(self, task_id: str, worker: str, *, state: TaskState = "queued") -> Task | None:
+        """Let go of a task in good order. None when the worker does not hold it."""
+        ...
+
+    def reclaim_dead(self, now: float, is_alive: IsAlive) -> list[Task]:
+        """Queue the running tasks whose worker is gone; those that have had their attempts fail. Gives what changed."""
+        ...
+
+    def append_event(self, task_id: str, event: Event) -> None:
+        """Add to the task's log, whose oldest events are dropped beyond a bound. Nothing when there is no such task."""
+        ...
+
+    def events(self, task_id: str) -> list[Event]: ...
+
+    def log(self, task_id: str, *, after: int = 0) -> list[LoggedEvent]:
+        """The events with a higher number than `after`, oldest first."""
+        ...
+
+    def add_delivery(self, task_id: str, surface: str) -> bool:
+        """Owe this surface the outcome, too. False when it was owed or told already, or there is no such task."""
+        ...
+
+    def claim_delivery(self, task_id: str, surface: str, teller: Lease) -> Delivery | None:
+        """Take a pending delivery for telling. None when it is not pending: then it must not be told."""
+        ...
+
+    def release_delivery(self, task_id: str, surface: str) -> bool:
+        """It was certainly not told, and is pending again."""
+        ...
+
+    def mark_told(self, task_id: str, surface: str) -> bool:
+        """It was told. False when it had been, or was never owed."""
+        ...
+
+    def undelivered(self, surface: str | None = None) -> list[Delivery]:
+        """The pending ones, of one surface or of all, oldest first."""
+        ...
+
+    def reclaim_deliveries(self, is_alive: IsAlive) -> list[Delivery]:
+        """Make those pending again, as a possible repeat, whose teller died. Gives what changed."""
+        ...
+
+
+class Store(SessionStore, TaskStore, Protocol):
+    """All that is kept."""
