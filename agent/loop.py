@@ -1,0 +1,162 @@
+"""The agent, whole: ask the model, run the tools it wants, until it wants none."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from agent.cancel import CancelToken
+from agent.errors import ApprovalPending, BadRequestError, Cancelled, HermesError, ModelError, StoreError
+from agent.events import (
+    Outcome,
+    ReasoningDelta,
+    Steered,
+    StepFinished,
+    StepRestarted,
+    StepStarted,
+    TextDelta,
+    TurnFinished,
+    TurnResumed,
+    TurnStarted,
+    TurnSuspended,
+)
+from agent.messages import INTERRUPTED, Message, ToolCall, Usage, unanswered_calls
+from agent.protocols import ChatModel, ReasoningChunk, Reply, Restarted, Sink, Store, TextChunk
+from agent.toolset import Toolset
+
+Inbox = Callable[[], Iterable[str]]
+"""Gives, and forgets, the lines a person sent since it was last called."""
+
+
+def run_turn(
+    prompt: str | None,
+    history: Sequence[Message],
+    *,
+    model: ChatModel,
+    toolset: Toolset,
+    store: Store,
+    session_id: str,
+    emit: Sink,
+    cancel: CancelToken,
+    inbox: Inbox = tuple,
+    max_steps: int = 60,
+) -> TurnFinished | TurnSuspended:
+    """Run one turn to its end, and return the event that ended it.
+
+    `prompt` None resumes the turn that `history` ends in. `history` is what the store holds for the session and
+    is not changed; every new message is stored before it is used. A failure is an outcome, not an exception.
+
+    Raises: only what nobody foresaw, after `TurnFinished` was emitted.
+    """
+    messages = list(history)
+    usage, steps, started = Usage(), 0, time.monotonic()
+
+    def keep(message: Message) -> None:
+        store.append(session_id, message)
+        messages.append(message)
+
+    def finish(outcome: Outcome, text: str, error: BaseException | None = None) -> TurnFinished:
+        hint = error.hint if isinstance(error, HermesError) else ""
+        kind = type(error).__name__ if error else ""
+        seconds = time.monotonic() - started
+        event = TurnFinished(outcome, text, usage, steps, seconds, str(error or ""), hint, kind)
+        emit(event)
+        return event
+
+    emit(TurnResumed() if prompt is None else TurnStarted(prompt))
+    try:
+        if prompt is not None:
+            for call in unanswered_calls(messages):
+                keep(Message("tool", INTERRUPTED, tool_call_id=call.id))
+            keep(Message("user", prompt))
+        while True:
+            calls = unanswered_calls(messages)
+            for result in toolset.run(calls, store=store, session_id=session_id, emit=emit, cancel=cancel):
+                keep(result)
+            for line in inbox():
+                keep(Message("user", line))
+                emit(Steered(line))
+            if messages[-1].role == "assistant":
+                return finish("done", messages[-1].content)
+            if steps == max_steps:
+                error = HermesError(f"Stopped after {steps} steps.", hint="Say `go on`, or raise max_steps.")
+                return finish("limit", _last_text(messages), error)
+            cancel.raise_if_cancelled()
+            steps += 1
+            emit(StepStarted(steps))
+            reply = _ask(model, messages, toolset, keep=keep, emit=emit, cancel=cancel)
+            keep(reply.message)
+            usage += reply.usage
+            emit(StepFinished(steps, reply.message.content, reply.usage, reply.finish_reason))
+    except ApprovalPending as pending:
+        suspended = TurnSuspended(pending.request_id)
+        emit(suspended)
+        return suspended
+    except Cancelled:
+        # A store that fails now must not hide that the turn is over; the next prompt gives these results.
+        with contextlib.suppress(StoreError):
+            for call in unanswered_calls(messages):
+                keep(Message("tool", INTERRUPTED, tool_call_id=call.id))
+        return finish("cancelled", _last_text(messages))
+    except HermesError as failure:
+        return finish("failed", _last_text(messages), failure)
+    except BaseException as surprise:
+        finish("failed", _last_text(messages), surprise)
+        raise
+
+
+def _ask(
+    model: ChatModel,
+    messages: Sequence[Message],
+    toolset: Toolset,
+    *,
+    keep: Callable[[Message], None],
+    emit: Sink,
+    cancel: CancelToken,
+) -> Reply:
+    """One reply, streamed. What was already shown of a cut-off answer is kept as the assistant's words."""
+    shown: list[str] = []
+    try:
+        for output in model.stream(messages, toolset.specs, cancel=cancel):
+            match output:
+                case TextChunk(text):
+                    shown.append(text)
+                    emit(TextDelta(text))
+                case ReasoningChunk(text):
+                    emit(ReasoningDelta(text))
+                case Restarted(reason):
+                    shown.clear()
+                    emit(StepRestarted(reason))
+                case Reply():
+                    return replace(output, message=_with_new_ids(output.message, messages))
+    except (Cancelled, ModelError):
+        if text := "".join(shown):
+            keep(Message("assistant", text))
+        raise
+    raise BadRequestError(
+        f"{model.name} ended its answer without a reply.", hint="Try again, or choose another /model."
+    )
+
+
+def _with_new_ids(message: Message, messages: Sequence[Message]) -> Message:
+    """Some servers count tool calls from zero in each reply; a call's id must be unique in its session."""
+    used = {call.id for earlier in messages for call in earlier.tool_calls} if message.tool_calls else set()
+    calls: list[ToolCall] = []
+    for call in message.tool_calls:
+        name, number = call.id or "call", 1
+        while not call.id or call.id in used:
+            number += 1
+            call = replace(call, id=f"{name}_{number}")
+        used.add(call.id)
+        calls.append(call)
+    return replace(message, tool_calls=tuple(calls))
+
+
+def _last_text(messages: Sequence[Message]) -> str:
+    """What the assistant said since the person last spoke; "" when nothing."""
+    for message in reversed(messages):
+        if message.role == "user":
+            return ""
+        if message.role == "assistant" and message.content:
+            return message.content
+    return ""

@@ -1,0 +1,227 @@
+"""Tool calls: find, validate, approve, run, wrap the result."""
+
+import difflib
+import json
+import time
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any
+
+from agent.cancel import CancelToken
+from agent.errors import Cancelled, ToolError
+from agent.events import ToolFinished, ToolStarted
+from agent.messages import INTERRUPTED, Message, ToolCall
+from agent.protocols import Action, Gate, Sink, Store, Tool, ToolContext, ToolResult, ToolSpec
+
+PARALLEL_READS = 8
+
+Begin = Callable[[ToolCall], bool]
+"""Records that a call is about to run; False when it had begun before."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """A call that passed validation and may run."""
+
+    call: ToolCall
+    tool: Tool
+    args: object
+    action: Action
+
+
+class Toolset:
+    """The tools of one session. The list never changes, so that the provider's prompt cache keeps hitting."""
+
+    def __init__(
+        self,
+        tools: Sequence[Tool],
+        *,
+        context: ToolContext,
+        gate: Gate,
+        redact: Callable[[str], str] = str,
+    ) -> None:
+        self._tools = {tool.name: tool for tool in tools}
+        self._context = context
+        self._gate = gate
+        self._redact = redact
+
+    @cached_property
+    def specs(self) -> tuple[ToolSpec, ...]:
+        """What the model is told, in a fixed order."""
+        return tuple(_spec(tool) for tool in self._tools.values())
+
+    def run(
+        self, calls: Sequence[ToolCall], *, store: Store, session_id: str, emit: Sink, cancel: CancelToken
+    ) -> Iterator[Message]:
+        """Results in the order of the calls. Neighbouring calls that only read run at the same time.
+
+        A call that began in an earlier run is not run again: its result says that the outcome is unknown.
+
+        Raises: Cancelled, ApprovalPending; the calls not yielded by then have no result.
+        """
+        reads: list[_Planned] = []
+
+        def begin(call: ToolCall) -> bool:
+            return store.mark_begun(session_id, call.id)
+
+        def flush() -> Iterator[Message]:
+            batch, reads[:] = list(reads), []
+            yield from self._run_together(batch, begin=begin, emit=emit, cancel=cancel)
+
+        for call in calls:
+            cancel.raise_if_cancelled()
+            try:
+                planned = self._plan(call)
+            except ToolError as error:
+                yield from flush()
+                yield self._refused(call, str(error), "not possible", emit)
+                continue
+            if planned.action.kind != "read":
+                yield from flush()
+            decision = self._gate.review(call, planned.action, self._context, emit=emit, cancel=cancel)
+            if not decision.allowed:
+                yield from flush()
+                yield self._refused(call, _denial(decision.reason), "denied", emit, title=planned.action.title)
+            elif planned.action.kind == "read":
+                reads.append(planned)
+            else:
+                yield from self._run_together([planned], begin=begin, emit=emit, cancel=cancel)
+        yield from flush()
+
+    def _plan(self, call: ToolCall) -> _Planned:
+        tool = self._tools.get(call.name)
+        if tool is None:
+            near = difflib.get_close_matches(call.name, self._tools, 1)
+            advice = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(self._tools)}."
+            raise ToolError(f"There is no tool called {call.name!r}. {advice}")
+        args = _decode(call, tool)
+        try:
+            return _Planned(call, tool, args, tool.plan(args, self._context.for_call(call.id)))
+        except ToolError:
+            raise
+        except Exception as error:
+            raise ToolError(f"{call.name} cannot do that: {type(error).__name__}: {error}.") from error
+
+    def _run_together(
+        self, batch: Sequence[_Planned], *, begin: Begin, emit: Sink, cancel: CancelToken
+    ) -> Iterator[Message]:
+        open_calls: dict[str, _Planned] = {}
+        results: dict[str, Message] = {}
+
+        def finished(planned: _Planned, result: ToolResult, seconds: float) -> None:
+            del open_calls[planned.call.id]
+            results[planned.call.id] = self._finished(planned, result, seconds, emit)
+
+        for planned in batch:
+            open_calls[planned.call.id] = planned
+            emit(ToolStarted(planned.call.id, planned.tool.name, self._redact(planned.action.title)))
+        try:
+            if len(batch) == 1:
+                finished(batch[0], *self._execute(batch[0], begin, cancel))
+            elif batch:
+                with ThreadPoolExecutor(min(len(batch), PARALLEL_READS), thread_name_prefix="read") as pool:
+                    running = {pool.submit(self._execute, planned, begin, cancel): planned for planned in batch}
+                    for future in as_completed(running):
+                        finished(running[future], *future.result())
+        finally:
+            # Whatever broke in, a front end that saw a call start sees it end.
+            for planned in list(open_calls.values()):
+                finished(planned, ToolResult(INTERRUPTED, "interrupted", ok=False), 0.0)
+        for planned in batch:
+            yield results[planned.call.id]
+        if any(message.content == INTERRUPTED for message in results.values()):
+            cancel.raise_if_cancelled()
+
+    def _execute(self, planned: _Planned, begin: Begin, cancel: CancelToken) -> tuple[ToolResult, float]:
+        started = time.monotonic()
+        if not begin(planned.call):
+            return ToolResult(INTERRUPTED, "interrupted", ok=False), 0.0
+        try:
+            self._require_same(planned)
+            result = planned.tool.run(planned.args, self._context.for_call(planned.call.id), cancel)
+        except Cancelled:
+            result = ToolResult(INTERRUPTED, "cancelled", ok=False)
+        except ToolError as error:
+            result = ToolResult(str(error), "failed", ok=False)
+        except Exception as error:  # noqa: BLE001  (a tool's failure is a value the model reads)
+            result = ToolResult(f"{planned.tool.name} failed: {type(error).__name__}: {error}", "failed", ok=False)
+        return result, time.monotonic() - started
+
+    def _require_same(self, planned: _Planned) -> None:
+        """Plan once more: since the answer a link may lead elsewhere. Raises: ToolError when it is another action."""
+        now, then = self._plan(planned.call).action, planned.action
+        if (now.kind, now.paths, now.command) != (then.kind, then.paths, then.command):
+            raise ToolError("Not run: it changed while waiting for the answer; try again.")
+
+    def _finished(self, planned: _Planned, result: ToolResult, seconds: float, emit: Sink) -> Message:
+        content = self._clean(result.content) or "(no output)"
+        emit(
+            ToolFinished(
+                planned.call.id,
+                planned.tool.name,
+                self._redact(planned.action.title),
+                result.ok,
+                self._redact(result.summary),
+                self._clean(result.display),
+                seconds,
+                result.exit_code,
+                result.files_changed,
+            )
+        )
+        return Message("tool", content, tool_call_id=planned.call.id)
+
+    def _refused(self, call: ToolCall, why: str, summary: str, emit: Sink, *, title: str = "") -> Message:
+        title, why = self._redact(title or call.name), self._clean(why)
+        emit(ToolStarted(call.id, call.name, title))
+        emit(ToolFinished(call.id, call.name, title, False, summary, why, 0.0))
+        return Message("tool", why, tool_call_id=call.id)
+
+    def _clean(self, text: str) -> str:
+        return bounded(self._redact(text), self._context.output_limit)
+
+
+def bounded(text: str, limit: int) -> str:
+    """At most about `limit` characters: the head and the tail, with what was left out counted between."""
+    if len(text) <= limit:
+        return text
+    head = limit * 2 // 3
+    tail = limit - head
+    return f"{text[:head]}\n[… {len(text) - limit} characters left out …]\n{text[-tail:]}"
+
+
+def _denial(reason: str) -> str:
+    because = f": {reason}" if reason else ""
+    return f"Not run. The answer was no{because}. Do not try the same thing another way; ask, or do something else."
+
+
+def _decode(call: ToolCall, tool: Tool) -> object:
+    import msgspec
+
+    try:
+        return msgspec.json.decode(call.arguments.strip() or "{}", type=tool.arguments)
+    except msgspec.ValidationError as error:
+        expected = json.dumps(_spec(tool).parameters)
+        raise ToolError(f"The arguments of {call.name} do not fit: {error}. Expected: {expected}") from error
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
+        raise ToolError(f"The arguments of {call.name} are not valid JSON: {error}. Send them again, whole.") from error
+
+
+def _spec(tool: Tool) -> ToolSpec:
+    return ToolSpec(tool.name, tool.description, _parameters(tool.arguments))  # type: ignore[arg-type]
+
+
+@cache
+def _parameters(arguments: Hashable) -> dict[str, Any]:
+    """The JSON Schema of a tool's arguments; the same object each time, so nobody may change it."""
+    import msgspec
+
+    (schema,), components = msgspec.json.schema_components([arguments])
+    name = getattr(arguments, "__name__", "")
+    parameters = dict(components.pop(name)) if name in components else dict(schema)
+    for noise in ("title", "description"):
+        parameters.pop(noise, None)
+    if components:
+        parameters["$defs"] = components
+    return parameters
