@@ -1,0 +1,37 @@
+"""What a reply cost, by the price list that genai-prices ships. Slow to import, so only front ends that show it do."""
+
+from dataclasses import replace
+
+from agent.config import ModelChoice
+from agent.messages import Usage
+
+_PROVIDER_IDS = {
+    # Our name → the price list's.
+    **{name: name for name in ("anthropic", "deepseek", "groq", "mistral", "openai", "openrouter", "together")},
+    "gemini": "google",
+    "xai": "x-ai",
+}
+
+
+def priced(usage: Usage, choice: ModelChoice) -> Usage:
+    """The usage with its cost in US dollars, or as it was where no price is known (local and custom endpoints)."""
+    provider = _PROVIDER_IDS.get(choice.provider)
+    if provider is None or usage.cost is not None:
+        return usage
+    import genai_prices
+
+    tokens = genai_prices.Usage(
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cache_read_tokens=usage.cached_tokens,
+    )
+    try:
+        price = genai_prices.calc_price(tokens, model_ref=choice.model, provider_id=provider)
+    except (LookupError, ValueError):
+        return usage
+    return replace(usage, cost=float(price.total_price))
+
+
+def load() -> None:
+    """Import the price list now, where nobody waits for it."""
+    import genai_prices  # noqa: F401
