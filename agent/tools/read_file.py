@@ -1,0 +1,138 @@
+"""Reading a text file, a range of lines at a time."""
+
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Annotated
+
+import msgspec
+from msgspec import Meta
+
+from agent.cancel import CancelToken
+from agent.errors import ToolError
+from agent.protocols import Action, ToolContext, ToolResult
+from agent.tools import files
+from agent.tools.prose import prose
+
+CHUNK = 1 << 16
+"""Bytes read at once; also the longest piece of a line that is held."""
+
+
+class ReadFileArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    path: Annotated[str, Meta(min_length=1, description="The file, relative to the working directory or absolute.")]
+    start_line: Annotated[int, Meta(ge=1, description="First line, counted from 1.")] = 1
+    end_line: Annotated[int, Meta(ge=1, description="Last line; the end of the file when left out.")] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """Lines `first` to `last` of a file of `total` lines; `cut` when the limit ended it, `torn` within a line."""
+
+    data: bytes
+    first: int
+    last: int
+    total: int
+    cut: bool = False
+    torn: bool = False
+
+
+class ReadFile:
+    """Shows a text file, never holding more of it than is shown."""
+
+    name = "read_file"
+    arguments = ReadFileArguments
+
+    @property
+    def description(self) -> str:
+        return prose(__file__)
+
+    def plan(self, args: ReadFileArguments, context: ToolContext) -> Action:
+        if args.end_line is not None and args.end_line < args.start_line:
+            raise ToolError(f"end_line {args.end_line} is before start_line {args.start_line}.")
+        path = files.resolve(args.path, context.cwd)
+        if files.is_inside(path, context.cwd):
+            files.require_regular(path, context.cwd)
+        return Action("read", f"{files.shown(path, context.cwd)}{_range(args)}", (path,))
+
+    def run(self, args: ReadFileArguments, context: ToolContext, cancel: CancelToken) -> ToolResult:
+        path = files.resolve(args.path, context.cwd)
+        name = files.shown(path, context.cwd)
+        size = files.require_regular(path, context.cwd).st_size
+        with files.explaining(path, context.cwd), path.open("rb") as file:
+            head = file.read(8192)
+            if b"\0" in head:
+                raise files.binary(path, context.cwd, head, size)
+            file.seek(0)
+            excerpt = _excerpt(file, args, files.text_limit(context.output_limit), cancel)
+        if args.start_line > max(excerpt.total, 1):
+            raise ToolError(f"{name} has {excerpt.total} lines; start_line {args.start_line} is past its end.")
+        try:
+            # A line torn at the limit may end inside a character.
+            text = excerpt.data.decode(errors="ignore" if excerpt.torn else "strict")
+        except UnicodeDecodeError as error:
+            raise files.binary(path, context.cwd, head, size) from error
+        return _result(name, text, excerpt)
+
+
+def _range(args: ReadFileArguments) -> str:
+    if args.end_line is None:
+        return f" from line {args.start_line}" if args.start_line > 1 else ""
+    return f" lines {args.start_line}–{args.end_line}"
+
+
+def _excerpt(file: IO[bytes], args: ReadFileArguments, limit: int, cancel: CancelToken) -> Excerpt:
+    """Skip to the wanted lines, keep up to `limit` bytes of them, and count the rest."""
+    count = _LineCount()
+    while count.newlines < args.start_line - 1 and count.add(file.readline(CHUNK)):
+        cancel.raise_if_cancelled()
+    kept, cut, torn = bytearray(), False, False
+    while not cut and (args.end_line is None or count.newlines < args.end_line):
+        if not (piece := count.add(file.readline(CHUNK))):
+            break
+        cut = len(kept) + len(piece) > limit
+        kept += piece[: limit - len(kept)]
+    if cut:
+        whole_lines = kept.rfind(b"\n") + 1
+        torn = whole_lines == 0
+        kept = kept if torn else kept[:whole_lines]
+    while count.add(file.read(1 << 20)):
+        cancel.raise_if_cancelled()
+    last = args.start_line - 1 + kept.count(b"\n") + (not kept.endswith(b"\n") and bool(kept))
+    return Excerpt(bytes(kept), args.start_line, last, count.lines, cut, torn)
+
+
+class _LineCount:
+    """Counts the lines of a file from its pieces."""
+
+    def __init__(self) -> None:
+        self.newlines = 0
+        self._open = False
+
+    @property
+    def lines(self) -> int:
+        return self.newlines + self._open
+
+    def add(self, piece: bytes) -> bytes:
+        """Count a piece, and give it back."""
+        self.newlines += piece.count(b"\n")
+        if piece:
+            self._open = not piece.endswith(b"\n")
+        return piece
+
+
+def _result(name: str, text: str, excerpt: Excerpt) -> ToolResult:
+    if not excerpt.total:
+        return ToolResult(f"[{name} is empty]", summary="empty")
+    crlf = ", CRLF line ends" if files.uses_crlf(text) else ""
+    text = text.replace("\r\n", "\n")
+    content = f"[{name}, lines {excerpt.first}–{excerpt.last} of {excerpt.total}{crlf}]\n{text}"
+    if excerpt.torn:
+        content += f"\n[line {excerpt.last} is too long and was cut; go on with start_line={excerpt.last + 1}]"
+    elif excerpt.cut:
+        content += f"[cut here, the output limit is reached; go on with start_line={excerpt.last + 1}]"
+    shown = excerpt.last - excerpt.first + 1
+    return ToolResult(content, summary=f"{shown} line{'s' * (shown != 1)}", display=text)
+
+
+if TYPE_CHECKING:
+    from agent.protocols import Tool
+
+    _: Tool = ReadFile()

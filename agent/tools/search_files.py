@@ -1,0 +1,246 @@
+"""Searching a directory tree by name and by content, in pure Python."""
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from msgspec import Meta
+
+from agent.cancel import CancelToken
+from agent.errors import ToolError
+from agent.protocols import Action, ToolContext, ToolResult
+from agent.tools import files
+from agent.tools.prose import prose
+
+if TYPE_CHECKING:
+    from agent.tools.ignore import Ignore
+
+LARGEST_FILE = 10_000_000
+"""Bytes; larger files are named as not searched."""
+LONGEST_LINE = 4_000
+"""Characters of a line that are searched: a pattern with `.*` takes quadratic time on a line of megabytes."""
+SHOWN_LINE = 300
+"""Characters of a matching line that are shown."""
+
+_NEEDS_LINES = re.compile(r"\\[AZDWn]|\[\^|\(\?[!<>(s]|[*+?}]\+")
+"""Patterns that a quick look at the whole file would miss, or that could run on across lines for long."""
+_LONG_LINE = re.compile(rf"[^\n]{{{LONGEST_LINE}}}")
+
+
+class SearchFilesArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    pattern: Annotated[str, Meta(description="Regular expression to find in the lines of files.")] = ""
+    glob: Annotated[str, Meta(description="Only files with such a name or path, such as `*.py`.")] = ""
+    path: Annotated[str, Meta(min_length=1, description="Directory or file to search.")] = "."
+    depth: Annotated[int, Meta(ge=1, description="Levels of directories; all when left out.")] | None = None
+    ignore_case: Annotated[bool, Meta(description="Upper and lower case are the same.")] = False
+    limit: Annotated[int, Meta(ge=1, le=2000, description="Most results to return.")] = 200
+
+
+class SearchFiles:
+    """Lists files, or the lines in them that match."""
+
+    name = "search_files"
+    arguments = SearchFilesArguments
+
+    @property
+    def description(self) -> str:
+        return prose(__file__)
+
+    def plan(self, args: SearchFilesArguments, context: ToolContext) -> Action:
+        _compile(args)
+        root = files.resolve(args.path, context.cwd)
+        if files.is_inside(root, context.cwd):
+            _require_searchable(root, context.cwd)
+        place = files.shown(root, context.cwd)
+        what = f"{args.pattern!r} in {args.glob or 'files'}" if args.pattern else args.glob or "files"
+        return Action("read", f"{what}{'' if place == '.' else f' in {place}'}", (root,))
+
+    def run(self, args: SearchFilesArguments, context: ToolContext, cancel: CancelToken) -> ToolResult:
+        root = files.resolve(args.path, context.cwd)
+        pattern = _compile(args)
+        _require_searchable(root, context.cwd)
+        found = Findings(args.limit, files.text_limit(context.output_limit))
+        with files.explaining(root, context.cwd):
+            for entry in _entries(root, files.shown(root, context.cwd), args, cancel):
+                if pattern is None:
+                    found.add_name(entry.shown + "/" * entry.is_dir)
+                elif not entry.is_dir:
+                    _search(entry, pattern, found)
+                if found.full:
+                    break
+        return found.result(names_only=pattern is None)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file or directory: its absolute path, the path from the start of the search, and the one to show."""
+
+    path: str
+    relative: str
+    shown: str
+    is_dir: bool
+
+
+@dataclass(slots=True)
+class Findings:
+    """The results so far, bounded in number and in characters."""
+
+    limit: int
+    room: int
+    lines: list[str] = field(default_factory=list)
+    matched_files: int = 0
+    searched_files: int = 0
+    too_large: list[str] = field(default_factory=list)
+    full: bool = False
+
+    def add_name(self, name: str) -> None:
+        self._add(name)
+
+    def add_matches(self, name: str, matches: Iterator[tuple[int, str]]) -> None:
+        before = len(self.lines)
+        for number, line in matches:
+            cut = "…" if len(line) > SHOWN_LINE else ""
+            self._add(f"{name}:{number}: {line[:SHOWN_LINE]}{cut}")
+            if self.full:
+                break
+        self.matched_files += len(self.lines) > before
+
+    def _add(self, line: str) -> None:
+        self.room -= len(line) + 1
+        if len(self.lines) == self.limit or self.room < 0:
+            self.full = True
+        else:
+            self.lines.append(line)
+
+    def result(self, *, names_only: bool) -> ToolResult:
+        count = len(self.lines)
+        if names_only:
+            summary = _plural(count, "file") if count else "no files"
+            details = summary
+        else:
+            summary = _plural(count, "match", "es") if count else "no matches"
+            details = f"{summary} in {_plural(self.matched_files, 'file')}; {_plural(self.searched_files, 'file')} read"
+        if self.full:
+            summary += ", more left out"
+            details = f"the first {details}; there are more, narrow the search"
+        if self.too_large:
+            details += f"; too large to search: {', '.join(self.too_large[:5])}"
+        body = "\n".join(self.lines)
+        return ToolResult("\n".join(filter(None, (body, f"[{details}]"))), summary=summary, display=body)
+
+
+def _require_searchable(root: Path, cwd: Path) -> None:
+    """Raises: ToolError."""
+    if not root.exists():
+        raise files.missing(root, cwd)
+    if not root.is_dir():
+        files.require_regular(root, cwd)
+
+
+def _plural(count: int, noun: str, ending: str = "s") -> str:
+    return f"{count} {noun}{ending if count != 1 else ''}"
+
+
+def _compile(args: SearchFilesArguments) -> re.Pattern[str] | None:
+    """Raises: ToolError."""
+    if not args.pattern:
+        return None
+    try:
+        return re.compile(args.pattern, re.MULTILINE | (re.IGNORECASE if args.ignore_case else 0))
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ToolError(
+            f"pattern {args.pattern!r} is not a regular expression: {error}. Put a backslash before ( ) [ ] . * + ? "
+            "that stand for themselves."
+        ) from error
+
+
+# -- walking ---------------------------------------------------------------------------------------
+
+
+def _entries(root: Path, place: str, args: SearchFilesArguments, cancel: CancelToken) -> Iterator[Entry]:
+    """The wanted files in the order of their paths; directories too, where `depth` hides what is in them."""
+    from agent.tools.ignore import Ignore, compile_globs  # pathspec is loaded with the first search, not before
+
+    if not root.is_dir():
+        yield Entry(str(root), root.name, place, False)
+        return
+    wanted = compile_globs(args.glob) if args.glob else None
+    start = Entry(str(root), "", "" if place == "." else f"{place.rstrip('/')}/", True)
+    for entry in _walk(start, Ignore.above(root), args.depth or 500, cancel):
+        if wanted is None or (not entry.is_dir and wanted(entry.relative)):
+            yield entry
+
+
+def files_below(root: Path) -> Iterator[str]:
+    """Paths of the files below a directory, relative to it, in order, without what .gitignore files name."""
+    from agent.tools.ignore import Ignore
+
+    return (entry.relative for entry in _walk(Entry(str(root), "", "", True), Ignore.above(root), 500, CancelToken()))
+
+
+def _walk(folder: Entry, ignore: "Ignore", depth: int, cancel: CancelToken) -> Iterator[Entry]:
+    """Every entry below a directory, whose texts are prefixes for theirs. Links to directories are not followed."""
+    cancel.raise_if_cancelled()
+    ignore = ignore.inside(folder.path)
+    for item in _scan(folder):
+        is_dir = item.is_dir(follow_symlinks=False)
+        if ignore(item.path, item.name, is_dir):
+            continue
+        entry = Entry(item.path, folder.relative + item.name, folder.shown + item.name, is_dir)
+        if not is_dir or depth == 1:
+            yield entry
+        else:
+            inside = Entry(entry.path, f"{entry.relative}/", f"{entry.shown}/", True)
+            yield from _walk(inside, ignore, depth - 1, cancel)
+
+
+def _scan(folder: Entry) -> list["os.DirEntry[str]"]:
+    try:
+        with os.scandir(folder.path) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError:
+        # Only the directory that was asked for must be readable.
+        if not folder.relative:
+            raise
+        return []
+
+
+# -- contents --------------------------------------------------------------------------------------
+
+
+def _search(entry: Entry, pattern: re.Pattern[str], found: Findings) -> None:
+    """Add the matching lines of one file; binary and unreadable ones have none."""
+    try:
+        # A link could lead out of the directory that was allowed.
+        descriptor = os.open(entry.path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
+            status = os.fstat(descriptor)
+            small = status.st_size <= LARGEST_FILE
+            data = file.read() if small and stat.S_ISREG(status.st_mode) else b""
+    except OSError:
+        return
+    found.searched_files += 1
+    if not small:
+        found.too_large.append(entry.shown)
+    elif b"\0" not in data:
+        found.add_matches(entry.shown, matches(pattern, data.decode(errors="replace")))
+
+
+def matches(pattern: re.Pattern[str], text: str) -> Iterator[tuple[int, str]]:
+    """The matching lines with their numbers. Each line is searched by itself."""
+    if not _NEEDS_LINES.search(pattern.pattern) and not _LONG_LINE.search(text) and not pattern.search(text):
+        return
+    for number, line in enumerate(text.split("\n"), 1):
+        if pattern.search(line[:LONGEST_LINE]):
+            yield number, line.rstrip("\r")
+
+
+if TYPE_CHECKING:
+    from agent.protocols import Tool
+
+    _: Tool = SearchFiles()

@@ -1,0 +1,78 @@
+"""Creating a file, or replacing the whole of one."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from msgspec import Meta
+
+from agent.cancel import CancelToken
+from agent.errors import ToolError
+from agent.protocols import Action, ToolContext, ToolResult
+from agent.tools import files
+from agent.tools.prose import prose
+
+
+class WriteFileArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    path: Annotated[str, Meta(min_length=1, description="The file, relative to the working directory or absolute.")]
+    content: Annotated[str, Meta(description="The whole new text of the file.")]
+
+
+class WriteFile:
+    """Writes a text file in one move."""
+
+    name = "write_file"
+    arguments = WriteFileArguments
+
+    @property
+    def description(self) -> str:
+        return prose(__file__)
+
+    def plan(self, args: WriteFileArguments, context: ToolContext) -> Action:
+        path = files.resolve(args.path, context.cwd)
+        files.encoded(args.content)
+        if not files.is_inside(path, context.cwd):
+            preview = files.unseen(str(path), "", args.content)
+            return Action("write", f"{path} (whole file)", (path,), preview=preview)
+        files.check_writable(path, context.cwd)
+        return Action(
+            "write",
+            f"{files.shown(path, context.cwd)} ({'overwrite' if path.exists() else 'new'})",
+            (path,),
+            preview=_change(path, args.content, context.cwd).diff,
+        )
+
+    def run(self, args: WriteFileArguments, context: ToolContext, cancel: CancelToken) -> ToolResult:
+        cancel.raise_if_cancelled()
+        path = files.resolve(args.path, context.cwd)
+        existed = path.exists()
+        change = _change(path, args.content, context.cwd)
+        name = files.shown(path, context.cwd)
+        if existed and not change.diff:
+            return ToolResult(f"{name} already has exactly this content.", summary="unchanged")
+        files.replace(path, files.encoded(args.content), context.cwd)
+        count = len(files.lines(args.content))
+        return ToolResult(
+            f"{'Replaced' if existed else 'Created'} {name} ({count} line{'s' * (count != 1)}, {change.stat}).",
+            summary=change.stat,
+            display=change.diff,
+            files_changed=(str(path),),
+        )
+
+
+def _change(path: Path, content: str, cwd: Path) -> files.Change:
+    """The change against the file as it is now; what is there need not be text."""
+    name = files.shown(path, cwd)
+    if not path.exists():
+        return files.compare("", content, name, new=True)
+    try:
+        return files.compare(files.read_text(path, cwd), content, name)
+    except ToolError as error:
+        count = len(files.lines(content))
+        return files.Change(f"{error} It would be replaced by {count} lines of text.\n", count, 0)
+
+
+if TYPE_CHECKING:
+    from agent.protocols import Tool
+
+    _: Tool = WriteFile()
