@@ -1,0 +1,1 @@
+"""Where conversations and tasks are kept."""

@@ -1,0 +1,186 @@
+"""The store without a file: for tests, and for a process whose work need not outlive it."""
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from agent.messages import Message, Usage
+from agent.protocols import Decision
+from agent.records import LIVE_STATES, Hit, Pruned, Session, Store, StoreStats, UsageRow
+from agent.store.memory_tasks import MemoryTasks
+from agent.store.rules import EVENTS_PER_TASK as EVENTS_PER_TASK
+from agent.store.rules import check_session_changes, listed, match_rank, no_session, task_is_live
+from agent.store.rules import new_session_id as new_session_id
+from agent.store.rules import new_task_id as new_task_id
+from agent.store.text import Query, cleaned, title_from
+
+
+class MemoryStore(MemoryTasks):
+    """Everything in dictionaries, behind one lock."""
+
+    # -- conversations -----------------------------------------------------------------------------
+
+    def create_session(
+        self,
+        session_id: str,
+        *,
+        source: str,
+        cwd: str = "",
+        model: str = "",
+        parent: str = "",
+        title: str = "",
+        settings: str = "{}",
+    ) -> None:
+        with self._lock:
+            self._make_session(
+                Session(session_id, source, title=title, cwd=cwd, model=model, parent=parent, settings=settings)
+            )
+
+    def append(self, session_id: str, message: Message) -> None:
+        message, now = cleaned(message), time.time()
+        with self._lock:
+            session = self._existing(session_id)
+            number = session.messages + 1
+            title = session.title or (title_from(message.content) if message.role == "user" else "")
+            self._sessions[session_id] = replace(session, title=title, updated=now, messages=number)
+            self._messages[session_id].append(message)
+            self._order.append((session_id, number, now))
+
+    def messages(self, session_id: str) -> list[Message]:
+        with self._lock:
+            return list(self._messages.get(session_id, ()))
+
+    def mark_begun(self, session_id: str, call_id: str) -> bool:
+        with self._lock:
+            if (session_id, call_id) in self._begun:
+                return False
+            self._begun.add((session_id, call_id))
+            return True
+
+    def record_decision(self, session_id: str, call_id: str, decision: Decision) -> None:
+        with self._lock:
+            self._decisions.setdefault((session_id, call_id), cleaned(decision))
+
+    def decision(self, session_id: str, call_id: str) -> Decision | None:
+        with self._lock:
+            return self._decisions.get((session_id, call_id))
+
+    # -- finding -----------------------------------------------------------------------------------
+
+    def session(self, session_id: str) -> Session | None:
+        with self._lock:
+            return self._sessions.get(session_id)
+
+    def sessions(
+        self, *, cwd: str | None = None, source: str | None = None, archived: bool = False, limit: int = 100
+    ) -> list[Session]:
+        found = [one for one in self._newest() if listed(one, cwd=cwd, source=source, archived=archived)]
+        return found[:limit]
+
+    def find_sessions(self, text: str, *, cwd: str | None = None, limit: int = 20) -> list[Session]:
+        return [session for _rank, session in self._ranked(text, cwd=cwd)[:limit]]
+
+    def find_session(self, text: str, *, cwd: str | None = None) -> Session | None:
+        ranked = self._ranked(text, cwd=cwd)
+        if len(ranked) > 1 and ranked[0][0] == ranked[1][0]:
+            return None
+        return ranked[0][1] if ranked else None
+
+    def search(self, query: str, *, limit: int = 20) -> list[Hit]:
+        wanted, hits = Query(query), list[Hit]()
+        with self._lock:
+            for session_id, number, at in reversed(self._order):
+                message = self._messages[session_id][number - 1]
+                snippet = wanted.snippet(message.content) if message.role != "system" else None
+                if snippet is not None and len(hits) < limit:
+                    title = self._sessions[session_id].title
+                    hits.append(Hit(session_id, title, number, message.role, at, snippet))
+        return hits
+
+    def _newest(self) -> list[Session]:
+        with self._lock:
+            return sorted(self._sessions.values(), key=lambda session: session.updated)[::-1]
+
+    def _ranked(self, text: str, *, cwd: str | None) -> list[tuple[int, Session]]:
+        wanted = text.strip()
+        if wanted.casefold() == "latest":
+            return list(enumerate(self.sessions(cwd=cwd)))
+        if found := self.session(wanted):
+            return [(0, found)]
+        people = [one for one in self._newest() if listed(one, cwd=None, source=None, archived=one.archived)]
+        ranks = [(match_rank(wanted, session.id, session.title), session) for session in people if wanted]
+        return sorted(((rank, session) for rank, session in ranks if rank is not None), key=lambda pair: pair[0])
+
+    # -- changing ----------------------------------------------------------------------------------
+
+    def update_session(self, session_id: str, **changes: Any) -> Session | None:
+        check_session_changes(changes)
+        with self._lock:
+            session = self._sessions.get(session_id)
+            if session is not None:
+                self._sessions[session_id] = session = replace(session, **cleaned(changes))
+            return session
+
+    def rename_session(self, session_id: str, title: str) -> Session | None:
+        return self.update_session(session_id, title=title_from(title))
+
+    def delete_session(self, session_id: str) -> bool:
+        with self._lock:
+            for task in self._tasks.values():
+                if task.session_id == session_id and task.state in LIVE_STATES:
+                    raise task_is_live(task.number)
+            known = session_id in self._sessions
+            self._delete({session_id}, {task.id for task in self._tasks.values() if task.session_id == session_id})
+            return known
+
+    # -- accounts ----------------------------------------------------------------------------------
+
+    def add_usage(self, session_id: str, model: str, usage: Usage) -> None:
+        key = (time.strftime("%Y-%m-%d"), model, session_id)
+        with self._lock:
+            row = self._usage.get(key) or UsageRow(*key, 0, Usage())
+            self._usage[key] = replace(row, requests=row.requests + 1, usage=row.usage + usage)
+
+    def usage(self, *, since: str = "", session_id: str | None = None) -> list[UsageRow]:
+        with self._lock:
+            rows = [self._usage[key] for key in sorted(self._usage)]
+        return [row for row in rows if row.day >= since and session_id in (None, row.session_id)]
+
+    def prune(self, *, before: float, dry_run: bool = False) -> Pruned:
+        with self._lock:
+            owed = {one.task_id for state in ("pending", "sending") for one in self._owed(state)}
+            needed = [task for task in self._tasks.values() if task.state in LIVE_STATES or task.id in owed]
+            kept = [*needed, *(task for task in self._tasks.values() if task.finished >= before)]
+            busy = {task.session_id for task in kept} | {task.owner for task in needed}
+            doomed = [one for one in self._sessions.values() if one.updated < before and one.id not in busy]
+            tasks = self._tasks.keys() - {task.id for task in kept}
+            if not dry_run:
+                self._delete({session.id for session in doomed}, tasks)
+            return Pruned(len(doomed), sum(session.messages for session in doomed), len(tasks))
+
+    def stats(self) -> StoreStats:
+        with self._lock:
+            messages = sum(session.messages for session in self._sessions.values())
+            return StoreStats(len(self._sessions), messages, len(self._tasks))
+
+    def _existing(self, session_id: str) -> Session:
+        session = self._sessions.get(session_id)
+        if session is None:
+            raise no_session(session_id)
+        return session
+
+    def _delete(self, sessions: set[str], tasks: set[str]) -> None:
+        for session_id in sessions:
+            self._sessions.pop(session_id, None)
+            self._messages.pop(session_id, None)
+        for task_id in tasks:
+            del self._tasks[task_id]
+            self._events.pop(task_id, None)
+        self._order = [entry for entry in self._order if entry[0] not in sessions]
+        self._begun = {key for key in self._begun if key[0] not in sessions}
+        self._decisions = {key: value for key, value in self._decisions.items() if key[0] not in sessions}
+        self._deliveries = {key: value for key, value in self._deliveries.items() if key[0] not in tasks}
+
+
+if TYPE_CHECKING:
+    _: Store = MemoryStore()

@@ -1,0 +1,42 @@
+"""What the store without a file holds, behind one lock."""
+
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from agent.messages import Message
+from agent.protocols import Decision
+from agent.records import Delivery, LoggedEvent, Session, Task, UsageRow
+from agent.store.rules import EVENTS_PER_TASK
+from agent.store.text import cleaned
+
+Log = deque[LoggedEvent]
+_new_log: Callable[[], Log] = partial(deque, maxlen=EVENTS_PER_TASK)
+
+
+class Tables:
+    """Rows are frozen, so what is handed out stays as it was. Use them only while holding the lock."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._sessions: dict[str, Session] = {}
+        self._messages: dict[str, list[Message]] = {}
+        self._order: list[tuple[str, int, float]] = []
+        self._begun: set[tuple[str, str]] = set()
+        self._decisions: dict[tuple[str, str], Decision] = {}
+        self._tasks: dict[str, Task] = {}
+        self._numbers = 0
+        self._claims = 0
+        self._last_claim: dict[str, int] = {}
+        self._events: defaultdict[str, Log] = defaultdict(_new_log)
+        self._deliveries: dict[tuple[str, str], Delivery] = {}
+        self._usage: dict[tuple[str, str, str], UsageRow] = {}
+
+    def _make_session(self, session: Session) -> None:
+        if session.id not in self._sessions:
+            now = time.time()
+            self._sessions[session.id] = replace(cleaned(session), created=now, updated=now)
+            self._messages[session.id] = []

@@ -1,0 +1,109 @@
+"""What all stores agree on: ids, which sessions are meant, how a task's row may change. Nothing here stores."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from secrets import token_hex
+from typing import Any
+
+from agent.errors import StoreError
+from agent.records import LIVE_STATES, TASK_SOURCE, Lease, Session, Task
+
+EVENTS_PER_TASK = 2_000
+"""Older events of a task are dropped beyond this."""
+
+MAX_ATTEMPTS = 3
+"""How often a task is taken up again when whoever ran it died."""
+
+SESSION_FIELDS = frozenset({"title", "cwd", "model", "settings", "parent", "archived"})
+"""What `update_session` may change."""
+
+
+def new_session_id() -> str:
+    return f"{time.strftime('%Y%m%d_%H%M%S')}_{token_hex(3)}"
+
+
+def new_task_id() -> str:
+    return f"bg_{time.strftime('%H%M%S')}_{token_hex(3)}"
+
+
+# -- sessions --------------------------------------------------------------------------------------
+
+
+def no_session(session_id: str) -> StoreError:
+    return StoreError(f"There is no session {session_id}.")
+
+
+def task_is_live(number: int) -> StoreError:
+    return StoreError(f"Task #{number} still works on this session.", hint=f"Stop it first: /tasks stop {number}")
+
+
+def check_session_changes(changes: Iterable[str]) -> None:
+    """Raises: TypeError, for what is not a changeable field of a session."""
+    if wrong := set(changes) - SESSION_FIELDS:
+        raise TypeError(f"not a changeable field of a session: {', '.join(sorted(wrong))}")
+
+
+def match_rank(wanted: str, session_id: str, title: str) -> int | None:
+    """How well a session fits what a person typed, 0 is best; None when it does not."""
+    wanted, session_id, title = wanted.casefold(), session_id.casefold(), title.casefold()
+    if session_id == wanted:
+        return 0
+    if title == wanted:
+        return 1
+    if session_id.startswith(wanted):
+        return 2
+    if title.startswith(wanted):
+        return 3
+    return 4 if wanted in title else None
+
+
+def listed(session: Session, *, cwd: str | None, source: str | None, archived: bool) -> bool:
+    """Whether a list with these filters shows the session."""
+    if session.archived != archived or (cwd is not None and session.cwd != cwd):
+        return False
+    return session.source == source if source is not None else session.source != TASK_SOURCE
+
+
+# -- tasks -----------------------------------------------------------------------------------------
+
+
+def changed(task: Task, **changes: Any) -> Task:
+    """The row after `update_task`."""
+    after = replace(task, **changes)
+    if after.state == "running":
+        return after
+    # A worker that lets go in good order proves that the task does not kill its workers.
+    good = task.state == "running" and after.state in LIVE_STATES and "attempts" not in changes
+    return replace(after, lease=None, attempts=0 if good else after.attempts)
+
+
+def owes_outcome(before: Task, after: Task) -> bool:
+    """Whether this change is one that the owner must hear of."""
+    return before.state in LIVE_STATES and after.state in ("done", "failed") and not after.told
+
+
+def may_be_taken(task: Task, *, expired: float, by_id: bool) -> bool:
+    match task.state:
+        case "queued" | "parked":
+            return by_id or not task.held
+        case "running":
+            return (task.lease.heartbeat if task.lease else 0.0) < expired
+    return False
+
+
+def taken(task: Task, lease: Lease) -> Task:
+    """The row once a worker has taken it up, or has found that nobody should any more."""
+    if task.state == "running" and task.attempts >= MAX_ATTEMPTS:
+        return lost(task, lease.heartbeat)
+    started = task.started or lease.heartbeat
+    return replace(task, state="running", lease=lease, attempts=task.attempts + 1, started=started, held=False)
+
+
+def lost(task: Task, now: float) -> Task:
+    """The row of a running task whose worker is gone."""
+    if task.attempts < MAX_ATTEMPTS:
+        return replace(task, state="queued", lease=None, activity="")
+    last = f" It was last doing: {task.activity}." if task.activity else ""
+    error = f"Gave up after {MAX_ATTEMPTS} attempts: each time the process that ran it died.{last}"
+    return replace(task, state="failed", error=error, finished=now, lease=None, activity="")

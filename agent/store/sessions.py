@@ -1,0 +1,207 @@
+"""Sessions in the database: conversations, what was found in them, what they cost."""
+
+import sqlite3
+import time
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from agent.messages import Message, ToolCall
+from agent.protocols import Decision
+from agent.records import TASK_SOURCE, Hit, Session
+from agent.store.accounts import LIVE
+from agent.store.database import OnDatabase
+from agent.store.rules import check_session_changes, match_rank, no_session, task_is_live
+from agent.store.search import candidates
+from agent.store.text import Query, cleaned, title_from
+
+_COLUMNS = "id, source, title, cwd, model, settings, parent, created, updated, archived, messages"
+_INSERT_SESSION = f"""
+    INSERT INTO sessions ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0) ON CONFLICT (id) DO NOTHING
+"""
+
+
+@cache
+def _calls() -> msgspec.json.Decoder[tuple[ToolCall, ...]]:
+    return msgspec.json.Decoder(tuple[ToolCall, ...])
+
+
+class SqliteSessions(OnDatabase):
+    """The `SessionStore` half of the store."""
+
+    # -- conversations -----------------------------------------------------------------------------
+
+    def create_session(
+        self,
+        session_id: str,
+        *,
+        source: str,
+        cwd: str = "",
+        model: str = "",
+        parent: str = "",
+        title: str = "",
+        settings: str = "{}",
+    ) -> None:
+        fields = {"cwd": cwd, "model": model, "parent": parent, "title": title, "settings": settings}
+        with self._database.write() as connection:
+            insert_session(connection, session_id, source=source, **fields)
+
+    def append(self, session_id: str, message: Message) -> None:
+        message, now = cleaned(message), time.time()
+        title = title_from(message.content) if message.role == "user" else ""
+        calls = msgspec.json.encode(message.tool_calls).decode() if message.tool_calls else ""
+        with self._database.write() as connection:
+            found = connection.execute(
+                """
+                UPDATE sessions
+                SET messages = messages + 1, updated = ?, title = CASE title WHEN '' THEN ? ELSE title END
+                WHERE id = ? RETURNING messages
+                """,
+                (now, title, session_id),
+            ).fetchall()
+            if not found:
+                raise no_session(session_id)
+            connection.execute(
+                """
+                INSERT INTO messages (session_id, number, role, content, tool_calls, tool_call_id, reasoning, at)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+                """,
+                (
+                    session_id,
+                    found[0][0],
+                    message.role,
+                    message.content,
+                    calls,
+                    message.tool_call_id,
+                    message.reasoning,
+                    now,
+                ),
+            )
+
+    def messages(self, session_id: str) -> list[Message]:
+        with self._database.read() as connection:
+            rows = connection.execute(
+                """
+                SELECT role, content, tool_calls, tool_call_id, reasoning FROM messages
+                WHERE session_id = ? ORDER BY number
+                """,
+                (session_id,),
+            ).fetchall()
+        return [
+            Message(role, content, _calls().decode(calls) if calls else (), call_id, reasoning)
+            for role, content, calls, call_id, reasoning in rows
+        ]
+
+    def mark_begun(self, session_id: str, call_id: str) -> bool:
+        row = (session_id, cleaned(call_id), time.time())
+        with self._database.write() as connection:
+            return connection.execute("INSERT OR IGNORE INTO begun VALUES (?, ?, ?)", row).rowcount > 0
+
+    def record_decision(self, session_id: str, call_id: str, decision: Decision) -> None:
+        row = (session_id, call_id, decision.allowed, decision.reason, decision.scope, time.time())
+        with self._database.write() as connection:
+            connection.execute("INSERT OR IGNORE INTO decisions VALUES (?, ?, ?, ?, ?, ?)", cleaned(row))
+
+    def decision(self, session_id: str, call_id: str) -> Decision | None:
+        with self._database.read() as connection:
+            row = connection.execute(
+                "SELECT allowed, reason, scope FROM decisions WHERE session_id = ? AND call_id = ?",
+                (session_id, cleaned(call_id)),
+            ).fetchone()
+        return Decision(bool(row[0]), row[1], row[2]) if row else None
+
+    # -- finding -----------------------------------------------------------------------------------
+
+    def session(self, session_id: str) -> Session | None:
+        found = self._select("WHERE id = ?", (cleaned(session_id),))
+        return found[0] if found else None
+
+    def sessions(
+        self, *, cwd: str | None = None, source: str | None = None, archived: bool = False, limit: int = 100
+    ) -> list[Session]:
+        conditions, values = ["archived = ?"], list[object]([archived])
+        if cwd is not None:
+            conditions.append("cwd = ?")
+            values.append(cleaned(cwd))
+        conditions.append("source = ?" if source is not None else "source <> ?")
+        values.append(TASK_SOURCE if source is None else source)
+        order = "ORDER BY updated DESC, rowid DESC LIMIT ?"
+        return self._select(f"WHERE {' AND '.join(conditions)} {order}", [*values, limit])
+
+    def find_sessions(self, text: str, *, cwd: str | None = None, limit: int = 20) -> list[Session]:
+        return [session for _rank, session in self._ranked(text, cwd=cwd, limit=limit)]
+
+    def find_session(self, text: str, *, cwd: str | None = None) -> Session | None:
+        found = self._ranked(text, cwd=cwd, limit=2)
+        if len(found) > 1 and found[0][0] == found[1][0]:
+            return None
+        return found[0][1] if found else None
+
+    def _ranked(self, text: str, *, cwd: str | None, limit: int) -> list[tuple[int, Session]]:
+        wanted = cleaned(text).strip()
+        if wanted.casefold() == "latest":
+            return list(enumerate(self.sessions(cwd=cwd, limit=limit)))
+        if found := self.session(wanted):
+            return [(0, found)]
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT id, title FROM sessions WHERE source <> ? ORDER BY updated DESC, rowid DESC", (TASK_SOURCE,)
+            ).fetchall()
+        ranks = [(rank, id_) for id_, title in rows if wanted and (rank := match_rank(wanted, id_, title)) is not None]
+        ranks.sort(key=lambda pair: pair[0])
+        best = [(rank, self.session(id_)) for rank, id_ in ranks[:limit]]
+        return [(rank, session) for rank, session in best if session]
+
+    def search(self, query: str, *, limit: int = 20) -> list[Hit]:
+        wanted, hits = Query(query), list[Hit]()
+        if not wanted.words:
+            return hits
+        with self._database.read() as connection:
+            for id_, title, number, role, at, content in candidates(connection, wanted.words):
+                if len(hits) == limit:
+                    break
+                if snippet := wanted.snippet(content):
+                    hits.append(Hit(id_, title, number, role, at, snippet))
+        return hits
+
+    def _select(self, rest: str, values: Any) -> list[Session]:
+        with self._database.read() as connection:
+            rows = connection.execute(f"SELECT {_COLUMNS} FROM sessions {rest}", values).fetchall()
+        return [_session(row) for row in rows]
+
+    # -- changing ----------------------------------------------------------------------------------
+
+    def update_session(self, session_id: str, **changes: Any) -> Session | None:
+        check_session_changes(changes)
+        if changes:
+            columns = ", ".join(f"{name} = ?" for name in changes)
+            with self._database.write() as connection:
+                connection.execute(
+                    f"UPDATE sessions SET {columns} WHERE id = ?", (*cleaned(list(changes.values())), session_id)
+                )
+        return self.session(session_id)
+
+    def rename_session(self, session_id: str, title: str) -> Session | None:
+        return self.update_session(session_id, title=title_from(title))
+
+    def delete_session(self, session_id: str) -> bool:
+        with self._database.write() as connection:
+            live = connection.execute(f"SELECT number FROM tasks WHERE session_id = ? AND {LIVE}", (session_id,))
+            if row := live.fetchone():
+                raise task_is_live(row[0])
+            return connection.execute("DELETE FROM sessions WHERE id = ?", (session_id,)).rowcount > 0
+
+
+def insert_session(connection: sqlite3.Connection, session_id: str, *, source: str, **fields: str) -> None:
+    """Within a transaction; a session that exists stays as it is."""
+    now = time.time()
+    names = ("title", "cwd", "model", "settings", "parent")
+    values = [session_id, source, *(fields.get(name) or ("{}" if name == "settings" else "") for name in names)]
+    connection.execute(_INSERT_SESSION, (*cleaned(values), now, now))
+
+
+def _session(row: tuple[Any, ...]) -> Session:
+    session = Session(*row)
+    return replace(session, archived=bool(session.archived))

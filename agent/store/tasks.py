@@ -1,0 +1,227 @@
+"""Tasks in the database: their rows, who works on them, what happened, and who was told."""
+
+import contextlib
+import sqlite3
+import time
+from dataclasses import replace
+from functools import cache
+from typing import Any, get_args
+
+import msgspec
+
+from agent.events import Event
+from agent.messages import Usage
+from agent.records import TASK_SOURCE, IsAlive, Lease, LoggedEvent, Task, TaskState
+from agent.store.database import OnDatabase
+from agent.store.deliveries import LEASE, lease_from, owe, settle
+from agent.store.rules import (
+    EVENTS_PER_TASK,
+    changed,
+    lost,
+    may_be_taken,
+    new_session_id,
+    new_task_id,
+    owes_outcome,
+    taken,
+)
+from agent.store.sessions import insert_session
+from agent.store.text import cleaned
+
+_FIELDS = (
+    "id number prompt owner session_id settings state activity created started finished steps usage result error told "
+    "name options receipt attempts held"
+).split()
+_COLUMNS = ", ".join([*_FIELDS, *LEASE])
+_NEXT = """
+    SELECT number FROM (
+        SELECT owner, min(number) AS number FROM tasks
+        WHERE (state IN ('queued', 'parked') AND NOT held) OR (state = 'running' AND coalesce(heartbeat, 0) < ?)
+        GROUP BY owner
+    ) AS first
+    ORDER BY (SELECT max(claimed) FROM tasks WHERE tasks.owner = first.owner), number LIMIT 1
+"""
+
+
+@cache
+def _event_types() -> dict[str, msgspec.json.Decoder[Event]]:
+    return {kind.__name__: msgspec.json.Decoder(kind) for kind in get_args(Event)}
+
+
+class SqliteTasks(OnDatabase):
+    """The `TaskStore` half of the store."""
+
+    def create_task(
+        self,
+        *,
+        prompt: str,
+        owner: str,
+        settings: str,
+        name: str = "",
+        options: str = "{}",
+        cwd: str = "",
+        session_id: str = "",
+    ) -> Task:
+        task = Task(
+            new_task_id(),
+            0,
+            prompt,
+            owner,
+            session_id or new_session_id(),
+            settings,
+            created=time.time(),
+            name=name,
+            options=options,
+        )
+        row = _row(task := cleaned(task))
+        del row["number"]
+        statement = f"INSERT INTO tasks ({', '.join(row)}) VALUES ({', '.join('?' * len(row))}) RETURNING number"
+        with self._database.write() as connection:
+            insert_session(connection, task.session_id, source=TASK_SOURCE, cwd=cwd)
+            number = connection.execute(statement, list(row.values())).fetchall()[0][0]
+        return replace(task, number=number)
+
+    def task(self, task_id: str) -> Task | None:
+        with self._database.read() as connection:
+            return _load(connection, task_id)
+
+    def tasks(self, *, owner: str | None = None, states: frozenset[TaskState] | None = None) -> list[Task]:
+        conditions, values = ["TRUE"], list[str]()
+        if owner is not None:
+            conditions.append("owner = ?")
+            values.append(owner)
+        if states is not None:
+            conditions.append(f"state IN ({', '.join('?' * len(states))})")
+            values.extend(states)
+        with self._database.read() as connection:
+            return _select(connection, f"WHERE {' AND '.join(conditions)} ORDER BY number", values)
+
+    def update_task(
+        self, task_id: str, *, expect: frozenset[TaskState] | None = None, holder: str | None = None, **changes: Any
+    ) -> Task | None:
+        # What only says what is going on need not outlive a power cut.
+        durable = not changes.keys() <= {"activity", "steps", "usage"}
+        with self._database.write(durable=durable) as connection:
+            task = _load(connection, task_id)
+            if task is None or (expect is not None and task.state not in expect):
+                return None
+            if holder is not None and (task.lease is None or task.lease.worker != holder):
+                return None
+            return _save(connection, task, changed(task, **cleaned(changes)))
+
+    # -- who works ---------------------------------------------------------------------------------
+
+    def claim_task(self, lease: Lease, task_id: str | None = None, *, expired: float = 0.0) -> Task | None:
+        with self._database.write() as connection:
+            while True:
+                task = _load(connection, task_id) if task_id is not None else _next(connection, expired)
+                if task is None or not may_be_taken(task, expired=expired, by_id=task_id is not None):
+                    return None
+                now = time.time()
+                after = _save(connection, task, taken(task, replace(lease, heartbeat=now)))
+                if after.state == "running":
+                    connection.execute("UPDATE tasks SET claimed = ? WHERE id = ?", (now, task.id))
+                    return after
+
+    def heartbeat(self, worker: str) -> list[str]:
+        with self._database.write(durable=False) as connection:
+            rows = connection.execute(
+                "UPDATE tasks SET heartbeat = ? WHERE worker = ? AND state = 'running' RETURNING id",
+                (time.time(), worker),
+            ).fetchall()
+        return [task_id for (task_id,) in rows]
+
+    def release_task(self, task_id: str, worker: str, *, state: TaskState = "queued") -> Task | None:
+        return self.update_task(task_id, expect=frozenset({"running"}), holder=worker, state=state, activity="")
+
+    def reclaim_dead(self, now: float, is_alive: IsAlive) -> list[Task]:
+        running = self.tasks(states=frozenset({"running"}))
+        gone = {task.id: task.lease for task in running if task.lease is None or not is_alive(task.lease)}
+        if not gone:
+            return []
+        with self._database.write() as connection:
+            still = [
+                task for task in _select(connection, "WHERE state = 'running' ORDER BY number", ()) if task.id in gone
+            ]
+            return [_save(connection, task, lost(task, now)) for task in still if task.lease == gone[task.id]]
+
+    # -- what happened -----------------------------------------------------------------------------
+
+    def append_event(self, task_id: str, event: Event) -> None:
+        event = cleaned(event)
+        with self._database.write(durable=False) as connection:
+            found = connection.execute(
+                "UPDATE tasks SET events = events + 1 WHERE id = ? RETURNING number, events", (task_id,)
+            ).fetchall()
+            for task, number in found:
+                row = (task, number, time.time(), type(event).__name__, msgspec.json.encode(event).decode())
+                connection.execute("INSERT INTO events (task, number, at, type, data) VALUES (?, ?, ?, ?, ?)", row)
+                if number > EVENTS_PER_TASK:
+                    connection.execute(
+                        "DELETE FROM events WHERE task = ? AND number <= ?", (task, number - EVENTS_PER_TASK)
+                    )
+
+    def events(self, task_id: str) -> list[Event]:
+        return [logged.event for logged in self.log(task_id)]
+
+    def log(self, task_id: str, *, after: int = 0) -> list[LoggedEvent]:
+        with self._database.read() as connection:
+            rows = connection.execute(
+                """
+                SELECT events.number, at, type, data FROM events
+                WHERE task = (SELECT number FROM tasks WHERE id = ?) AND events.number > ? ORDER BY events.number
+                """,
+                (task_id, after),
+            ).fetchall()
+        logged: list[LoggedEvent] = []
+        for number, at, kind, data in rows:
+            # What another release wrote, and this one does not know, is passed over.
+            with contextlib.suppress(KeyError, msgspec.ValidationError):
+                logged.append(LoggedEvent(number, at, _event_types()[kind].decode(data)))
+        return logged
+
+
+# -- rows ------------------------------------------------------------------------------------------
+
+
+def _row(task: Task) -> dict[str, Any]:
+    """The task as columns. Identical tasks give identical rows."""
+    row = {name: getattr(task, name) for name in _FIELDS}
+    row["usage"] = msgspec.json.encode(task.usage).decode()
+    lease = task.lease
+    values = (lease.worker, lease.pid, lease.started, lease.heartbeat) if lease else (None,) * len(LEASE)
+    return {**row, **dict(zip(LEASE, values, strict=True))}
+
+
+def _load(connection: sqlite3.Connection, task_id: str) -> Task | None:
+    found = _select(connection, "WHERE id = ?", (cleaned(task_id),))
+    return found[0] if found else None
+
+
+def _next(connection: sqlite3.Connection, expired: float) -> Task | None:
+    found = _select(connection, f"WHERE number = ({_NEXT})", (expired,))
+    return found[0] if found else None
+
+
+def _select(connection: sqlite3.Connection, rest: str, values: Any) -> list[Task]:
+    return [_task(row) for row in connection.execute(f"SELECT {_COLUMNS} FROM tasks {rest}", values).fetchall()]
+
+
+def _task(row: tuple[Any, ...]) -> Task:
+    fields = dict(zip(_FIELDS, row, strict=False))
+    fields["usage"] = msgspec.json.decode(fields["usage"], type=Usage)
+    fields["told"], fields["held"] = bool(fields["told"]), bool(fields["held"])
+    return Task(**fields, lease=lease_from(row[-len(LEASE) :]))
+
+
+def _save(connection: sqlite3.Connection, before: Task, after: Task) -> Task:
+    """Write what changed, and what follows from it for those who are to be told."""
+    old, new = _row(before), _row(after)
+    differences = {name: value for name, value in new.items() if value != old[name]}
+    if differences:
+        columns = ", ".join(f"{name} = ?" for name in differences)
+        connection.execute(f"UPDATE tasks SET {columns} WHERE id = ?", (*differences.values(), before.id))
+    if owes_outcome(before, after):
+        owe(connection, after.id, after.owner)
+    if after.told and not before.told:
+        settle(connection, "told", "task_id = ?", (after.id,))
+    return after

@@ -1,0 +1,71 @@
+"""Text on its way into a store, and how it is found again."""
+
+import re
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, TypeVar, cast
+
+TITLE = 60
+"""Characters of a session's title."""
+
+SNIPPET = 120
+"""Characters of a hit's line, about."""
+
+_Value = TypeVar("_Value")
+
+
+def cleaned(value: _Value) -> _Value:
+    """The value with lone surrogates replaced, in itself, its items or its fields: UTF-8 has no room for them."""
+    found: Any = value
+    match found:
+        case str():
+            if not found.isascii() and any("\ud800" <= character <= "\udfff" for character in found):
+                # Two halves that belong together are one character again.
+                found = found.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        case tuple() | list():
+            found = type(found)(cleaned(item) for item in found)
+        case dict():
+            found = {name: cleaned(item) for name, item in found.items()}
+        case _ if is_dataclass(found) and not isinstance(found, type):
+            changes: dict[str, Any] = {}
+            for field in fields(found):
+                before = getattr(found, field.name)
+                if (after := cleaned(before)) != before:
+                    changes[field.name] = after
+            found = replace(found, **changes) if changes else found
+    return cast("_Value", found)
+
+
+def title_from(text: str) -> str:
+    """One line of at most `TITLE` characters."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[: TITLE * 20]).split())
+    if len(line) <= TITLE:
+        return line
+    cut = line[: TITLE - 1]
+    whole_words = cut.rpartition(" ")[0]
+    return f"{whole_words if len(whole_words) > TITLE // 2 else cut}…"
+
+
+class Query:
+    """What to look for: words, and "phrases in quotes"; all of them, anywhere, in any case."""
+
+    def __init__(self, text: str) -> None:
+        pairs = re.findall(r'"([^"]+)"|(\S+)', cleaned(text))
+        self.words = [quoted or bare for quoted, bare in pairs]
+        self._patterns = [re.compile(re.escape(word), re.IGNORECASE) for word in self.words]
+
+    def snippet(self, text: str) -> str | None:
+        """A line of the text around the first word; None when the text does not hold them all."""
+        spans: list[re.Match[str]] = []
+        for pattern in self._patterns:
+            found = pattern.search(text)
+            if found is None:
+                return None
+            spans.append(found)
+        return _line_around(text, *spans[0].span()) if spans else None
+
+
+def _line_around(text: str, start: int, end: int) -> str:
+    before = max(0, start - SNIPPET // 3)
+    after = max(end, before + SNIPPET)
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[before:after]).split())
+    return f"{'…' if before else ''}{line}{'…' if after < len(text) else ''}"
