@@ -1,0 +1,168 @@
+"""AIAgent: the one door to the agent. Front ends make one a session and one a background task."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from agent import loop, prompt
+from agent.approvals import Gatekeeper, Policy, nobody
+from agent.cancel import CancelToken
+from agent.config import ModelChoice, Settings
+from agent.events import Event, TurnFinished, TurnSuspended
+from agent.messages import Message, Usage
+from agent.models import catalog
+from agent.protocols import ChatModel, Gate, ModelOutput, Reply, Sink, Store, Tool, ToolContext, ToolSpec
+from agent.redact import Redactor, secret_values
+from agent.store.memory import MemoryStore, new_session_id
+from agent.tools import default_tools
+from agent.toolset import Toolset
+
+Price = Callable[[Usage, ModelChoice], Usage]
+"""Fills in what a reply cost. See `agent.models.prices.priced`."""
+
+
+def ignore(event: Event) -> None:
+    """A sink for callers that only want the outcome."""
+    del event
+
+
+class AIAgent:
+    """An agent on one stored session. Turns run one at a time, on the thread that calls.
+
+    Give a `model`, or a `choice` from which it is built on first use. Without a `gate` nobody is asked, and
+    whatever needs an approval is refused, whatever mode the settings name. Without a `store` the session
+    lives in memory. Without `price` the cost of a turn stays unknown. `redact` takes secrets out of what tools return;
+    by default those of the environment.
+    """
+
+    def __init__(
+        self,
+        *,
+        choice: ModelChoice | None = None,
+        model: ChatModel | None = None,
+        settings: Settings | None = None,
+        store: Store | None = None,
+        gate: Gate | None = None,
+        session_id: str = "",
+        source: str = "terminal",
+        cwd: Path | None = None,
+        tools: Sequence[Tool] | None = None,
+        redact: Callable[[str], str] | None = None,
+        price: Price | None = None,
+    ) -> None:
+        self.session_id = session_id or new_session_id()
+        self.settings = settings or Settings()
+        self.store: Store = store or MemoryStore()
+        self.cwd = (cwd or Path.cwd()).absolute()
+        self._choice = choice or catalog.OFFLINE
+        self._model = model
+        self._price = price
+        self._running = threading.Lock()
+        self._cancel = CancelToken()
+        self._toolset = Toolset(
+            default_tools() if tools is None else tools,
+            context=ToolContext(self.cwd, self.settings.output_limit, self.settings.command_timeout),
+            gate=gate or Gatekeeper(Policy("ask"), nobody, session_id=self.session_id),
+            redact=redact or Redactor(secret_values(os.environ)),
+        )
+        self.store.create_session(self.session_id, source=source)
+
+    @property
+    def model(self) -> ChatModel:
+        """The model in use. Raises: ModelError, ConfigError when it cannot be built."""
+        if self._model is None:
+            self._model = catalog.build(self._choice)
+        return self._model
+
+    @property
+    def tool_specs(self) -> tuple[ToolSpec, ...]:
+        """What the model is told of the tools."""
+        return self._toolset.specs
+
+    def priced(self, reply: Reply) -> Reply:
+        """The reply with its cost, where the front end asked for prices and one is known."""
+        return replace(reply, usage=self._price(reply.usage, self._choice)) if self._price else reply
+
+    def use(self, choice: ModelChoice) -> None:
+        """Ask another model from the next turn on; the conversation stays."""
+        self._choice, self._model = choice, None
+
+    def run_turn(
+        self,
+        text: str | None,
+        *,
+        emit: Sink = ignore,
+        cancel: CancelToken | None = None,
+        inbox: loop.Inbox = tuple,
+    ) -> TurnFinished | TurnSuspended:
+        """Run a turn (None: go on with the one the store holds) and return the event that ended it."""
+        with self._running:
+            self._cancel = cancel or CancelToken()
+            history = self.store.messages(self.session_id)
+            if not history:
+                system = Message("system", prompt.build(self.cwd))
+                self.store.append(self.session_id, system)
+                history = [system]
+            return loop.run_turn(
+                text,
+                history,
+                model=_Late(self),
+                toolset=self._toolset,
+                store=self.store,
+                session_id=self.session_id,
+                emit=emit,
+                cancel=self._cancel,
+                inbox=inbox,
+                max_steps=self.settings.max_steps,
+            )
+
+    def run_conversation(self, text: str, *, emit: Sink = ignore) -> dict[str, Any]:
+        """Run a turn and return `final_response`, `messages`, `outcome`, `error`, `usage`, `steps`, `seconds`."""
+        end = self.run_turn(text, emit=emit)
+        assert isinstance(end, TurnFinished), "a turn without a mailbox is never suspended"
+        return {
+            "final_response": end.text,
+            "messages": self.store.messages(self.session_id),
+            "outcome": end.outcome,
+            "error": f"{end.error} {end.hint}".strip(),
+            "usage": end.usage,
+            "steps": end.steps,
+            "seconds": end.seconds,
+        }
+
+    def shutdown_memory_provider(self) -> None:
+        """Let go of the memory provider. There is none yet, so there is nothing to flush."""
+
+    def close(self) -> None:
+        """Stop a turn that still runs. The stored session stays."""
+        self._cancel.cancel()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class _Late:
+    """The agent's model, built when it is first asked, so that a failure to build it is a failed turn."""
+
+    def __init__(self, agent: AIAgent) -> None:
+        self._agent = agent
+
+    @property
+    def name(self) -> str:
+        return self._agent.model.name
+
+    def stream(
+        self, messages: Sequence[Message], tools: Sequence[ToolSpec], *, cancel: CancelToken
+    ) -> Iterator[ModelOutput]:
+        for output in self._agent.model.stream(messages, tools, cancel=cancel):
+            yield self._agent.priced(output) if isinstance(output, Reply) else output
+
+
+if TYPE_CHECKING:
+    _: ChatModel = _Late(AIAgent())
