@@ -1,0 +1,502 @@
+"""One person's session, whatever shows it: the turn that runs, what is queued, tasks, questions, usage.
+
+Everything here runs on the UI loop's thread, except where a docstring says otherwise. The agent runs on threads
+of its own and crosses over in `bridge`.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from agent.approvals import Desk, Gatekeeper, Mailbox, Policy
+from agent.cancel import CancelToken
+from agent.commands import CommandDef, Parsed, Unknown, parse, preview
+from agent.config import Config, ModelChoice
+from agent.errors import HermesError
+from agent.events import (
+    ApprovalRequested,
+    ApprovalSettled,
+    Event,
+    Steered,
+    StepFinished,
+    StepStarted,
+    TaskChanged,
+    TextDelta,
+    ToolFinished,
+    ToolStarted,
+    TurnFinished,
+    TurnStarted,
+    TurnSuspended,
+)
+from agent.messages import Usage
+from agent.protocols import Decision, Sink, Task
+from agent.store.memory import MemoryStore, new_session_id
+from agent.tasks import TaskPool
+from hermes_cli.bridge import Bridge, Delivered
+from hermes_cli.courtesy import KeyboardFirst
+from hermes_cli.glyphs import Glyphs
+from hermes_cli.model_in_use import ModelInUse
+from hermes_cli.questions import PREVIEW_LENGTH, PREVIEW_LINES, Question, approval_question
+
+if TYPE_CHECKING:
+    from hermes_cli.render import Renderer
+    from run_agent import AIAgent
+
+_log = logging.getLogger(__name__)
+
+SLICE = 0.008
+"""Seconds of rendering after which the keyboard has its turn."""
+
+
+class Screen(Protocol):
+    """What shows a session: the full prompt, or plain lines."""
+
+    @property
+    def glyphs(self) -> Glyphs: ...
+
+    @property
+    def keyboard(self) -> KeyboardFirst: ...
+
+    def renderer(self) -> "Renderer":
+        """Renders at the width of now."""
+        ...
+
+    def show(self, text: str) -> None:
+        """Put finished text above the prompt."""
+        ...
+
+    def echo(self, text: str) -> None:
+        """Put what the person sent above the prompt."""
+        ...
+
+    def notify(self, text: str, *, urgent: bool) -> None:
+        """Put a notice above the prompt when it disturbs least; ring if the person looks elsewhere."""
+        ...
+
+    def refresh(self) -> None:
+        """Something in the session changed: draw it soon."""
+        ...
+
+    def copy(self, text: str) -> None:
+        """Put a text on the clipboard."""
+        ...
+
+    def clear(self) -> None: ...
+
+    def leave(self) -> None: ...
+
+
+@dataclass(slots=True)
+class Turn:
+    """The turn that runs in the foreground."""
+
+    prompt: str
+    cancel: CancelToken = field(default_factory=CancelToken)
+    started: float = field(default_factory=time.monotonic)
+    activity: str = "thinking"
+    thread: threading.Thread | None = None
+
+
+class Chat:
+    """One session in a terminal."""
+
+    def __init__(
+        self, config: Config, policy: Policy, screen: Screen, *, cwd: Path, env: Mapping[str, str] = os.environ
+    ) -> None:
+        self.config = config
+        self.screen = screen
+        self.cwd = cwd
+        self.env = env
+        self.loop = asyncio.get_running_loop()
+        self.bridge = Bridge(self.loop, self._deliver, screen.keyboard)
+        self.model = ModelInUse(config, env, changed=lambda: self.post(screen.refresh))
+        self.store = MemoryStore()
+        self.policy = policy
+        self.verbose = config.values.verbose
+        self.session_id = new_session_id()
+        self.started = time.time()
+        self.turn: Turn | None = None
+        self.steering: deque[str] = deque()
+        self.queued: deque[str] = deque()
+        self.questions: list[Question] = []
+        self.usage = Usage()
+        self.filled = 0
+        self.answer = ""
+        self.leaving = False
+        self.live: list[Task] = []
+        self.shell: subprocess.Popen[bytes] | None = None
+        self._shell_told: subprocess.Popen[bytes] | None = None
+        self._showing: deque[Iterator[str]] = deque()
+        self.pool = TaskPool(
+            self.store, self._run_task, notify=self.bridge.emit, workers=config.values.background_workers
+        )
+        self._desk = Desk()
+        self._agent: AIAgent | None = None
+
+    # -- what a person does ------------------------------------------------------------------------
+
+    def submit(self, line: str) -> None:
+        """Take a line as typed: an answer, a shell command, a slash command or a message."""
+        if not line.strip():
+            return
+        if line.startswith("!") and line[1:].strip():
+            from hermes_cli.handlers.shell import run_as_person
+
+            run_as_person(self, line[1:].strip())
+            return
+        match parse(line.strip(), "terminal"):
+            case None:
+                self.send(line)
+            case Unknown() as unknown:
+                self.screen.echo(line)
+                self.complain(unknown.explain())
+            case Parsed(command, arguments):
+                if self.turn and not command.busy:
+                    self.screen.echo(line)
+                    self.complain(f"/{command.name} has to wait for the turn.", "Esc interrupts it.")
+                    return
+                self.screen.echo(line)
+                if command.asks and self.conversation:
+                    self._ask_first(command, arguments)
+                else:
+                    self._dispatch(command.name, arguments)
+
+    def send(self, text: str) -> None:
+        """Start a turn; while one runs, tell it."""
+        if self.turn is None:
+            self._start(text)
+        else:
+            self.steering.append(text)
+            self.screen.refresh()
+
+    def queue(self, text: str) -> None:
+        """Send a text when the turn is over, or now when none runs."""
+        if self.turn is None:
+            self._start(text)
+        else:
+            self.queued.append(text)
+            self.screen.refresh()
+
+    def interrupt(self) -> bool:
+        """Stop the turn. False when none runs."""
+        if self.turn is None:
+            return False
+        self.turn.activity = "stopping"
+        self.turn.cancel.cancel()
+        self.screen.refresh()
+        return True
+
+    def stop_shell(self) -> bool:
+        """Stop the person's own shell command. False when none runs."""
+        if self.shell is None:
+            return False
+        from hermes_cli.handlers.shell import kill, stop
+
+        # A command that does not listen is asked once.
+        (kill if self._shell_told is self.shell else stop)(self.shell)
+        self._shell_told = self.shell
+        return True
+
+    def reply(self, line: str) -> bool:
+        """Take a line as the answer to the open question. False when it is none."""
+        question = self.questions[0] if self.questions else None
+        if question is None or not question.take(line):
+            return False
+        if question in self.questions:
+            self.questions.remove(question)
+        self.screen.refresh()
+        return True
+
+    def ask(self, question: Question) -> None:
+        """Put a question before those that stand; one a subject."""
+        if not any(other.about == question.about for other in self.questions):
+            self.questions.insert(0, question)
+        self.screen.refresh()
+
+    def leave(self) -> None:
+        """Leave; with live tasks, ask first."""
+        if not self._unfinished():
+            self.screen.leave()
+            return
+        options = {"w": "wait, then leave", "s": "stop and leave", "n": "stay"}
+        lines = ["Not everything is over:", *self._unfinished()[:6]]
+        self.ask(Question(lines, options, "n", self._answer_leave, about="leave"))
+
+    def _unfinished(self) -> list[str]:
+        """What leaving would cut off, a line each."""
+        turn = [f"  the turn: {preview(self.turn.prompt, 50)}"] if self.turn else []
+        shell = ["  a shell command"] if self.shell else []
+        live = self.pool.live(self.session_id)
+        return [*turn, *shell, *(f"  #{task.number} {task.state}  {preview(task.prompt, 50)}" for task in live)]
+
+    def _leave_if_over(self) -> None:
+        if self.leaving and not self._unfinished():
+            self.screen.leave()
+
+    def close(self) -> None:
+        """Stop everything that runs. Quick: see `wait_until_stopped`."""
+        self.stop_shell()
+        if self.turn is not None:
+            self.turn.cancel.cancel()
+        self.pool.close()
+        self.bridge.close()
+
+    def wait_until_stopped(self, seconds: float) -> None:
+        """After `close`: let the turn end what it started, and end the person's command if it will not."""
+        if self.turn is not None and self.turn.thread is not None:
+            self.turn.thread.join(seconds)
+        if self.shell is not None:
+            from hermes_cli.handlers.shell import kill
+
+            kill(self.shell)
+
+    def new_session(self) -> None:
+        """Forget the conversation. Tasks go on, and still report here."""
+        self._agent, self.answer, self.usage, self.filled = None, "", Usage(), 0
+
+    def complain(self, text: str, hint: str = "") -> None:
+        self.screen.show(self.screen.renderer().error(text, hint))
+
+    # -- background tasks --------------------------------------------------------------------------
+
+    def background(self, prompt: str) -> Task:
+        """Send a prompt to the background, with the model and settings of now. Raises: StoreError."""
+        return self.pool.submit(prompt, owner=self.session_id, settings=self.model.inherited())
+
+    def find_task(self, text: str) -> Task | None:
+        """A task by number (`3`, `#3`) or by a prefix of its id that only one task has."""
+        tasks, wanted = self.store.tasks(owner=self.session_id), text.removeprefix("#").strip()
+        if wanted.isdecimal():
+            return next((task for task in tasks if task.number == int(wanted)), None)
+        found = [task for task in tasks if wanted and task.id.startswith(wanted)]
+        return found[0] if len(found) == 1 else None
+
+    def _run_task(self, task: Task, *, emit: Sink, cancel: CancelToken) -> TurnFinished | TurnSuspended:
+        """On a pool thread: a fresh agent on the task's own session."""
+        import run_agent
+        from agent.models import prices
+
+        agent = run_agent.AIAgent(
+            choice=self.model.revived(task.settings),
+            settings=self.config.values,
+            store=self.store,
+            session_id=task.session_id,
+            source="task",
+            cwd=self.cwd,
+            gate=Gatekeeper(self.policy, Mailbox(self.store, task.session_id), session_id=task.session_id),
+            redact=self.model.redact,
+            price=prices.priced,
+        )
+        begun = any(message.role == "user" for message in self.store.messages(task.session_id))
+
+        def politely(event: Event) -> None:
+            if isinstance(event, TextDelta):
+                self.screen.keyboard.give_way()
+            emit(event)
+
+        return agent.run_turn(None if begun else task.prompt, emit=politely, cancel=cancel)
+
+    # -- the model ---------------------------------------------------------------------------------
+
+    def warm(self) -> None:
+        """On a thread, after the first paint: everything slow, so that the first prompt does not wait for it."""
+        from hermes_cli.render import warm_up
+
+        warm_up()
+        self.model.load()
+
+    def use(self, choice: ModelChoice) -> None:
+        """Switch the model for this session; the conversation stays."""
+        self.model.use(choice)
+        if self._agent is not None:
+            self._agent.use(choice)
+
+    def post(self, show: Callable[[], None]) -> None:
+        """From any thread: have something done on the UI loop; nothing when that is over."""
+        with contextlib.suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(show)
+
+    # -- the turn ----------------------------------------------------------------------------------
+
+    def _start(self, text: str) -> None:
+        self.screen.echo(text)
+        self.turn = turn = Turn(text)
+        turn.thread = threading.Thread(target=self._run_turn, args=(turn,), daemon=True, name="turn")
+        turn.thread.start()
+        self.screen.refresh()
+
+    def _run_turn(self, turn: Turn) -> None:
+        """On the turn's thread."""
+        emit, told = self.bridge.emit, CancelToken()
+
+        def listening(event: Event) -> None:
+            if isinstance(event, TurnFinished):
+                told.cancel()
+            emit(event)
+
+        try:
+            self._make_agent().run_turn(turn.prompt, emit=listening, cancel=turn.cancel, inbox=self._take_steering)
+        except Exception as error:  # noqa: BLE001
+            if not isinstance(error, HermesError):
+                _log.exception("turn")
+            if not told.cancelled:
+                # It failed before it began: no agent, no session.
+                hint = error.hint if isinstance(error, HermesError) else ""
+                emit(TurnStarted(turn.prompt))
+                emit(TurnFinished("failed", "", error=str(error), hint=hint, error_kind=type(error).__name__))
+
+    def _make_agent(self) -> "AIAgent":
+        import run_agent
+        from agent.models import prices
+
+        if self._agent is None:
+            session_id = new_session_id()
+            self._agent = run_agent.AIAgent(
+                choice=self.model.choose(),
+                settings=self.config.values,
+                store=self.store,
+                session_id=session_id,
+                cwd=self.cwd,
+                gate=Gatekeeper(self.policy, self._desk, session_id=session_id),
+                redact=self.model.redact,
+                price=prices.priced,
+            )
+        return self._agent
+
+    @property
+    def conversation(self) -> str:
+        """The id of the conversation, "" before its first turn."""
+        return self._agent.session_id if self._agent else ""
+
+    def _take_steering(self) -> list[str]:
+        """On the turn's thread."""
+        taken = []
+        while self.steering:
+            taken.append(self.steering.popleft())
+        return taken
+
+    def _ask_first(self, command: CommandDef, arguments: str) -> None:
+        def settle(letter: str, _words: str) -> None:
+            if letter == "y":
+                self._dispatch(command.name, arguments)
+
+        self.ask(Question([command.asks], {"y": "yes", "n": "no"}, "y", settle, about=command.name))
+
+    def _dispatch(self, name: str, arguments: str) -> None:
+        from hermes_cli import handlers
+
+        try:
+            handlers.find(name)(self, arguments)
+        except HermesError as error:
+            self.complain(str(error), error.hint)
+
+    # -- what the agent tells ----------------------------------------------------------------------
+
+    def _deliver(self, batch: list[Delivered]) -> None:
+        """A batch from the bridge."""
+        self._showing.append(self._pieces(batch))
+        if len(self._showing) == 1:
+            self._show_some()
+
+    def _show_some(self) -> None:
+        """Render and show for a few milliseconds, then let the keyboard in and go on."""
+        until = self.loop.time() + SLICE
+        while self._showing:
+            for text in self._showing[0]:
+                self.screen.show(text)
+                if self.loop.time() > until:
+                    self.loop.call_soon(self._show_some)
+                    return
+            self._showing.popleft()
+        self.screen.refresh()
+
+    def _pieces(self, batch: list[Delivered]) -> Iterator[str]:
+        """What a batch adds to the finished text. A fault in one event must not lose the others."""
+        for event in batch:
+            try:
+                yield from self._take_in(event)
+            except Exception as fault:  # noqa: BLE001
+                _log.exception("showing %s", type(event).__name__)
+                yield f"(could not show {type(event).__name__}: {type(fault).__name__})\n"
+
+    def _take_in(self, event: Delivered) -> Iterator[str]:
+        match event:
+            case TaskChanged():
+                self._task_changed(event)
+                return
+            case StepStarted():
+                self._activity("thinking")
+            case TextDelta():
+                self._activity("answering")
+            case ToolStarted(name=name, title=title):
+                self._activity(f"{name} {title}")
+            case ToolFinished():
+                self._activity("thinking")
+            case StepFinished(usage=usage, text=text):
+                self.usage += usage
+                self.filled = usage.input_tokens + usage.output_tokens or self.filled
+                self.answer = text or self.answer
+            case ApprovalRequested(preview=text):
+                if text.count("\n") >= PREVIEW_LINES or len(text) > PREVIEW_LENGTH:
+                    yield from self.screen.renderer().quote(text)
+                self._activity("waiting for your answer")
+                self.questions.append(approval_question(event, self._settle, self.screen.glyphs))
+                self.screen.notify("", urgent=True)
+            case ApprovalSettled(request_id=request_id):
+                self.questions = [question for question in self.questions if question.about != request_id]
+            case Steered(text):
+                self.screen.echo(text)
+        yield from self.screen.renderer().event(event)
+        if isinstance(event, TurnFinished):
+            self._turn_over()
+
+    def _activity(self, text: str) -> None:
+        if self.turn is not None and not self.turn.cancel.cancelled:
+            self.turn.activity = text
+
+    def _turn_over(self) -> None:
+        self.turn = None
+        waiting = self.steering or self.queued
+        if waiting:
+            self._start(waiting.popleft())
+        self._leave_if_over()
+
+    def _settle(self, request: ApprovalRequested, decision: Decision) -> None:
+        self._desk.settle(request.request_id, decision)
+        if decision.scope != "once":
+            where = (
+                f"always, kept in {self.config.dirs.policy_file}" if decision.scope == "always" else "in this session"
+            )
+            self.screen.show(self.screen.renderer().note(f"Allowed {where}: {request.tool} {request.pattern}"))
+
+    def _task_changed(self, event: TaskChanged) -> None:
+        from hermes_cli.handlers.tasks import notice
+
+        self.live = self.pool.live(self.session_id)
+        task = self.store.task(event.task_id)
+        if task is None or task.state != event.state:
+            return
+        if task.state in ("done", "failed") and not task.told:
+            self.screen.notify(notice(self, task), urgent=False)
+            self.store.update_task(task.id, told=True)
+        elif task.state == "waiting":
+            self.screen.notify(notice(self, task), urgent=True)
+        self._leave_if_over()
+
+    def _answer_leave(self, key: str, rest: str) -> None:
+        del rest
+        self.leaving = key == "w"
+        if key == "s":
+            self.pool.close()
+            self.screen.leave()
+        else:
+            self._leave_if_over()

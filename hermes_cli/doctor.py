@@ -1,0 +1,87 @@
+"""Is this installation well? What `hermes doctor` and `/doctor` tell."""
+
+import os
+import platform
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.approvals import load_policy
+from agent.config import Config, read_keys
+from agent.errors import HermesError
+from agent.models import catalog
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`ok` None is a remark."""
+
+    ok: bool | None
+    what: str
+    advice: str = ""
+
+    def line(self) -> str:
+        mark = {True: "ok  ", False: "bad ", None: "note"}[self.ok]
+        return f"{mark}  {self.what}" + (f"\n        {self.advice}" if self.advice and not self.ok else "")
+
+
+def check(config: Config, *, env: Mapping[str, str] = os.environ) -> Iterator[Finding]:
+    """Look at everything Hermes depends on; asks the model's endpoint for its list."""
+    version = platform.python_version()
+    yield Finding(sys.version_info >= (3, 11), f"Python {version}", "Hermes needs 3.11 or later.")
+    yield from _files(config)
+    yield from _policy(config)
+    yield from _model(config, env)
+
+
+def _files(config: Config) -> Iterator[Finding]:
+    dirs = config.dirs
+    yield Finding(True, f"settings: {dirs.config_file}{'' if dirs.config_file.exists() else ' (not there; defaults)'}")
+    for folder in (dirs.config, dirs.state):
+        if (problem := _writable(folder)) is None:
+            yield Finding(True, f"writable: {folder}")
+        else:
+            yield Finding(False, f"{folder}: {problem}", "Mend its permissions, or set HERMES_HOME to another folder.")
+    for path in (dirs.credentials_file, dirs.database):
+        if path.exists() and sys.platform != "win32" and path.stat().st_mode & 0o077:
+            yield Finding(False, f"others can read {path}", f"chmod 600 {path}")
+
+
+def _writable(folder: Path) -> str | None:
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not existing.is_dir():
+        return f"{existing} is not a folder"
+    return None if os.access(existing, os.W_OK) else "not writable"
+
+
+def _policy(config: Config) -> Iterator[Finding]:
+    path = config.dirs.policy_file
+    try:
+        rules = len(load_policy(path, config.values.approvals).rules)
+    except HermesError as error:
+        yield Finding(False, str(error), error.hint)
+        return
+    yield Finding(True, f"approvals: {config.values.approvals}, {rules} rule{'' if rules == 1 else 's'} in {path}")
+
+
+def _model(config: Config, env: Mapping[str, str]) -> Iterator[Finding]:
+    try:
+        keys = read_keys(config.dirs)
+        choice = catalog.in_force(config.values, env=env, keys=keys)
+        if choice.provider == "offline":
+            advice = "Set OPENAI_API_KEY (or another provider's key), start a local server, or run `hermes model`."
+            yield Finding(None, "model: none configured; the built-in offline model answers", advice)
+            return
+        yield Finding(True, f"model: {choice.model or 'the first one listed'} ({choice.provider}, {choice.base_url})")
+        if catalog.needs_key(choice):
+            yield Finding(False, f"no key for {choice.provider}", f"hermes model {choice.provider}")
+            return
+        from agent.models.openai import list_models
+
+        names = list_models(choice, timeout=5.0)
+        yield Finding(True, f"endpoint answers: {len(names)} models")
+        if choice.model and names and choice.model not in names:
+            yield Finding(None, f"the endpoint does not list {choice.model}", "It may answer all the same.")
+    except HermesError as error:
+        yield Finding(False, f"model: {error}", error.hint)

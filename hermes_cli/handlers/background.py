@@ -1,0 +1,25 @@
+"""/background: a prompt that runs aside."""
+
+from typing import TYPE_CHECKING
+
+from agent.commands import background_prompt, preview
+from agent.errors import HermesError
+from hermes_cli.handlers.tasks import tasks
+
+if TYPE_CHECKING:
+    from hermes_cli.chat import Chat
+
+
+def background(chat: "Chat", arguments: str) -> None:
+    """Start a task, and say so at once. A bare `status` or `stop 1` is somebody looking for /tasks."""
+    arguments, for_tasks = background_prompt(arguments)
+    if for_tasks:
+        renderer = chat.screen.renderer()
+        chat.screen.show(renderer.note(f"That is /tasks. To send it as a prompt: /background -- {arguments}"))
+        tasks(chat, "" if arguments.lower() in ("status", "ls") else arguments)
+        return
+    if not arguments:
+        raise HermesError("Usage: /background <prompt>", hint="Example: /background run the tests and say what fails")
+    task = chat.background(arguments)
+    glyphs = chat.screen.glyphs
+    chat.screen.show(f"\n{glyphs.running} #{task.number} {task.id}  {preview(arguments)}\n")

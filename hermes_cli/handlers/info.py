@@ -1,0 +1,93 @@
+"""Commands that only tell something."""
+
+import platform
+from importlib.metadata import version as installed
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+import agent
+from agent import commands
+from agent.errors import HermesError
+from agent.tools import default_tools
+from hermes_cli.text import count, money
+
+if TYPE_CHECKING:
+    from hermes_cli.chat import Chat
+
+
+def help(chat: "Chat", arguments: str) -> None:
+    """All commands by category, one command, or those that have a word."""
+    renderer = chat.screen.renderer()
+    if not arguments:
+        for category, found in commands.by_category("terminal").items():
+            chat.screen.show(renderer.help_table(category, found))
+        keys = "Tab completes · Esc interrupts · Ctrl+C steps back · ? on an empty line shows the keys"
+        chat.screen.show("\n" + renderer.note(keys))
+        return
+    match commands.parse(f"/{arguments.lstrip('/')}", "terminal"):
+        case commands.Parsed(command, _):
+            chat.screen.show(_explain(chat, command))
+        case _ if found := commands.search(arguments, "terminal"):
+            chat.screen.show(renderer.help_table(f"Commands about {arguments!r}", found))
+        case _:
+            raise HermesError(f"No command is about {arguments!r}.", hint="/help lists all of them.")
+
+
+def _explain(chat: "Chat", command: commands.CommandDef) -> str:
+    renderer = chat.screen.renderer()
+    head = Text.assemble((command.usage, "bold cyan"), f"{commands.alias_note(command)}\n{command.summary}")
+    rows = [(Text(f"{sub.name} {sub.arguments}".strip(), "cyan"), Text(sub.summary)) for sub in command.subcommands]
+    text = "\n" + renderer.text(head) + (renderer.table(rows) if rows else "")
+    return text + (renderer.note(f"Example: {command.example}") if command.example else "")
+
+
+def usage(chat: "Chat", arguments: str) -> None:
+    del arguments
+    spent, tasks = chat.usage, chat.store.tasks(owner=chat.session_id)
+    aside = sum(task.usage.input_tokens + task.usage.output_tokens for task in tasks)
+    rows = [
+        ("in", f"{count(spent.input_tokens)} tokens, {count(spent.cached_tokens)} of them cached"),
+        ("out", f"{count(spent.output_tokens)} tokens, {count(spent.reasoning_tokens)} of them reasoning"),
+        ("cost", money(spent.cost) if spent.cost is not None else "unknown: no price for this model"),
+        ("in the window", count(chat.filled)),
+        ("background", f"{count(aside)} tokens in {len(tasks)} task{'' if len(tasks) == 1 else 's'}"),
+    ]
+    chat.screen.show("\n" + chat.screen.renderer().table([(Text(name, "cyan"), Text(value)) for name, value in rows]))
+
+
+def version(chat: "Chat", arguments: str) -> None:
+    del arguments
+    parts = ", ".join(f"{name} {installed(name)}" for name in ("prompt_toolkit", "rich", "openai"))
+    line = f"hermes {agent.__version__} · Python {platform.python_version()} · {platform.system()} · {parts}"
+    chat.screen.show(chat.screen.renderer().note(line))
+
+
+def doctor(chat: "Chat", arguments: str) -> None:
+    del arguments
+    import threading
+
+    from hermes_cli.doctor import check as findings
+
+    chat.screen.show(chat.screen.renderer().note("Checking …"))
+
+    def check() -> None:
+        # Asks the endpoint, so it runs aside.
+        text = "\n".join(f"  {finding.line()}" for finding in findings(chat.config, env=chat.env))
+        chat.post(lambda: chat.screen.show(f"\n{text}\n"))
+
+    threading.Thread(target=check, daemon=True, name="doctor").start()
+
+
+def copy(chat: "Chat", arguments: str) -> None:
+    del arguments
+    if not chat.answer:
+        raise HermesError("There is no answer to copy yet.")
+    chat.screen.copy(chat.answer)
+    chat.screen.show(chat.screen.renderer().note(f"Copied {len(chat.answer)} characters, if the terminal allows it."))
+
+
+def tools(chat: "Chat", arguments: str) -> None:
+    del arguments
+    rows = [(Text(tool.name, "cyan"), Text(tool.description.strip().split("\n")[0])) for tool in default_tools()]
+    chat.screen.show("\n" + chat.screen.renderer().table(rows))

@@ -1,0 +1,115 @@
+"""What changes above and below the prompt: the live region and the status line, as fragments to draw.
+
+Both are built when something changed, not when a key is pressed, and both are bounded.
+"""
+
+import time
+from typing import TYPE_CHECKING
+
+from prompt_toolkit.formatted_text import StyleAndTextTuples
+
+from hermes_cli.text import clip, columns, count, harmless, money, seconds, tail_rows
+
+if TYPE_CHECKING:
+    from hermes_cli.chat import Chat
+
+TAIL_ROWS = 8
+QUEUED_SHOWN = 3
+
+
+def live_fragments(chat: "Chat", tail: str, *, width: int, rows: int, tick: int, drafting: bool) -> StyleAndTextTuples:
+    """The unfinished block, what is going on, what is queued, and the open question; at most about `rows` rows."""
+    glyphs = chat.screen.glyphs
+    lines: list[tuple[str, str]] = []
+    # Joined emoji are drawn wider or narrower than the terminal counts them; apart they are what they seem.
+    tail = tail.replace("\u200d", "").replace("\ufe0f", "")
+    if tail.strip():
+        room = max(2, min(TAIL_ROWS, rows - 6))
+        lines += [("", f"  {row}") for row in tail_rows(tail.rstrip("\n"), width - 3, room)]
+    if chat.turn is not None:
+        spinner = glyphs.spinner[tick % len(glyphs.spinner)]
+        spent = seconds(time.monotonic() - chat.turn.started)
+        activity = clip(harmless(chat.turn.activity), max(width - 34, 10), glyphs.ellipsis)
+        lines.append(("class:live.activity", f"{spinner} {activity} {glyphs.dot} {spent} {glyphs.dot} Esc interrupts"))
+    elif chat.shell is not None:
+        lines.append(("class:live.activity", f"{glyphs.spinner[0]} a shell command runs {glyphs.dot} Ctrl+C stops it"))
+    for label, texts in (("next", list(chat.steering)), ("queued", list(chat.queued))):
+        for text in texts[:QUEUED_SHOWN]:
+            lines.append(("class:live.queued", f"  {label}: {clip(text[: width * 4], width - 12, glyphs.ellipsis)}"))
+        if len(texts) > QUEUED_SHOWN:
+            lines.append(("class:live.queued", f"  {label}: {len(texts) - QUEUED_SHOWN} more"))
+    if chat.questions:
+        question = chat.questions[0]
+        more = f"  ({len(chat.questions) - 1} more after this)" if len(chat.questions) > 1 else ""
+        head = tail_rows(question.lines[0], width - 3, 4)
+        lines += [("class:question.head", f"{'  ' if number else '? '}{row}") for number, row in enumerate(head)]
+        body = [row for line in question.lines[1:] for row in tail_rows(line, width - 3, len(line))]
+        room = max(rows - len(lines) - 8, 5)
+        if len(body) > room:
+            first = room // 2
+            left_out = f"  {glyphs.ellipsis} {len(body) - room + 1} more rows, Ctrl+O shows them"
+            body = [*body[:first], left_out, *body[len(body) - (room - first - 1) :]]
+        lines += [("class:question", f"  {row}") for row in body]
+        for part in _wrapped(question.choices.split("   "), width - 4):
+            lines.append(("class:question.choices", f"  {part}"))
+        hint = "Ctrl+S sets your draft aside; then a letter and Enter" if drafting else "a letter, then Enter"
+        lines.append(("class:question.hint", f"  {hint}{more}"))
+    return [(style, f"{clip_raw(text, width - 1)}\n") for style, text in lines]
+
+
+def clip_raw(text: str, width: int) -> str:
+    """At most `width` columns of a line, spaces kept as they are."""
+    return text if columns(text) <= width else tail_rows(text, width, 100)[0]
+
+
+def status_text(chat: "Chat", width: int) -> str:
+    """The status line: as much as fits, the least needed dropped first, never the full width."""
+    glyphs = chat.screen.glyphs
+    live = chat.live
+    waiting = sum(task.state == "waiting" for task in live) + len(chat.questions)
+    choice = chat.model.choice
+    parts: list[tuple[int, str]] = [(1, (choice.model or choice.provider) if choice else glyphs.ellipsis)]
+    if choice is not None and (window := chat.model.window):
+        share = min(1.0, chat.filled / window)
+        bar = glyphs.full * round(share * 6) + glyphs.empty * (6 - round(share * 6))
+        parts.append((4, f"{count(chat.filled)}/{count(window)} {bar} {share:.0%}"))
+    elif chat.filled:
+        parts.append((4, f"{count(chat.filled)} tokens"))
+    if chat.usage.cost is not None:
+        parts.append((5, money(chat.usage.cost)))
+    if live:
+        queued = sum(task.state == "queued" for task in live)
+        more = f" ({queued} queued)" if queued else ""
+        parts.append((2, f"{glyphs.running} {len(live)} task{'' if len(live) == 1 else 's'}{more}"))
+    if waiting:
+        parts.append((0, f"{glyphs.waiting} {waiting} need{'s' if waiting == 1 else ''} you"))
+    if chat.policy.mode != "ask":
+        parts.append(
+            (0 if chat.policy.mode == "yolo" else 3, {"edits": "accept edits"}.get(chat.policy.mode, chat.policy.mode))
+        )
+    if chat.leaving:
+        parts.append((0, "leaving when the tasks are over"))
+    if (age := time.time() - chat.started) >= 60:
+        parts.append((6, seconds(age)))
+    return _fit([part for part in parts if part[1]], f" {glyphs.dot} ", width - 2)
+
+
+def _fit(parts: list[tuple[int, str]], between: str, width: int) -> str:
+    while parts:
+        line = between.join(text for _rank, text in parts)
+        if columns(line) <= width:
+            return line
+        if len(parts) == 1:
+            return clip(line, width)
+        parts.remove(max(parts, key=lambda part: part[0]))
+    return ""
+
+
+def _wrapped(parts: list[str], width: int) -> list[str]:
+    lines: list[str] = []
+    for part in parts:
+        if lines and columns(lines[-1]) + columns(part) + 3 <= width:
+            lines[-1] += f"   {part}"
+        else:
+            lines.append(part)
+    return lines

@@ -1,0 +1,103 @@
+"""The model a session asks: found once, switched at will, handed down to its background tasks."""
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from agent.config import Config, ModelChoice, read_keys
+from agent.errors import HermesError
+from hermes_cli.setup import start_log
+
+if TYPE_CHECKING:
+    from agent.redact import Redactor
+
+_log = logging.getLogger(__name__)
+
+NO_CHOICE = "{}"
+"""What a task inherits when no model was known yet: it takes the session's, once found."""
+
+
+class ModelInUse:
+    """`choice` is None until it is found. Every method may be called from any thread.
+
+    `changed` is called, on whatever thread, when there is something new to show.
+    """
+
+    def __init__(self, config: Config, env: Mapping[str, str] = os.environ, *, changed: Callable[[], None]) -> None:
+        self.choice: ModelChoice | None = None
+        self.names: list[str] = []
+        self._config = config
+        self._env = env
+        self._changed = changed
+        self._choosing = threading.Lock()
+
+    @property
+    def window(self) -> int:
+        """Tokens that fit the model's context window, 0 while unknown."""
+        from agent.models import catalog
+
+        return (catalog.context_window(self.choice.model) or 0) if self.choice else 0
+
+    @cached_property
+    def redact(self) -> "Redactor":
+        """Takes out the environment's secrets and the stored keys."""
+        from agent.redact import Redactor, secret_values
+
+        return Redactor([*secret_values(self._env), *self.keys().values()])
+
+    def keys(self) -> dict[str, str]:
+        """Stored keys, by provider. Raises: ConfigError."""
+        return read_keys(self._config.dirs)
+
+    def choose(self) -> ModelChoice:
+        """The model in force, looked for on first use. Raises: ConfigError."""
+        from agent.models import catalog
+
+        with self._choosing:
+            if self.choice is None:
+                self.choice = catalog.in_force(self._config.values, env=self._env, keys=self.keys())
+                self._changed()
+            return self.choice
+
+    def use(self, choice: ModelChoice) -> None:
+        """Ask another model from now on, and find out what else its endpoint has."""
+        self.choice, self.names = choice, []
+        threading.Thread(target=self.load, daemon=True, name="warm").start()
+
+    def load(self) -> None:
+        """Everything slow that the first turn needs: imports, the search for a model, its endpoint's list."""
+        try:
+            start_log(self._config.dirs, self.redact)
+            import_module("run_agent")
+            from agent.models import catalog, prices
+
+            choice = self.choose()
+            catalog.build(choice)
+            if choice.base_url:
+                from agent.models.openai import list_models
+
+                self.names = list_models(choice)
+            prices.load()
+        except HermesError as error:
+            _log.info("warming up: %s", error)
+        except Exception:  # noqa: BLE001
+            # Whatever it is, the turn that needs it will meet it again and report it.
+            _log.exception("warming up")
+
+    def inherited(self) -> str:
+        """The choice as text without keys, for a task's row."""
+        from agent.models import portable
+
+        return portable.dump(self.choice) if self.choice else NO_CHOICE
+
+    def revived(self, inherited: str) -> ModelChoice:
+        """The choice a task inherited, with its keys. Raises: ConfigError."""
+        from agent.models import portable
+
+        if inherited == NO_CHOICE:
+            return self.choose()
+        return portable.load(inherited, self._config.values, env=self._env, keys=self.keys())

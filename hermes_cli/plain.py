@@ -1,0 +1,191 @@
+"""Plain lines: for pipes, dumb terminals and screen readers. The same session and commands, no cursor movement."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent import __version__
+from agent.approvals import Policy
+from agent.config import Config
+from agent.errors import HermesError
+from hermes_cli import glyphs as glyph_sets
+from hermes_cli.chat import Chat
+from hermes_cli.courtesy import KeyboardFirst
+from hermes_cli.questions import Question
+from hermes_cli.setup import exit_within
+
+if TYPE_CHECKING:
+    from hermes_cli.render import Renderer
+
+
+LEAVE_WITHIN, STOPPED_WITHIN = 4.0, 1.5
+"""Seconds after which leaving waits for nothing any more, and seconds it waits for a turn that was stopped."""
+
+
+class PlainScreen:
+    """The screen of a `Chat` on a pair of streams. Lines from a pipe are taken one turn at a time."""
+
+    def __init__(self, config: Config, load_policy: Callable[[], Policy], *, cwd: Path) -> None:
+        self.glyphs = glyph_sets.choose()
+        self.keyboard = KeyboardFirst()
+        self.chat = Chat(config, load_policy(), self, cwd=cwd)
+        self._interactive = sys.stdin.isatty()
+        self._renderer: Renderer | None = None
+        self._asked: Question | None = None
+        self._left = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._handled = threading.Event()
+        self._interrupted = False
+
+    def renderer(self) -> "Renderer":
+        if self._renderer is None:
+            from hermes_cli.render import Look, Renderer
+
+            look = Look(lambda: shutil.get_terminal_size().columns - 1, False, self.glyphs)
+            self._renderer = Renderer(look, verbose=lambda: self.chat.verbose)
+        return self._renderer
+
+    def show(self, text: str) -> None:
+        sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
+        sys.stdout.flush()
+
+    def echo(self, text: str) -> None:
+        # A terminal has shown the line already while it was typed.
+        if not self._interactive:
+            self.show(f"\n{self.glyphs.prompt} {text}\n")
+
+    def notify(self, text: str, *, urgent: bool) -> None:
+        if text:
+            self.show(text)
+        if urgent and self._interactive:
+            self.show("\a")
+
+    def refresh(self) -> None:
+        question = self.chat.questions[0] if self.chat.questions else None
+        if question is not None and question is not self._asked:
+            self.show("\n" + "\n".join([*question.lines, question.choices]))
+            if not self._interactive:
+                # Whoever wrote the pipe is not there to answer.
+                self.chat.loop.call_soon(self._decline, question)
+        self._asked = question
+        if self.chat.turn is None and self.chat.shell is None:
+            self._idle.set()
+        else:
+            self._idle.clear()
+
+    def copy(self, text: str) -> None:
+        del text
+        self.show("(plain mode has no clipboard; the answer stands above)")
+
+    def clear(self) -> None:
+        pass
+
+    def leave(self) -> None:
+        self._left.set()
+        self._idle.set()
+
+    async def run(self, first: str = "") -> None:
+        """Until the person leaves, or the input ends and everything it started is over."""
+        self.show(f"hermes {__version__} {self.glyphs.dot} {self.chat.cwd} {self.glyphs.dot} /help")
+        for name, order in (("SIGINT", self._interrupt), ("SIGTERM", self.leave), ("SIGHUP", self.leave)):
+            with contextlib.suppress(AttributeError, NotImplementedError):
+                self.chat.loop.add_signal_handler(getattr(signal, name), order)
+        threading.Thread(target=self.chat.warm, daemon=True, name="warm").start()
+        if not self._interactive:
+            # A script's first line may ask for the model.
+            with contextlib.suppress(HermesError):
+                await asyncio.to_thread(self.chat.model.choose)
+        if first:
+            self.chat.submit(first)
+        lines: asyncio.Queue[str | None] = asyncio.Queue()
+        threading.Thread(target=self._read, args=(lines,), daemon=True, name="stdin").start()
+        reading = asyncio.ensure_future(self._take(lines))
+        leaving = asyncio.ensure_future(self._left.wait())
+        try:
+            await asyncio.wait([reading, leaving], return_when=asyncio.FIRST_COMPLETED)
+            if reading.done():
+                reading.result()
+        finally:
+            exit_within(LEAVE_WITHIN)
+            reading.cancel()
+            leaving.cancel()
+            self.chat.close()
+            self.chat.wait_until_stopped(STOPPED_WITHIN)
+
+    async def _take(self, lines: "asyncio.Queue[str | None]") -> None:
+        while True:
+            if not self._interactive:
+                await self._until_idle()
+            line = await lines.get()
+            if line is None or self._left.is_set():
+                break
+            self._interrupted = False
+            if self.chat.questions and self.chat.reply(line):
+                self._handled.set()
+                continue
+            if line.endswith("\\"):
+                more = await lines.get()
+                line = f"{line[:-1]}\n{more or ''}"
+            self.chat.submit(line)
+            self._handled.set()
+        await self._until_idle()
+        while self.chat.pool.live(self.chat.session_id) and not self._left.is_set():
+            self._give_up_waiting()
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.1)
+
+    async def _until_idle(self) -> None:
+        self.refresh()
+        await self._idle.wait()
+
+    def _give_up_waiting(self) -> None:
+        """At the end of the input nobody is left to answer a task."""
+        from agent.approvals import UNATTENDED
+        from agent.protocols import Decision
+
+        for task in self.chat.pool.live(self.chat.session_id):
+            if task.state == "waiting":
+                self.chat.pool.answer(task.id, Decision(False, UNATTENDED))
+
+    def _decline(self, question: Question) -> None:
+        if question in self.chat.questions:
+            self.chat.questions.remove(question)
+            question.settle(question.default, "nobody is there to answer")
+
+    def _interrupt(self) -> None:
+        if self.chat.stop_shell() or self.chat.interrupt():
+            return
+        if self._interrupted or not self._interactive:
+            self.leave()
+        self._interrupted = True
+        self.show("press Ctrl+C again to leave")
+
+    def _read(self, lines: "asyncio.Queue[str | None]") -> None:
+        """On a thread: one reader of stdin."""
+        loop = self.chat.loop
+        with contextlib.suppress(RuntimeError):  # the loop is closed: we are leaving
+            while True:
+                try:
+                    line = input(f"{self.glyphs.prompt} " if self._interactive else "")
+                    self._handled.clear()
+                except EOFError:
+                    loop.call_soon_threadsafe(lines.put_nowait, None)
+                    return
+                loop.call_soon_threadsafe(lines.put_nowait, line)
+                if self._interactive and not line.endswith("\\"):
+                    # The next prompt comes below what this line has shown at once.
+                    self._handled.wait(1.0)
+
+
+if sys.platform != "win32" and os.environ.get("TERM", "dumb") != "dumb":
+    with contextlib.suppress(ImportError):
+        # It gives `input` its line editing.
+        import_module("readline")

@@ -1,0 +1,192 @@
+"""Headless: one prompt, the answer on stdout, everything else on stderr.
+
+The second consumer of the event stream: it shows that a front end is one `match` and nothing else.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from agent.approvals import Gatekeeper, nobody
+from agent.cancel import CancelToken
+from agent.config import ModelChoice, read_keys
+from agent.events import (
+    Event,
+    Steered,
+    StepFinished,
+    StepRestarted,
+    TextDelta,
+    ToolFinished,
+    ToolStarted,
+    TurnFinished,
+    TurnStarted,
+)
+from agent.models import catalog, prices
+from agent.redact import Redactor, secret_values
+from agent.store.memory import new_session_id
+from hermes_cli.options import Request, UsageError
+from hermes_cli.setup import prepare
+from hermes_cli.text import harmless, seconds
+
+EXIT_CODES = {
+    0: "the turn ended and the answer is on stdout",
+    1: "the turn failed; the reason is on stderr",
+    2: "the command line or the configuration is wrong",
+    3: "a limit was reached (--max-steps); what there is of an answer is on stdout",
+    75: "the model cannot be reached or is overloaded: try again later",
+    130: "interrupted",
+}
+
+Write = Callable[[Event], None]
+
+
+def answer(request: Request) -> int:
+    """Run one turn and return the exit code. Raises: UsageError, ConfigError."""
+    config, load_policy, cwd = prepare(request)
+    prompt = _prompt(request)
+    import run_agent
+
+    format_ = request.text("output_format", "text")
+    keys = read_keys(config.dirs)
+    choice = catalog.in_force(config.values, keys=keys)
+    session_id, cancel = new_session_id(), CancelToken()
+    agent = run_agent.AIAgent(
+        choice=choice,
+        settings=config.values,
+        session_id=session_id,
+        source="print",
+        cwd=cwd,
+        gate=Gatekeeper(load_policy(), nobody, session_id=session_id),
+        redact=Redactor([*secret_values(os.environ), *keys.values()]),
+        # Only the machine formats tell the cost, and the price list is slow to load.
+        price=None if format_ == "text" else prices.priced,
+    )
+    _cancel_on_signals(cancel)
+    write = _writer(format_, session_id, choice, agent)
+    end = agent.run_turn(prompt, emit=write, cancel=cancel)
+    assert isinstance(end, TurnFinished), "a run that nobody watches is never suspended"
+    return exit_code(end)
+
+
+def exit_code(end: TurnFinished) -> int:
+    match end.outcome:
+        case "done":
+            return 0
+        case "limit":
+            return 3
+        case "cancelled":
+            return 130
+        case "failed":
+            return 75 if end.error_kind == "UnavailableError" else 1
+
+
+def _prompt(request: Request) -> str:
+    # What is piped in may be anything; what cannot be read as UTF-8 is replaced, not refused.
+    piped = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.buffer.read().decode(errors="replace")
+    asked = (request.prompt or "").encode(errors="surrogateescape").decode(errors="replace")
+    parts = [part for part in (asked, piped.strip()) if part.strip()]
+    if not parts:
+        raise UsageError("-p needs a prompt.", hint='Example: hermes -p "what does this do?" < main.py')
+    return "\n\n".join(parts)
+
+
+def _cancel_on_signals(cancel: CancelToken) -> None:
+    def handler(_number: int, _frame: object) -> None:
+        # Closing sockets and groups takes locks the interrupted code may hold, so not here.
+        threading.Thread(target=cancel.cancel, daemon=True).start()
+
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), handler)
+
+
+def _writer(format_: str, session_id: str, choice: ModelChoice, agent: Any) -> Write:
+    started = time.monotonic()
+
+    def result(end: TurnFinished) -> dict[str, object]:
+        return {
+            "type": "result",
+            "result": end.text,
+            "stop_reason": end.outcome,
+            "error": f"{end.error} {end.hint}".strip(),
+            "session_id": session_id,
+            "model": choice.model,
+            "provider": choice.provider,
+            "steps": end.steps,
+            "usage": asdict(end.usage),
+            "duration_seconds": round(time.monotonic() - started, 3),
+        }
+
+    def as_text(event: Event) -> None:
+        match event:
+            case ToolFinished(name=name, title=title, summary=summary, seconds=spent):
+                _say(f"{name} {title}  {seconds(spent)}  {summary}")
+            case StepRestarted(text):
+                _say(text)
+            case TurnFinished():
+                if event.text:
+                    sys.stdout.write(event.text.rstrip("\n") + "\n")
+                    sys.stdout.flush()
+                if event.error:
+                    _say(f"{event.error} {event.hint}".strip())
+
+    def as_json(event: Event) -> None:
+        if isinstance(event, TurnFinished):
+            _line(result(event))
+
+    def as_stream(event: Event) -> None:
+        match event:
+            case TurnStarted(prompt):
+                tools = [spec.name for spec in agent.tool_specs]
+                init = {"session_id": session_id, "model": choice.model, "provider": choice.provider, "tools": tools}
+                _line({"type": "init", **init, "cwd": str(Path.cwd())})
+                _line({"type": "message", "role": "user", "content": prompt})
+            case TextDelta(text):
+                _line({"type": "text", "text": text})
+            case StepFinished(text=text, usage=usage, finish_reason=reason):
+                _line(
+                    {
+                        "type": "message",
+                        "role": "assistant",
+                        "content": text,
+                        "finish_reason": reason,
+                        "usage": asdict(usage),
+                    }
+                )
+            case ToolStarted(call_id, name, title):
+                _line({"type": "tool_call", "id": call_id, "name": name, "title": title})
+            case ToolFinished():
+                _line(
+                    {
+                        "type": "tool_result",
+                        "id": event.call_id,
+                        "name": event.name,
+                        "ok": event.ok,
+                        "summary": event.summary,
+                        "output": event.display,
+                        "duration_seconds": round(event.seconds, 3),
+                    }
+                )
+            case StepRestarted(text) | Steered(text):
+                _line({"type": "notice", "text": text})
+            case TurnFinished():
+                _line(result(event))
+
+    return {"text": as_text, "json": as_json, "stream-json": as_stream}[format_]
+
+
+def _line(value: dict[str, object]) -> None:
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{harmless(text)}\n")
+    sys.stderr.flush()

@@ -1,0 +1,114 @@
+"""Questions to the person, answered with a line: a letter, and words after it where they mean something.
+
+A question is shown in the live region and never takes a key: what is being typed stays a draft. Only a line begun
+after the question appeared can be its answer.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from agent.events import ApprovalRequested
+from agent.protocols import Decision
+from hermes_cli.glyphs import Glyphs
+from hermes_cli.text import clip, harmless
+
+GRACE = 0.5
+"""Seconds in which Enter on an empty line is taken for one that was meant for something else."""
+
+PREVIEW_LINES, PREVIEW_LENGTH = 10, 400
+"""Lines and characters shown with a question; where there is more, all of it goes to the scrollback as well."""
+PREVIEW_COLUMNS = 1_000
+"""Characters of one line of a preview; a longer one is cut in the middle."""
+
+
+_WORDS = {"yes": "y", "no": "n", "always": "a", "session": "s", "wait": "w", "stop": "s", "stay": "n"}
+
+
+@dataclass(slots=True)
+class Question:
+    """A question that stands.
+
+    `options` maps a letter to what it does, `settle` takes the letter and what was typed after it.
+    `full` is what is asked about without any cut, "" when `lines` hold all of it.
+    `ready` becomes true when the draft is empty while the question stands: only then can a line be its answer.
+    """
+
+    lines: list[str]
+    options: Mapping[str, str]
+    default: str
+    settle: Callable[[str, str], None]
+    about: str = ""
+    full: str = ""
+    with_words: frozenset[str] = frozenset()
+    asked: float = field(default_factory=time.monotonic)
+    ready: bool = False
+
+    def take(self, line: str) -> bool:
+        """Settle with this line, if it is an answer."""
+        letter, _, rest = line.strip().partition(" ")
+        letter = _WORDS.get(letter.lower(), letter.lower())
+        if not letter:
+            if time.monotonic() - self.asked < GRACE:
+                return False
+            letter = self.default
+        if letter not in self.options or (rest and letter not in self.with_words):
+            return False
+        self.settle(letter, rest.strip())
+        return True
+
+    @property
+    def choices(self) -> str:
+        """The options on one line, the default marked."""
+        return "   ".join(
+            f"{letter.upper() if letter == self.default else letter} {label}" for letter, label in self.options.items()
+        )
+
+
+def approval_question(
+    request: ApprovalRequested, settle: Callable[[ApprovalRequested, Decision], None], glyphs: Glyphs
+) -> Question:
+    """May this call run? Enter alone means no."""
+    answers = {
+        "y": Decision(True),
+        "s": Decision(True, scope="session"),
+        "a": Decision(True, scope="always"),
+    }
+
+    def answer(letter: str, reason: str) -> None:
+        settle(request, answers.get(letter, Decision(False, reason)))
+
+    options = {
+        "y": "yes, once",
+        "s": "this session",
+        "a": f"always {clip(request.pattern, 40, glyphs.ellipsis)}",
+        "n": "no (and why)",
+    }
+    return Question(
+        approval_lines(request, glyphs),
+        options,
+        "n",
+        answer,
+        about=request.request_id,
+        full=request.preview,
+        with_words=frozenset({"n"}),
+    )
+
+
+def approval_lines(request: ApprovalRequested, glyphs: Glyphs) -> list[str]:
+    """What a person reads before saying yes: exactly what would run or change, and where."""
+    lines = harmless(request.preview).rstrip().split("\n")
+    left_out = len(lines) - PREVIEW_LINES
+    more = [f"{glyphs.ellipsis} {left_out} more lines"] if left_out > 0 else []
+    verb = {"execute": "run", "write": "change", "read": "read"}[request.kind]
+    head = f"{request.tool} wants to {verb}, in {harmless(request.directory)}:"
+    return [head, *(f"  {_shortened(line, glyphs)}" for line in [*lines[:PREVIEW_LINES], *more])]
+
+
+def _shortened(line: str, glyphs: Glyphs) -> str:
+    """Both ends of a very long line: neither may hide what it does."""
+    left_out = len(line) - PREVIEW_COLUMNS
+    if left_out <= 0:
+        return line
+    part = PREVIEW_COLUMNS // 2
+    return f"{line[:part]} {glyphs.ellipsis} {left_out} more characters {glyphs.ellipsis} {line[-part:]}"

@@ -1,0 +1,263 @@
+"""Events to finished text: one `match`, and what it needs of rich. Import it after the first paint.
+
+What it returns are strings with colours, ready for the terminal's own scrollback.
+"""
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.console import Console, RenderableType
+from rich.markdown import CodeBlock, Heading, Markdown
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from agent.commands import CommandDef, alias_note
+from agent.events import (
+    ApprovalSettled,
+    Event,
+    Steered,
+    StepFinished,
+    StepRestarted,
+    TextDelta,
+    ToolFinished,
+    ToolStarted,
+    TurnFinished,
+    TurnStarted,
+)
+from hermes_cli.blocks import BlockCutter
+from hermes_cli.glyphs import ASCII, Glyphs
+from hermes_cli.text import clip, echoed, harmless, seconds
+
+_TO_ASCII = str.maketrans("·…•–—−×╭╮╰╯─│┌┐└┘├┤┬┴┼━┃", "-~*---x++++-|+++++++++-|")
+"""One column for one column, so that nothing laid out moves."""
+
+QUOTED_LINES = 200
+"""Lines rendered in one go, so that the keyboard has its turn between them."""
+
+DETAIL_LINES = 12
+"""Lines of a tool's output shown without asking for more."""
+
+
+class _LeftHeading(Heading):
+    """Headings at the left margin, without a box."""
+
+    def __rich_console__(self, console: Console, options: object) -> Iterator[Text]:
+        self.text.justify = "left"
+        yield self.text
+
+
+class _PlainCode(CodeBlock):
+    """Code in the terminal's own sixteen colours, on its own background."""
+
+    def __rich_console__(self, console: Console, options: object) -> Iterator[Syntax]:
+        code = str(self.text).rstrip()
+        yield Syntax(code, self.lexer_name, theme="ansi_dark", word_wrap=True, padding=0, background_color="default")
+
+
+class _Markdown(Markdown):
+    elements: ClassVar = {
+        **Markdown.elements,
+        "heading_open": _LeftHeading,
+        "fence": _PlainCode,
+        "code_block": _PlainCode,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the terminal can show. `width` is in columns and asked anew for each piece."""
+
+    width: Callable[[], int]
+    colours: bool
+    glyphs: Glyphs
+    truecolour: bool = False
+
+
+def warm_up() -> None:
+    """On a thread: load what the first answer needs, the highlighter and the commands' handlers too."""
+    from hermes_cli.handlers import preload
+
+    preload()
+    look = Look(lambda: 80, True, ASCII)
+    Renderer(look).answer("```python\npass\n```\n\n- `x`\n")
+
+
+class Renderer:
+    """Renders one session's events. Holds the unfinished block of the answer and the last tool's details."""
+
+    def __init__(self, look: Look, *, verbose: Callable[[], bool] = lambda: False) -> None:
+        self.look = look
+        self._verbose = verbose
+        self._cutter = BlockCutter()
+        self._bullet = False
+        self._streamed = False
+        self.last_tool: ToolFinished | None = None
+
+    @property
+    def tail(self) -> str:
+        """The unfinished block."""
+        return harmless(self._cutter.tail)
+
+    def event(self, event: Event) -> Iterator[str]:
+        """What this event adds to the finished text, a piece at a time."""
+        match event:
+            case TurnStarted():
+                self._bullet, self._streamed = True, False
+            case Steered():
+                self._bullet = True
+            case TextDelta(text):
+                self._streamed = True
+                for block in self._cutter.feed(text):
+                    yield self._answer(block)
+            case StepRestarted(reason):
+                # It was read, so it stays; what follows says that it does not count.
+                yield from map(self._answer, self._cutter.finish())
+                self._bullet, self._streamed = True, False
+                yield self.note(f"the answer begins again: {reason}")
+            case StepFinished(text=text):
+                if text and not self._streamed:
+                    yield from map(self._answer, self._cutter.feed(text))
+                yield from map(self._answer, self._cutter.finish())
+                self._streamed = False
+            case ToolStarted():
+                self._bullet = True
+            case ToolFinished():
+                self.last_tool = event
+                yield self.tool(event)
+            case ApprovalSettled(allowed=False, reason=reason):
+                yield self.note(f"refused{f': {reason}' if reason else ''}")
+            case ApprovalSettled(allowed=True, reason=reason) if reason:
+                yield self.note(reason)
+            case TurnFinished():
+                yield from map(self._answer, self._cutter.finish())
+                yield from self._end(event)
+
+    def person(self, text: str) -> str:
+        """What the person said, as it stands in the scrollback."""
+        return echoed(text, self.look.glyphs.prompt, colours=self.look.colours)
+
+    def answer(self, text: str) -> str:
+        """A whole answer, blocks and all."""
+        cutter = BlockCutter()
+        self._bullet = True
+        return "".join(self._answer(block) for block in [*cutter.feed(text), *cutter.finish()])
+
+    def tool(self, event: ToolFinished) -> str:
+        """One line for a tool call, and what it changed or why it failed."""
+        status = event.summary if event.ok else f"{self.look.glyphs.failed} {event.summary}"
+        end = f"  {seconds(event.seconds)}" + (f"  {harmless(status)}" if status else "")
+        room = self.look.width() - len(event.name) - len(end) - 6
+        line = Text.assemble(
+            (f"  {self.look.glyphs.tool} ", "dim"),
+            (event.name, "cyan"),
+            " ",
+            (clip(harmless(event.title), max(room, 8), self.look.glyphs.ellipsis), ""),
+            (end, "dim" if event.ok else "red"),
+        )
+        shown = self.text(line)
+        if event.display and (self._verbose() or event.files_changed):
+            shown += self.details(event, DETAIL_LINES)
+        return shown
+
+    def details(self, event: ToolFinished, most: int) -> str:
+        """A tool call's output or diff, at most `most` lines of it."""
+        lines = harmless(event.display).rstrip().split("\n")
+        more = [f"{self.look.glyphs.ellipsis} {len(lines) - most} more lines (Ctrl+O)"] if len(lines) > most else []
+        text = Text("\n".join([*lines[:most], *more]), style="dim")
+        if event.files_changed:
+            text.highlight_regex(r"(?m)^\+.*$", "green")
+            text.highlight_regex(r"(?m)^-.*$", "red")
+        return self.text(Padding(text, (0, 0, 0, 6)))
+
+    def note(self, text: str) -> str:
+        return self.text(Padding(Text(harmless(text), style="dim italic"), (0, 0, 0, 2)))
+
+    def quote(self, text: str) -> Iterator[str]:
+        """Text as it is, indented, in pieces: what somebody is asked to approve, in full."""
+        yield "\n"
+        lines = harmless(text).split("\n")
+        for start in range(0, len(lines), QUOTED_LINES):
+            yield self.text(Padding(Text("\n".join(lines[start : start + QUOTED_LINES])), (0, 0, 0, 4)))
+
+    def error(self, text: str, hint: str = "") -> str:
+        message = Text.assemble((f"{self.look.glyphs.failed} ", "bold red"), harmless(text))
+        if hint:
+            message.append(f"\n  {harmless(hint)}", style="dim")
+        return self.text(message)
+
+    def panel(self, title: str, body: str, foot: str, *, ok: bool = True) -> str:
+        """A box around what became of a task: Markdown when it is well, else the words as they are."""
+        style, width, ellipsis = "green" if ok else "red", self.look.width() - 8, self.look.glyphs.ellipsis
+        box = Panel(
+            _Markdown(harmless(body)) if ok else Text(harmless(body)),
+            title=Text(clip(title, width, ellipsis), style=f"bold {style}"),
+            title_align="left",
+            subtitle=Text(clip(foot, width, ellipsis), style="dim"),
+            subtitle_align="left",
+            border_style=style,
+        )
+        return "\n" + self.text(box)
+
+    def help_table(self, category: str, commands: list[CommandDef]) -> str:
+        """One category of commands; under 60 columns, a list instead of a table."""
+        title = self.text(Text(f"\n{category}", style="bold"))
+        return title + self.pairs([(f"{c.usage}{alias_note(c)}", c.summary) for c in commands])
+
+    def pairs(self, rows: Sequence[tuple[str, str]]) -> str:
+        """A term and what it means, in two columns; under 60 columns, one under the other."""
+        if self.look.width() >= 60:
+            return self.table([(Text(term, style="cyan"), Text(meaning)) for term, meaning in rows])
+        lines = ((Padding(Text(t, "cyan"), (0, 0, 0, 2)), Padding(Text(m), (0, 0, 0, 4))) for t, m in rows)
+        return "".join(self.text(part) for line in lines for part in line)
+
+    def table(self, rows: Sequence[tuple[Text, ...]], headers: tuple[str, ...] = ()) -> str:
+        """A table without lines. Long cells fold."""
+        table = Table(box=None, padding=(0, 2, 0, 2), show_header=bool(headers), header_style="bold", pad_edge=False)
+        for number in range(len(rows[0]) if rows else 0):
+            table.add_column(headers[number] if headers else "", overflow="fold", max_width=46 if number == 0 else None)
+        for row in rows:
+            table.add_row(*row)
+        return self.text(Padding(table, (0, 0, 0, 2)))
+
+    def text(self, renderable: RenderableType, *, narrower: int = 0) -> str:
+        """Render anything at the width of now. Lines have no trailing spaces."""
+        console = Console(
+            file=io.StringIO(),
+            width=max(self.look.width() - narrower, 20),
+            force_terminal=self.look.colours,
+            color_system=("truecolor" if self.look.truecolour else "standard") if self.look.colours else None,
+            no_color=not self.look.colours,
+            legacy_windows=False,
+            highlight=False,
+            emoji=False,
+            markup=False,
+        )
+        with console.capture() as capture:
+            console.print(renderable)
+        text = "\n".join(line.rstrip(" ") for line in capture.get().split("\n"))
+        return text.translate(_TO_ASCII) if self.look.glyphs is ASCII else text
+
+    def _answer(self, block: str) -> str:
+        body = self.text(_Markdown(harmless(block)), narrower=3).strip("\n") + "\n"
+        bullet, self._bullet = self._bullet, False
+        sign = f"{self.look.glyphs.answer} " if bullet else "  "
+        return "\n" + self._prefixed(body, sign, "")
+
+    def _prefixed(self, text: str, sign: str, style: str) -> str:
+        """The sign before the first line, as many spaces before the others."""
+        first, *others = text.rstrip("\n").split("\n")
+        head = self.text(Text(sign.rstrip(), style=style)).rstrip("\n") + " " if sign.strip() else sign
+        indent = " " * len(sign)
+        return "\n".join([head + first, *(f"{indent}{line}".rstrip() for line in others)]) + "\n"
+
+    def _end(self, event: TurnFinished) -> Iterator[str]:
+        match event.outcome:
+            case "cancelled":
+                yield self.note("interrupted")
+            case "failed" | "limit":
+                yield self.error(event.error, event.hint)

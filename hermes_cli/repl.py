@@ -1,0 +1,522 @@
+"""The prompt that is always alive: one reader of the keyboard, one writer to the terminal.
+
+Everything here runs on the UI loop's thread. What must not be imported before the first paint (rich, the agent,
+the SDK) is imported where it is used.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from prompt_toolkit.buffer import Buffer
+from prompt_toolkit.completion import CompleteEvent, Completion
+from prompt_toolkit.filters import Condition, has_completions
+from prompt_toolkit.formatted_text import StyleAndTextTuples
+from prompt_toolkit.layout import BufferControl, ConditionalContainer, FormattedTextControl, HSplit, Layout, Window
+from prompt_toolkit.layout.dimension import Dimension
+from prompt_toolkit.layout.menus import CompletionsMenu
+from prompt_toolkit.output.color_depth import ColorDepth
+from prompt_toolkit.output.vt100 import Vt100_Output
+from prompt_toolkit.styles import Style
+from prompt_toolkit.widgets import SearchToolbar
+
+from agent import __version__
+from agent.config import ApprovalMode, Config
+from hermes_cli import glyphs as glyph_sets
+from hermes_cli.commands import SlashCommandCompleter
+from hermes_cli.completions import argument_values
+from hermes_cli.courtesy import KeyboardFirst
+from hermes_cli.history import SharedHistory
+from hermes_cli.keys import KEY_HELP, bindings
+from hermes_cli.live import live_fragments, status_text
+from hermes_cli.mentions import FileIndex, PromptCompleter, mention
+from hermes_cli.paste import Pastes
+from hermes_cli.setup import exit_within
+from hermes_cli.terminal import PromptApplication, copy_sequence, reflows, ring, teach_sequences
+from hermes_cli.text import columns, echoed
+
+if TYPE_CHECKING:
+    from agent.approvals import Policy
+    from hermes_cli.chat import Chat
+    from hermes_cli.render import Renderer
+
+_log = logging.getLogger(__name__)
+
+SPIN = 0.125
+"""Seconds between two pictures of the spinner; it turns only while a turn runs."""
+
+FLUSH, BURST = 0.02, 4
+"""Seconds between writes above the prompt, so that a flood leaves it in sight; so many may come at once."""
+
+TYPED_AHEAD = 0.02
+"""Seconds after the first paint in which what was typed before it arrives."""
+
+WARM_AFTER = 0.03
+"""Seconds after the first paint in which the keyboard has the processor to itself."""
+
+QUIET, AT_MOST = 1.0, 3.0
+"""A notice waits for this many seconds without a key, and no longer than that many in all."""
+
+LEAVE_WITHIN = 4.0
+"""Seconds after which leaving does not wait for anything any more."""
+
+STOPPED_WITHIN = 1.5
+"""Seconds that leaving waits for a turn that was cancelled."""
+
+TWICE = 2.0
+"""Seconds within which a second Ctrl+C leaves."""
+
+_STYLE = Style.from_dict(
+    {
+        "prompt": "ansicyan bold",
+        "status": "ansibrightblack",
+        "live.activity": "ansicyan",
+        "live.queued": "ansibrightblack italic",
+        "question": "",
+        "question.head": "ansiyellow bold",
+        "question.choices": "bold",
+        "question.hint": "ansibrightblack",
+        "completion-menu": "bg:default",
+        "completion-menu.completion": "bg:default fg:default",
+        "completion-menu.completion.current": "bg:default ansicyan bold noreverse",
+        "completion-menu.meta.completion": "bg:default ansibrightblack",
+        "completion-menu.meta.completion.current": "bg:default ansicyan noreverse",
+        "scrollbar.background": "bg:default",
+        "scrollbar.button": "bg:ansibrightblack",
+    }
+)
+
+
+class Repl:
+    """The screen of a `Chat`, and its keyboard."""
+
+    def __init__(self, config: Config, load_policy: "Callable[[], Policy]", *, cwd: Path) -> None:
+        teach_sequences()
+        self.config = config
+        self.cwd = cwd
+        self._load_policy = load_policy
+        self._met = False
+        self.glyphs = glyph_sets.choose()
+        self._colours = not os.environ.get("NO_COLOR") or bool(os.environ.get("FORCE_COLOR"))
+        self.keyboard = KeyboardFirst()
+        self.pastes = Pastes()
+        self.focused = True
+        self._outbox: list[str] = []
+        self._notices: list[str] = []
+        self._flushes: deque[float] = deque(maxlen=BURST)
+        self._held_since = 0.0
+        self._last_key = 0.0
+        self._last_ctrl_c = 0.0
+        self._stashed: list[str] = []
+        self._painted = 0.0
+        self._hint = ""
+        self._tick = 0
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._renderer: Renderer | None = None
+        self._live: StyleAndTextTuples = []
+        self.history = SharedHistory(config.dirs.database, fold=self.pastes.recalled, warn=self._warn)
+        completer = PromptCompleter(SlashCommandCompleter(argument_values(lambda: self.chat)), FileIndex(cwd))
+        self.buffer = Buffer(
+            completer=completer, history=self.history, complete_while_typing=True, multiline=True, tempfile_suffix=".md"
+        )
+        self.app = self._build()
+        self.app.after_render += lambda _: self.keyboard.drawn()
+        self.app.key_processor.before_key_press += self._key_pressed
+        self.buffer.on_text_changed += lambda _: self._draft_changed()
+
+    @cached_property
+    def chat(self) -> "Chat":
+        """The session. Made after the first paint, or by the first key that needs it."""
+        from hermes_cli.chat import Chat
+
+        self._met = True
+        return Chat(self.config, self._load_policy(), self, cwd=self.cwd)
+
+    # -- Screen ------------------------------------------------------------------------------------
+
+    def renderer(self) -> "Renderer":
+        if self._renderer is None:
+            from hermes_cli.render import Look, Renderer
+
+            truecolour = os.environ.get("COLORTERM", "") in ("truecolor", "24bit")
+            look = Look(self._columns, self._colours, self.glyphs, truecolour)
+            self._renderer = Renderer(look, verbose=lambda: self.chat.verbose)
+        return self._renderer
+
+    def show(self, text: str) -> None:
+        if not self._outbox:
+            loop = asyncio.get_running_loop()
+            oldest = self._flushes[0] if len(self._flushes) == BURST else 0.0
+            loop.call_later(max(0.0, oldest + BURST * FLUSH - loop.time()), self._flush)
+        self._outbox.append(text)
+
+    def echo(self, text: str) -> None:
+        self.show(echoed(self.pastes.refold(text), self.glyphs.prompt, colours=self._colours))
+
+    def notify(self, text: str, *, urgent: bool) -> None:
+        if (urgent or not self.focused) and self.config.values.bell:
+            ring(self.app.output, "Hermes needs you" if urgent else "Hermes: a task is over")
+        if text:
+            self._held_since = self._held_since if self._notices else time.monotonic()
+            self._notices.append(text)
+            self._release_notices()
+
+    def refresh(self) -> None:
+        self._draw_live()
+        self.app.invalidate()
+        if self.chat.turn is not None and "spin" not in self._timers:
+            self._timers["spin"] = asyncio.get_running_loop().call_later(SPIN, self._spin)
+
+    def copy(self, text: str) -> None:
+        self.app.output.write_raw(copy_sequence(text))
+        self.app.output.flush()
+
+    def clear(self) -> None:
+        self.app.renderer.clear()
+
+    def leave(self) -> None:
+        if self.app.is_running and not self.app.is_done:
+            self.app.exit()
+
+    # -- orders from the keyboard ------------------------------------------------------------------
+
+    @property
+    def typed_ahead(self) -> bool:
+        """Whether a key that comes now was pressed before the prompt was drawn."""
+        return time.monotonic() - self._painted < TYPED_AHEAD if self._painted else True
+
+    def accept(self) -> None:
+        """Enter: a new line after a backslash, an answer to a question, or a line to send."""
+        draft = self.buffer.text
+        if draft.endswith("\\") and self.buffer.document.is_cursor_at_the_end:
+            self.buffer.delete_before_cursor()
+            self.buffer.insert_text("\n")
+            return
+        if self.chat.questions and self.chat.questions[0].ready and self.chat.reply(draft):
+            self.buffer.reset()
+            return
+        if not draft.strip():
+            return
+        line = self.pastes.unfold(draft)
+        self.history.append_string(line)
+        self.buffer.reset()
+        self.chat.submit(line)
+
+    def tab(self) -> None:
+        buffer = self.buffer
+        if buffer.complete_state is not None and buffer.complete_state.completions:
+            self._complete()
+        elif buffer.text.startswith("/") and not mention(buffer.document):
+            # The menu may not have come yet. Commands are few and in memory, so the key is not made to wait for it.
+            self._offer(list(buffer.completer.get_completions(buffer.document, CompleteEvent())))
+        elif mention(buffer.document):
+            self.app.create_background_task(self._complete_mention())
+        elif self.chat.turn is not None and buffer.text.strip():
+            line = self.pastes.unfold(buffer.text)
+            self.history.append_string(line)
+            buffer.reset()
+            self.chat.queue(line)
+
+    async def _complete_mention(self) -> None:
+        """Complete from the index of files, unless the draft has changed meanwhile."""
+        document, event = self.buffer.document, CompleteEvent()
+        found = [found async for found in self.buffer.completer.get_completions_async(document, event)]
+        if self.buffer.document == document:
+            self._offer(found)
+
+    def _offer(self, completions: list[Completion]) -> None:
+        if completions:
+            self.buffer._set_completions(completions)
+            self._complete()
+
+    def _complete(self) -> None:
+        """Take the only completion, or go to the next."""
+        buffer, state = self.buffer, self.buffer.complete_state
+        if state is not None and len(state.completions) == 1:
+            buffer.apply_completion(state.completions[0])
+            if buffer.text.startswith("/") and " " not in buffer.text:
+                buffer.insert_text(" ")
+        else:
+            buffer.complete_next()
+
+    def earlier(self) -> None:
+        """Up: a line up, or back in history. Pressed before the history is read, it waits for it."""
+        buffer = self.buffer
+        buffer.load_history_if_not_yet_loaded()
+        loading, draft = buffer._load_history_task, buffer.document
+        if loading is None or loading.done():
+            buffer.auto_up()
+        else:
+            loading.add_done_callback(lambda _: buffer.auto_up() if buffer.document == draft else None)
+
+    def escape(self) -> None:
+        if self.buffer.complete_state is not None:
+            self.buffer.cancel_completion()
+        else:
+            self.chat.interrupt()
+
+    def step_back(self) -> None:
+        """Ctrl+C: one step of the ladder a press."""
+        if self.buffer.complete_state is not None:
+            self.buffer.cancel_completion()
+        elif self.buffer.text:
+            self.history.append_string(self.pastes.unfold(self.buffer.text))
+            self.buffer.reset()
+        elif self.chat.stop_shell() or self.chat.interrupt():
+            pass
+        elif time.monotonic() - self._last_ctrl_c < TWICE:
+            self.chat.leave()
+        else:
+            self._last_ctrl_c = time.monotonic()
+            self._say_below("press Ctrl+C again to leave")
+
+    def stash(self) -> None:
+        if draft := self.buffer.text:
+            self._stashed.append(draft)
+            self.buffer.reset()
+            self._say_below("draft set aside; Ctrl+S brings it back")
+        elif self._stashed:
+            self.buffer.insert_text(self._stashed.pop())
+
+    def next_mode(self) -> None:
+        modes = [mode for mode in get_args(ApprovalMode) if mode != "yolo"]
+        now = self.chat.policy.mode
+        self.chat.policy.mode = modes[(modes.index(now) + 1) % len(modes)] if now in modes else "ask"
+        self.refresh()
+
+    def edit(self) -> None:
+        """The draft in an editor, pastes unfolded; folded again when it comes back."""
+        self.buffer.text = self.pastes.unfold(self.buffer.text)
+        self.buffer.cursor_position = len(self.buffer.text)
+        done = self.buffer.open_in_editor()
+
+        def fold(_task: object) -> None:
+            text = self.pastes.fold(self.buffer.text)
+            self.buffer.text = text
+            self.buffer.cursor_position = len(text)
+            self._flush()
+
+        done.add_done_callback(fold)
+
+    def show_details(self) -> None:
+        """Ctrl+O: all of what the open question is about, else what the last tool gave."""
+        if self.chat.questions and self.chat.questions[0].full:
+            for piece in self.renderer().quote(self.chat.questions[0].full):
+                self.show(piece)
+            return
+        tool = self.renderer().last_tool
+        if tool is not None:
+            self.show(self.renderer().details(tool, 400) if tool.display else self.renderer().note("no output"))
+
+    def show_keys(self) -> None:
+        self.show("\n" + self.renderer().pairs([*KEY_HELP, ("/help", "lists the commands")]))
+
+    def before_fold(self) -> str:
+        return self.pastes.fold_at_end(self.buffer.document.text_before_cursor)
+
+    # -- running -----------------------------------------------------------------------------------
+
+    async def run(self, first: str = "") -> None:
+        """Until the person leaves. `first` is sent as soon as the prompt is drawn."""
+        loop = asyncio.get_running_loop()
+
+        def painted(_app: object) -> None:
+            self.app.after_render -= painted
+            self._painted = time.monotonic()
+            self.app.output.write_raw("\x1b[?1004h")
+            self.app.output.flush()
+            # Not at once, so that nothing shares the moment in which the first key may come.
+            self._timers["warm"] = loop.call_later(0 if first else WARM_AFTER, self._warm_up)
+            if first:
+                loop.call_soon(lambda: self.chat.submit(first))
+
+        self.app.after_render += painted
+        self._timers["minute"] = loop.call_later(60, self._minute)
+        self.app.output.write_raw(self._header())
+        for name in ("SIGHUP", "SIGTERM"):
+            with contextlib.suppress(AttributeError, NotImplementedError):
+                loop.add_signal_handler(getattr(signal, name), self.leave)
+        try:
+            await self.app.run_async()
+        except (EOFError, OSError):
+            _log.warning("the terminal has gone")
+        finally:
+            exit_within(LEAVE_WITHIN)
+            for timer in self._timers.values():
+                timer.cancel()
+            if self._met:
+                self.chat.close()
+            # What runs is being stopped by now; the terminal may have gone, so writing to it comes late.
+            with contextlib.suppress(OSError):
+                self.app.output.write_raw("\x1b[?1004l")
+                self.app.output.write_raw("".join([*self._outbox, *self._notices]).replace("\n", "\r\n"))
+                self.app.output.flush()
+            self.history.close()
+            if self._met:
+                self.chat.wait_until_stopped(STOPPED_WITHIN)
+
+    def _warm_up(self) -> None:
+        """Import the session aside, make it here, then let it load the agent and find the model."""
+        loop = asyncio.get_running_loop()
+
+        def begin() -> None:
+            threading.Thread(target=self.chat.warm, daemon=True, name="warm").start()
+            self.refresh()
+
+        def load() -> None:
+            import_module("hermes_cli.chat")
+            loop.call_soon_threadsafe(begin)
+
+        threading.Thread(target=load, daemon=True, name="load").start()
+
+    def _header(self) -> str:
+        """One line: who this is, the model where one is set, the place, cut on the left where it is long."""
+        place = str(self.cwd).replace(str(Path.home()), "~", 1)
+        dot = f" {self.glyphs.dot} "
+        model = [self.config.values.model] if self.config.values.model and self._columns() >= 80 else []
+        room = self._columns() - columns(dot.join([f"hermes {__version__}", *model, "", "/help"])) - 1
+        if columns(place) > room:
+            place = f"{self.glyphs.ellipsis}{place[-max(room - columns(self.glyphs.ellipsis), 1) :]}"
+        # The terminal itself has shown what was typed before the prompt was there; it stands in the draft as well.
+        return "\r\x1b[K" + dot.join([f"hermes {__version__}", *model, place, "/help"]) + "\r\n"
+
+    def _build(self) -> PromptApplication:
+        output = Vt100_Output.from_pty(sys.stdout)
+        # Some terminals answer late or never where the cursor is; nothing here needs to know.
+        output.enable_cpr = False
+        prompt: StyleAndTextTuples = [("class:prompt", f"{self.glyphs.prompt} ")]
+        indent: StyleAndTextTuples = [("", "  ")]
+        search = SearchToolbar()
+        draft = Window(
+            BufferControl(self.buffer, search_buffer_control=search.control, preview_search=True),
+            height=lambda: Dimension(min=1, max=max(output.get_size().rows // 2, 1)),
+            get_line_prefix=lambda line, wrapped: prompt if line == wrapped == 0 else indent,
+            wrap_lines=True,
+            dont_extend_height=True,
+        )
+        live = Window(FormattedTextControl(lambda: self._live), dont_extend_height=True)
+        status = FormattedTextControl(lambda: [("class:status", f" {self._status()}")])
+        has_live = Condition(lambda: bool(self._live))
+        layout = HSplit(
+            [
+                # Air between what is finished and what is not, where there is room for it.
+                ConditionalContainer(Window(height=1), Condition(lambda: output.get_size().rows >= 12)),
+                ConditionalContainer(live, has_live),
+                draft,
+                search,
+                CompletionsMenu(max_height=8, scroll_offset=1, extra_filter=has_completions),
+                ConditionalContainer(Window(status, height=1, dont_extend_height=True), ~has_completions),
+                Window(),
+            ]
+        )
+        app = PromptApplication(
+            reflows=reflows(),
+            layout=Layout(layout, draft),
+            key_bindings=bindings(self),
+            style=_STYLE,
+            color_depth=None if self._colours else ColorDepth.DEPTH_1_BIT,
+            include_default_pygments_style=False,
+            output=output,
+            erase_when_done=True,
+            terminal_size_polling_interval=None if sys.platform != "win32" else 0.5,
+        )
+        app.ttimeoutlen = 0.05
+        app.timeoutlen = 0.3
+        return app
+
+    def _status(self) -> str:
+        return (
+            status_text(self.chat, self._columns()) if self._met else self.config.values.model or self.glyphs.ellipsis
+        )
+
+    def _columns(self) -> int:
+        return self.app.output.get_size().columns
+
+    def _flush(self) -> None:
+        """Write what waits in the outbox. While an editor or a suspended shell has the terminal, it waits."""
+        if not self._outbox or not self.app.is_running or self.app.is_done:
+            return
+        if self.app._running_in_terminal:
+            asyncio.get_running_loop().call_later(0.2, self._flush)
+            return
+        text = "".join(part if part.endswith("\n") else f"{part}\n" for part in self._outbox)
+        self._outbox.clear()
+        self._flushes.append(asyncio.get_running_loop().time())
+        self._draw_live()
+        self.app.print_above(text)
+
+    def _draw_live(self) -> None:
+        if not self._met:
+            return
+        size = self.app.output.get_size()
+        tail = self._renderer.tail if self._renderer is not None else ""
+        live = live_fragments(
+            self.chat, tail, width=size.columns, rows=size.rows, tick=self._tick, drafting=bool(self.buffer.text)
+        )
+        if self._hint:
+            live.append(("class:question.hint", f"  {self._hint}\n"))
+        if live:
+            live[-1] = (live[-1][0], live[-1][1].rstrip("\n"))
+        self._live = live
+        if self.chat.questions and not self.buffer.text:
+            self.chat.questions[0].ready = True
+
+    def _spin(self) -> None:
+        self._timers.pop("spin", None)
+        self._tick += 1
+        self.refresh()
+
+    def _minute(self) -> None:
+        """The status line tells the session's age in minutes."""
+        self.refresh()
+        self._timers["minute"] = asyncio.get_running_loop().call_later(60, self._minute)
+
+    def _key_pressed(self, _processor: object) -> None:
+        self._last_key = time.monotonic()
+        self.keyboard.pressed()
+
+    def _draft_changed(self) -> None:
+        if self._met and self.chat.questions:
+            self._draw_live()
+
+    def _release_notices(self) -> None:
+        """Show held notices together, once the person pauses or has been kept waiting long enough."""
+        self._timers.pop("notices", None)
+        if not self._notices:
+            return
+        now = time.monotonic()
+        busy = self.buffer.complete_state is not None or now - self._last_key < QUIET
+        if busy and now - self._held_since < AT_MOST:
+            until_quiet = QUIET - (now - self._last_key) if now - self._last_key < QUIET else 0.2
+            delay = min(until_quiet, AT_MOST - (now - self._held_since))
+            self._timers["notices"] = asyncio.get_running_loop().call_later(max(delay, 0.02), self._release_notices)
+            return
+        texts, self._notices = self._notices, []
+        self.show("".join(texts))
+
+    def _say_below(self, text: str) -> None:
+        """A passing word in the live region."""
+
+        def over() -> None:
+            self._hint = ""
+            self.refresh()
+
+        self._hint = text
+        if timer := self._timers.get("hint"):
+            timer.cancel()
+        self._timers["hint"] = asyncio.get_running_loop().call_later(TWICE, over)
+        self.refresh()
+
+    def _warn(self, text: str) -> None:
+        self.show(self.renderer().note(text))

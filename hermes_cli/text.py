@@ -1,0 +1,110 @@
+"""Text on its way to a terminal: made harmless, clipped, measured."""
+
+import re
+
+_ESCAPES = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor movement
+    r"|\x1b[\]PX^_].*?(?:\x1b\\|\x07|\x9c|$)"  # OSC, DCS, SOS, PM, APC up to their end
+    r"|\x1b[ -/]*[0-~]?"  # two-character escapes
+    r"|\x9b[0-?]*[ -/]*[@-~]",  # CSI as one C1 byte
+    re.DOTALL,
+)
+_SGR = re.compile(r"\x1b\[[0-9;:]*m")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def harmless(text: str, *, keep_colours: bool = False) -> str:
+    """Take out whatever moves the cursor, sets the title, reorders text or rings; colours stay only if asked.
+
+    New lines and tabs stay. A carriage return that overwrites a line leaves what the person would have seen.
+    """
+    if text.isprintable():
+        return text
+    kept = (lambda match: match[0] if _SGR.fullmatch(match[0]) else "") if keep_colours else ""
+    text = _ESCAPES.sub(kept, text).replace("\r\n", "\n")
+    if "\r" in text:
+        text = "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
+    if keep_colours:
+        return "".join(
+            part if _SGR.fullmatch(part) else _CONTROLS.sub("", part) for part in re.split(f"({_SGR.pattern})", text)
+        )
+    return _CONTROLS.sub("", text)
+
+
+def echoed(text: str, sign: str, *, colours: bool) -> str:
+    """What the person sent, as it stands in the scrollback; further lines are indented."""
+    body = harmless(text.rstrip()).replace("\n", "\n  ")
+    return f"\n\x1b[1;36m{sign}\x1b[0m \x1b[1m{body}\x1b[0m\n" if colours else f"\n{sign} {body}\n"
+
+
+def clip(text: str, width: int, ellipsis: str = "…") -> str:
+    """One line of at most `width` columns."""
+    line = " ".join(text.split())
+    if columns(line) <= width:
+        return line
+    taken, room = [], width - columns(ellipsis)
+    for character in line:
+        room -= columns(character)
+        if room < 0:
+            break
+        taken.append(character)
+    return f"{''.join(taken)}{ellipsis}" if width > 0 else ""
+
+
+def columns(text: str) -> int:
+    """Terminal columns a text takes."""
+    if text.isascii():
+        return len(text)
+    from prompt_toolkit.utils import get_cwidth
+
+    return get_cwidth(text)
+
+
+def tail_rows(text: str, width: int, rows: int) -> list[str]:
+    """The last `rows` screen rows of a text wrapped at `width`; looks at no more of it than it needs."""
+    wrapped: list[str] = []
+    for line in reversed(text.split("\n") if len(text) < width * rows else _last_lines(text, rows)):
+        # Cut at a multiple of the width, so that rows already shown stay as they are while the line grows.
+        surplus = len(line) - width * rows
+        wrapped[:0] = _wrap(line[surplus - surplus % width :] if surplus > 0 else line, width)
+        if len(wrapped) >= rows:
+            break
+    return wrapped[-rows:]
+
+
+def _last_lines(text: str, most: int) -> list[str]:
+    return text.rsplit("\n", most)[-most:]
+
+
+def _wrap(line: str, width: int) -> list[str]:
+    rows, row, used = [], "", 0
+    for character in line.expandtabs(4):
+        wide = columns(character)
+        if used + wide > width:
+            rows.append(row)
+            row, used = "", 0
+        row, used = row + character, used + wide
+    return [*rows, row]
+
+
+def seconds(value: float) -> str:
+    """A duration for a person: 0.4s, 41s, 15m, 2h10m."""
+    if value < 10:
+        return f"{value:.1f}s"
+    if value < 60:
+        return f"{value:.0f}s"
+    minutes = int(value // 60)
+    return f"{minutes}m" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02}m"
+
+
+def count(value: int) -> str:
+    """A number of tokens for a person: 950, 12.4K, 1.2M."""
+    for size, unit in ((1_000_000, "M"), (1_000, "K")):
+        if value >= size:
+            return f"{value / size:.1f}".removesuffix(".0") + unit
+    return str(value)
+
+
+def money(value: float) -> str:
+    """US dollars: $0.06, and $0.0004 where two places would say nothing."""
+    return f"${value:.2f}" if value >= 0.01 or value == 0 else f"${value:.4f}"
