@@ -1,0 +1,264 @@
+"""`hermes -p`: the answer on standard output, a number for the shell, and nothing else."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Run, Start
+from tests.support.openai_server import Hang, OpenAIServer, Status, Stream, call, say
+
+At = Any
+
+
+def answered(server: OpenAIServer) -> list[dict[str, Any]]:
+    """The messages of the last request."""
+    return list(server.bodies[-1]["messages"])
+
+
+# -- exit codes ------------------------------------------------------------------------------------
+
+
+def test_an_answer_is_all_there_is_on_standard_output(run: Run, at: At) -> None:
+    with OpenAIServer([say("Hel", "lo")]) as server:
+        done = run("-p", "hi", env=at(server))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Hello\n", "")
+    assert answered(server)[-1] == {"role": "user", "content": "hi"}
+
+
+def test_a_wrong_key_fails_and_says_what_to_do(run: Run, at: At) -> None:
+    with OpenAIServer(default=Status(401, "Incorrect API key provided")) as server:
+        done = run("-p", "hi", env=at(server))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "key" in done.stderr
+    assert "sk-test-0123456789" not in done.stderr
+
+
+def test_a_server_nobody_runs_means_try_later(run: Run, at: At) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{nobody.getsockname()[1]}/v1"
+        env = {"HERMES_PROVIDER": "custom", "HERMES_MODEL": "m", "OPENAI_BASE_URL": address, "OPENAI_API_KEY": "k"}
+        done = run("-p", "hi", env=env)
+    assert (done.returncode, done.stdout) == (75, "")
+    assert done.stderr.strip()
+
+
+def test_an_overloaded_server_means_try_later(run: Run, at: At) -> None:
+    with OpenAIServer(default=Status(503, "overloaded", retry_after=0.01)) as server:
+        done = run("-p", "hi", env=at(server))
+    assert (done.returncode, done.stdout) == (75, "")
+
+
+def test_a_limit_has_a_number_of_its_own_and_what_there_is_of_an_answer(run: Run, at: At, work: Path) -> None:
+    (work / "a.txt").write_text("text")
+    steps = [Stream(text=("Looking.",), tools=call("read_file", path="a.txt").tools)]
+    with OpenAIServer(steps) as server:
+        done = run("-p", "hi", "--max-steps", "1", env=at(server))
+    assert (done.returncode, done.stdout) == (3, "Looking.\n")
+    assert "max_steps" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["-p", "hi", "--no-such-option"], ["-p"], ["--output-format", "json", "hi"]])
+def test_a_command_line_that_is_wrong_is_a_usage_error(run: Run, arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("hermes: ")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_stops_the_request_and_has_a_number_of_its_own(start: Start, at: At, number: int) -> None:
+    with OpenAIServer([Hang()]) as server:
+        process = start("-p", "hi", env=at(server))
+        assert process.stdin is not None
+        process.stdin.close()
+        process.stdin = None
+        server.wait_for_requests(1, 20)
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=5)
+        server.wait_for_hangups()
+    assert (process.returncode, stdout) == (130, "")
+    assert "Traceback" not in stderr
+
+
+# -- what it is told -------------------------------------------------------------------------------
+
+
+def test_standard_input_is_added_to_the_prompt(run: Run, at: At) -> None:
+    with OpenAIServer(default="ok") as server:
+        assert run("-p", "what is this?", input="def f(): pass\n", env=at(server)).returncode == 0
+        assert answered(server)[-1]["content"] == "what is this?\n\ndef f(): pass"
+        assert run("-p", input="only this\n", env=at(server)).returncode == 0
+        assert answered(server)[-1]["content"] == "only this"
+
+
+def test_another_directory_can_be_worked_in(run: Run, at: At, work: Path) -> None:
+    (work / "sub").mkdir()
+    with OpenAIServer(default="ok") as server:
+        assert run("-p", "hi", "-C", "sub", env=at(server)).returncode == 0
+    assert str(work / "sub") in answered(server)[0]["content"]
+    gone = run("-p", "hi", "-C", "nowhere")
+    assert gone.returncode != 0
+    assert "nowhere" in gone.stderr
+
+
+def test_the_model_of_the_command_line_is_asked(run: Run, at: At) -> None:
+    with OpenAIServer(default="ok") as server:
+        run("-p", "hi", "-m", "other-model", env=at(server))
+    assert server.bodies[-1]["model"] == "other-model"
+
+
+# -- what it may do --------------------------------------------------------------------------------
+
+
+def test_nobody_is_asked_so_a_change_is_refused(run: Run, at: At, work: Path) -> None:
+    with OpenAIServer([call("write_file", path="a.txt", content="x"), "I may not."]) as server:
+        done = run("-p", "write it", env=at(server))
+    assert (done.returncode, done.stdout) == (0, "I may not.\n")
+    assert "nobody is there" in answered(server)[-1]["content"]
+    assert not (work / "a.txt").exists()
+    assert "write_file" in done.stderr
+
+
+def test_yolo_approves_everything(run: Run, at: At, work: Path) -> None:
+    with OpenAIServer([call("write_file", path="a.txt", content="x"), "Done."]) as server:
+        done = run("-p", "write it", "--yolo", env=at(server))
+    assert (done.returncode, done.stdout) == (0, "Done.\n")
+    assert (work / "a.txt").read_text() == "x"
+
+
+def test_a_policy_file_that_does_not_parse_stops_it_with_the_line(run: Run, home: Path) -> None:
+    (home / "hermes-home").mkdir()
+    (home / "hermes-home" / "policy.toml").write_text("[[rule]]\ntool = \n")
+    done = run("-p", "hi")
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert "line 2" in done.stderr
+
+
+# -- formats ---------------------------------------------------------------------------------------
+
+
+def test_json_is_one_object_with_everything_about_the_turn(run: Run, at: At) -> None:
+    with OpenAIServer([say("Hello")]) as server:
+        done = run("-p", "hi", "--output-format", "json", env=at(server))
+    result = json.loads(done.stdout)
+    assert (result["type"], result["result"], result["stop_reason"], result["error"]) == ("result", "Hello", "done", "")
+    assert (result["model"], result["provider"], result["steps"]) == ("test-model", "custom", 1)
+    assert (result["usage"]["input_tokens"], result["usage"]["output_tokens"]) == (11, 7)
+    assert result["session_id"]
+    assert result["duration_seconds"] > 0
+
+
+def test_json_tells_a_failure_too(run: Run, at: At) -> None:
+    with OpenAIServer(default=Status(401, "Incorrect API key provided")) as server:
+        done = run("-p", "hi", "--output-format", "json", env=at(server))
+    result = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert (result["stop_reason"], result["result"]) == ("failed", "")
+    assert result["error"]
+
+
+def test_stream_json_is_an_object_a_line_from_init_to_result(run: Run, at: At, work: Path) -> None:
+    (work / "a.txt").write_text("forty-two\n")
+    with OpenAIServer([call("read_file", path="a.txt"), say("It is ", "forty-two.")]) as server:
+        done = run("-p", "read it", "--output-format", "stream-json", env=at(server))
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    first, *_rest, last = lines
+    assert [line["type"] for line in lines] == [
+        "init",
+        "message",
+        "message",
+        "tool_call",
+        "tool_result",
+        "text",
+        "text",
+        "message",
+        "result",
+    ]
+    assert first["model"] == "test-model"
+    assert "read_file" in first["tools"]
+    assert first["session_id"] == last["session_id"]
+    called, returned = lines[3], lines[4]
+    assert (called["id"], called["name"]) == (returned["id"], returned["name"])
+    assert returned["ok"]
+    assert (last["result"], last["stop_reason"], last["steps"]) == ("It is forty-two.", "done", 2)
+
+
+def test_escape_codes_of_a_model_reach_no_terminal_by_way_of_the_log(run: Run, at: At) -> None:
+    with OpenAIServer([call("terminal", command="echo '\x1b[2J'"), "ok"]) as server:
+        done = run("-p", "x", "--yolo", env=at(server))
+    assert done.stdout == "ok\n"
+    assert "\x1b" not in done.stderr
+
+
+def test_without_a_key_or_a_network_the_built_in_model_answers(run: Run, work: Path) -> None:
+    (work / "a.txt").write_text("one\ntwo\n")
+    done = run("-p", "read a.txt")
+    assert done.returncode == 0
+    assert "two" in done.stdout
+
+
+def test_bytes_that_are_no_text_are_replaced(run: Run, work: Path, shell_env: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "hermes_cli.main", "-p", "hello"],
+        input=b"\xff\xfe",
+        env=shell_env,
+        cwd=work,
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    assert b"Traceback" not in done.stderr
+    assert done.returncode == 0
+
+
+def test_after_p_every_word_is_the_prompt(run: Run) -> None:
+    done = run("-p", "config")
+    assert "offline model" in done.stdout
+
+
+def test_a_model_that_nobody_here_has_is_refused(run: Run) -> None:
+    done = run("-p", "hi", "-m", "zzz", env={"HERMES_PROVIDER": ""})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "zzz" in done.stderr
+
+
+@pytest.mark.parametrize("address", ["garbage", "http://[bad", "ftp://x/v1"])
+def test_an_address_that_is_none_is_refused(run: Run, address: str) -> None:
+    done = run("-p", "hi", env={"HERMES_BASE_URL": address})
+    assert done.returncode == 2
+    assert "base_url" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_full_disk_behind_the_output_is_one_line(work: Path, shell_env: dict[str, str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "hermes_cli.main", "-p", "hello"],
+            stdin=subprocess.DEVNULL,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=shell_env,
+            cwd=work,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_that_is_gone_is_told(work: Path, shell_env: dict[str, str]) -> None:
+    script = f'rmdir "{work}"; exec "{sys.executable}" -m hermes_cli.main -p hi'
+    done = subprocess.run(
+        ["sh", "-c", script], env=shell_env, cwd=work, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 2
+    assert "does not exist any more" in done.stderr

@@ -1,0 +1,277 @@
+"""Work sent to the background: acknowledged, watched, answered, stopped, and told without touching the draft."""
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.openai_server import OpenAIServer, Recorded, Step, Stream, Tool, call, say
+from tests.support.screen import Terminal
+
+from .conftest import Start
+
+
+def by_prompt(**answers: Step | list[Step]) -> Callable[[Recorded], Step]:
+    """A server that answers by what it was first asked: several tasks at once come in any order."""
+    scripts = {word: list(answer) if isinstance(answer, list) else [answer] for word, answer in answers.items()}
+
+    def answer(request: Recorded) -> Step:
+        first = next(message["content"] for message in request.body["messages"] if message["role"] == "user")
+        script = next(script for word, script in scripts.items() if word in first)
+        return script.pop(0) if len(script) > 1 else script[0]
+
+    return answer
+
+
+def shell(command: str, delay: float = 0.0) -> Stream:
+    return Stream(tools=(Tool("terminal", json.dumps({"command": command})),), delay=delay)
+
+
+def send_aside(hermes: Terminal, prompt: str, number: int = 1) -> Terminal:
+    return hermes.send(f"/bg {prompt}").wait_for(f"▶ #{number} bg_")
+
+
+def test_a_task_is_acknowledged_at_once_and_its_result_is_told_in_a_box(start: Start) -> None:
+    with OpenAIServer([say("Found **three** places.\n\n```python\nx = 1\n```", delay=0.3)]) as server:
+        hermes = start(server)
+        send_aside(hermes, "find every place that catches Exception")
+        hermes.wait_for(lambda seen: "▶ 1 task" in seen.status and "tasks" not in seen.status)
+        hermes.wait_for("#1 done · find every place").wait_for("Found three places.").wait_for("/tasks show 1")
+        hermes.wait_for(lambda seen: "task" not in seen.status)
+        assert hermes.count("Found three places.") == 1
+        assert [m["role"] for m in server.bodies[0]["messages"]] == ["system", "user"]
+
+
+def test_a_result_leaves_a_half_typed_draft_and_its_cursor_alone(start: Start) -> None:
+    with OpenAIServer([say("the result", delay=0.4)]) as server:
+        hermes = start(server)
+        send_aside(hermes, "look")
+        draft = 'and who   calls "it"? 漢字\n  two'
+        hermes.type(draft.replace("\n", "\x1b\r")).press("left", "left", "left")
+        column = 2 + len("  two") - 3
+        hermes.wait_for(lambda seen: (seen.draft, seen.cursor[0]) == (draft, column))
+        hermes.wait_for("the result").settle()
+        assert (hermes.draft, hermes.cursor[0]) == (draft, column)
+        hermes.press("end").type("!").wait_for(lambda seen: seen.draft == f"{draft}!")
+        assert hermes.count("who   calls") == 1
+
+
+def test_a_result_waits_while_keys_are_pressed_but_no_longer_than_three_seconds(start: Start) -> None:
+    with OpenAIServer([say("the result")]) as server:
+        hermes = start(server)
+        send_aside(hermes, "look")
+        typed = 0
+        while "the result" not in hermes.text:
+            assert not server.bodies or time.monotonic() - server.requests[-1].at < 6, hermes.picture()
+            typed += 1
+            draft = "x" * typed
+            hermes.type("x").wait_for(lambda seen, draft=draft: seen.draft == draft)
+            hermes.stays(lambda seen: True, 0.15)
+        assert time.monotonic() - server.requests[-1].at > 1.0
+        assert hermes.draft == "x" * typed
+
+
+def test_several_results_come_together(start: Start) -> None:
+    go = threading.Event()
+    answer = by_prompt(apples="about apples", pears="about pears", plums="about plums")
+
+    def together(request: Recorded) -> Step:
+        go.wait(10)
+        return answer(request)
+
+    with OpenAIServer(default=together) as server:
+        hermes = start(server)
+        for word in ("apples", "pears", "plums"):
+            hermes.send(f"/bg {word}")
+        server.wait_for_requests(3, 15)
+        # A key holds notices back for a second; within it all three end.
+        hermes.type("x")
+        go.set()
+        seen_parts: set[int] = set()
+
+        def all_there(seen: Terminal) -> bool:
+            seen_parts.add(sum(f"about {word}" in seen.text for word in ("apples", "pears", "plums")))
+            return 3 in seen_parts
+
+        hermes.wait_for(all_there)
+        assert seen_parts == {0, 3}
+
+
+def test_a_long_result_is_cut_and_show_gives_all_of_it(start: Start) -> None:
+    with OpenAIServer(["\n\n".join(f"paragraph {number}" for number in range(40))]) as server:
+        hermes = start(server)
+        send_aside(hermes, "write").wait_for("more lines")
+        assert "paragraph 20" not in hermes.text
+        hermes.send("/tasks show 1").wait_for("paragraph 39")
+
+
+def test_a_failed_task_says_so(start: Start) -> None:
+    with OpenAIServer(default=None) as server:
+        hermes = start(server)
+        send_aside(hermes, "look").wait_for("#1 failed · look").wait_for("the test server has no more")
+
+
+def test_tasks_lists_shows_and_logs(start: Start, folder: Path) -> None:
+    (folder / "a.txt").write_text("alpha\n")
+    steps = {"read": [call("read_file", path="a.txt"), say("It says alpha.")], "slow": Stream(delay=30)}
+    with OpenAIServer(default=by_prompt(**steps)) as server:
+        hermes = start(server)
+        hermes.send("/tasks").wait_for("No background tasks.")
+        send_aside(hermes, "read a.txt").wait_for("#1 done")
+        send_aside(hermes, "slow one", 2)
+        hermes.send("/tasks").wait_for(
+            lambda seen: any("#1" in line and "done" in line and "tok" in line for line in seen.lines)
+        )
+        hermes.wait_for(lambda seen: any("#2" in line and "running" in line for line in seen.lines))
+        hermes.send("/tasks show 1").wait_for("● It says alpha.").wait_for("2 steps")
+        hermes.send("/tasks log 1").wait_for("prompt    read a.txt").wait_for("tool      read_file a.txt")
+        hermes.send("/agents 2").wait_for("› #2 slow one")
+        hermes.send("/tasks show 9").wait_for("There is no task '9'.")
+        hermes.send("/tasks frobnicate").wait_for("/tasks knows no 'frobnicate'.")
+        hermes.type("/tasks stop ").wait_for("every live task")
+
+
+def test_a_stopped_task_and_its_children_are_gone_and_it_announces_nothing(start: Start) -> None:
+    with OpenAIServer(default=shell("sleep 77 & sleep 77")) as server:
+        hermes = start(server)
+        hermes.send("/yolo")
+        send_aside(hermes, "sleep").wait_for(lambda seen: seen.runs("sleep 77"))
+        hermes.send("/tasks stop 1").wait_for("Stopped #1.")
+        hermes.wait_for(lambda seen: not seen.family(), within=1.0, why="no process left")
+        hermes.wait_for(lambda seen: "task" not in seen.status)
+        hermes.stays(lambda seen: "#1 done" not in seen.text and "#1 failed" not in seen.text, 1.3)
+        assert "#1 cancelled" not in hermes.text
+        hermes.send("/tasks").wait_for("cancelled")
+
+
+def test_stop_all_stops_all(start: Start) -> None:
+    with OpenAIServer(default=Stream(delay=30)) as server:
+        hermes = start(server)
+        for number in (1, 2, 3):
+            send_aside(hermes, f"task {number}", number)
+        hermes.wait_for(lambda seen: "▶ 3 tasks" in seen.status)
+        hermes.wait_for(lambda _: len(server.bodies) == 3, why="three requests")
+        hermes.send("/tasks stop all").wait_for("Stopped #1, #2, #3.")
+        hermes.wait_for(lambda seen: "task" not in seen.status)
+        server.wait_for_hangups(3)
+
+
+@pytest.mark.parametrize(("answer", "made"), [("approve", True), ("deny not there", False)])
+def test_a_task_that_needs_an_approval_says_so_and_takes_no_key(
+    start: Start, folder: Path, answer: str, made: bool
+) -> None:
+    with OpenAIServer([shell("touch made", delay=0.3), "over"]) as server:
+        hermes = start(server)
+        send_aside(hermes, "make it").type("y").wait_for("#1 needs you")
+        hermes.wait_for("touch made").wait_for(lambda seen: "1 needs you" in seen.status)
+        assert hermes.draft == "y"
+        assert not (folder / "made").exists()
+        hermes.press("ctrl+c")
+        verb, _, reason = answer.partition(" ")
+        hermes.send(f"/tasks {verb} 1 {reason}").wait_for("#1 done")
+        hermes.wait_for(lambda seen: "needs you" not in seen.status)
+        assert (folder / "made").exists() == made
+        if reason:
+            assert reason in json.dumps(server.bodies[1])
+
+
+def test_background_without_a_prompt_explains_itself(start: Start) -> None:
+    hermes = start()
+    for name in ("/background", "/bg"):
+        hermes.send(name).wait_for(lambda seen: seen.draft == "")
+    hermes.wait_for(lambda seen: seen.count("Usage: /background <prompt>") == 2).wait_for("Example: /background ")
+
+
+def test_a_bare_reserved_word_shows_the_tasks_and_two_dashes_send_it(start: Start) -> None:
+    with OpenAIServer(["the status is fine"]) as server:
+        hermes = start(server)
+        hermes.send("/bg status").wait_for("That is /tasks.").wait_for("No background tasks.")
+        assert server.bodies == []
+        hermes.send("/bg -- status").wait_for("#1 bg_").wait_for("the status is fine")
+        assert server.bodies[0]["messages"][-1]["content"] == "status"
+
+
+def test_a_fifth_task_is_visibly_queued_until_there_is_room(start: Start) -> None:
+    with OpenAIServer(default=Stream(delay=30)) as server:
+        hermes = start(server)
+        for number in range(1, 6):
+            send_aside(hermes, f"task {number}", number)
+        hermes.wait_for(lambda _: len(server.bodies) == 4)
+        hermes.send("/tasks").wait_for(lambda seen: any("#5" in line and "queued" in line for line in seen.lines))
+        assert any("#4" in line and "running" in line for line in hermes.lines)
+        hermes.send("/tasks stop 1").wait_for(lambda _: len(server.bodies) == 5)
+        hermes.send("/tasks").wait_for(lambda seen: any("#5" in line and "running" in line for line in seen.lines))
+
+
+def test_a_turn_and_a_task_run_side_by_side(start: Start) -> None:
+    with OpenAIServer(default=by_prompt(slow=say("slow is over", delay=1.5), quick="quick is over")) as server:
+        hermes = start(server)
+        send_aside(hermes, "slow one")
+        hermes.send("quick one").wait_for("● quick is over")
+        assert "slow is over" not in hermes.text
+        hermes.wait_for("slow is over")
+
+
+# -- leaving ---------------------------------------------------------------------------------------
+
+
+def test_ctrl_d_leaves_on_an_empty_draft_only(start: Start) -> None:
+    hermes = start()
+    hermes.type("ab").press("left", "ctrl+d").wait_for(lambda seen: seen.draft == "a")
+    hermes.press("ctrl+d").settle()
+    assert hermes.draft == "a"
+    hermes.press("backspace").wait_for(lambda seen: seen.draft == "").press("ctrl+d")
+    assert hermes.wait_for_exit() == 0
+
+
+def test_leaving_with_live_tasks_asks_and_stay_stays(start: Start) -> None:
+    with OpenAIServer(default=Stream(delay=30)) as server:
+        hermes = start(server)
+        send_aside(hermes, "look").wait_for("▶ 1 task").press("ctrl+d").wait_for("Not everything is over:")
+        hermes.stays(lambda seen: "everything is over" in seen.text, 0.6).press("enter")
+        hermes.wait_for(lambda seen: "everything is over" not in seen.text).wait_for(
+            lambda seen: "▶ 1 task" in seen.status
+        )
+        hermes.type("still here").wait_for(lambda seen: seen.draft == "still here")
+
+
+def test_leaving_can_stop_the_tasks(start: Start) -> None:
+    with OpenAIServer(default=shell("sleep 77")) as server:
+        hermes = start(server)
+        hermes.send("/yolo")
+        send_aside(hermes, "look").wait_for(lambda seen: seen.runs("sleep 77"))
+        children = hermes.family()
+        hermes.send("/quit").wait_for("Not everything is over:").send("s")
+        assert hermes.wait_for_exit(5) == 0
+        hermes.wait_until_gone(children)
+
+
+def test_leaving_can_wait_for_the_tasks(start: Start) -> None:
+    with OpenAIServer([say("the last word", delay=1.0)]) as server:
+        hermes = start(server)
+        send_aside(hermes, "look").press("ctrl+d").wait_for("Not everything is over:").send("w")
+        assert hermes.wait_for_exit() == 0
+        assert "the last word" in hermes.text
+
+
+@pytest.mark.parametrize("command", ["sleep 77", "trap '' TERM; while true; do sleep 77; done"])
+def test_leaving_in_the_middle_of_a_turn_leaves_nothing_behind(start: Start, command: str) -> None:
+    with OpenAIServer([shell(command)]) as server:
+        hermes = start(server)
+        hermes.send("/yolo").send("go").wait_for(lambda seen: seen.runs("sleep 77"))
+        children = hermes.family()
+        hermes.press("ctrl+d").wait_for("Not everything is over:").send("s")
+        assert hermes.wait_for_exit(5) == 0
+        hermes.wait_until_gone(children)
+
+
+def test_leaving_stops_a_shell_command_of_the_person(start: Start) -> None:
+    hermes = start()
+    hermes.send("!sleep 77").wait_for(lambda seen: seen.runs("sleep 77"))
+    children = hermes.family()
+    hermes.press("ctrl+d").wait_for("Not everything is over:").send("s")
+    assert hermes.wait_for_exit(5) == 0
+    hermes.wait_until_gone(children)

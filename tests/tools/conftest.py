@@ -1,0 +1,41 @@
+"""A working directory, and tools called as the toolset calls them: decode, plan, run."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from agent.cancel import CancelToken
+from agent.protocols import Action, Tool, ToolContext, ToolResult
+from agent.tools import default_tools
+
+TOOLS: dict[str, Tool] = {tool.name: tool for tool in default_tools()}
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> ToolContext:
+    return ToolContext(tmp_path)
+
+
+@pytest.fixture
+def plan(context: ToolContext) -> Callable[..., Action]:
+    def plan(name: str, **arguments: object) -> Action:
+        tool = TOOLS[name]
+        return tool.plan(msgspec.convert(arguments, tool.arguments), context)
+
+    return plan
+
+
+@pytest.fixture
+def call(context: ToolContext) -> Callable[..., ToolResult]:
+    def call(
+        name: str, *, limit: int | None = None, cancel: CancelToken | None = None, **arguments: object
+    ) -> ToolResult:
+        tool = TOOLS[name]
+        args = msgspec.convert(arguments, tool.arguments)
+        here = context if limit is None else ToolContext(context.cwd, output_limit=limit)
+        tool.plan(args, here)
+        return tool.run(args, here, cancel or CancelToken())
+
+    return call

@@ -1,0 +1,305 @@
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from agent.cancel import CancelToken
+from agent.errors import Cancelled, ToolError
+from agent.tools import files
+
+# -- read_file -------------------------------------------------------------------------------------
+
+
+def test_reading_shows_the_text_exactly_under_a_header(call, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one\n\ttwo\nthree\n")
+    result = call("read_file", path="a.txt")
+    assert result.content == "[a.txt, lines 1–3 of 3]\none\n\ttwo\nthree\n"
+    assert (result.summary, result.display) == ("3 lines", "one\n\ttwo\nthree\n")
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "header", "body"),
+    [
+        (2, 3, "2–3", "l2\nl3\n"),
+        (4, None, "4–5", "l4\nl5"),
+        (5, 99, "5–5", "l5"),
+        (1, 1, "1–1", "l1\n"),
+    ],
+)
+def test_a_range_of_lines(call, tmp_path: Path, start, end, header, body) -> None:
+    (tmp_path / "a.txt").write_text("l1\nl2\nl3\nl4\nl5")
+    result = call("read_file", path="a.txt", start_line=start, end_line=end)
+    assert result.content == f"[a.txt, lines {header} of 5]\n{body}"
+
+
+def test_a_range_that_is_not_there(call, plan, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one\n")
+    with pytest.raises(ToolError, match="has 1 lines; start_line 2 is past its end"):
+        call("read_file", path="a.txt", start_line=2)
+    with pytest.raises(ToolError, match="end_line 1 is before start_line 5"):
+        plan("read_file", path="a.txt", start_line=5, end_line=1)
+
+
+def test_an_empty_file(call, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").touch()
+    assert call("read_file", path="a.txt").content == "[a.txt is empty]"
+
+
+def test_a_long_file_is_cut_at_a_line_with_a_note_where_to_go_on(call, tmp_path: Path) -> None:
+    numbered = [f"line {number}\n" for number in range(1, 100_001)]
+    (tmp_path / "big.txt").write_text("".join(numbered))
+    result = call("read_file", path="big.txt", limit=2000)
+    assert len(result.content) <= 2000
+    header, *body, note = result.content.splitlines()
+    assert header == f"[big.txt, lines 1–{len(body)} of 100000]"
+    assert note.endswith(f"go on with start_line={len(body) + 1}]")
+    following = call("read_file", path="big.txt", limit=2000, start_line=len(body) + 1)
+    assert following.content.splitlines()[1] == f"line {len(body) + 1}"
+
+
+def test_one_endless_line_is_cut_without_tearing_a_character(call, tmp_path: Path) -> None:
+    (tmp_path / "long.txt").write_text("é" * 300_000 + "\nnext\n")
+    result = call("read_file", path="long.txt", limit=3000)
+    assert "�" not in result.content
+    assert "line 1 is too long" in result.content
+    assert "start_line=2" in result.content
+    assert call("read_file", path="long.txt", limit=3000, start_line=2).content.endswith("\nnext\n")
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [(b"\x89PNG\r\n\x1a\n\0\0", "PNG image"), (b"caf\xe9 au lait\n", "not UTF-8 text"), (b"a\0b", "3 bytes")],
+)
+def test_binary_files_are_refused_with_type_and_size(call, tmp_path: Path, data: bytes, said: str) -> None:
+    (tmp_path / "x").write_bytes(data)
+    with pytest.raises(ToolError, match=said):
+        call("read_file", path="x")
+
+
+def test_windows_line_ends_are_named_and_read_as_newlines(call, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"one\r\ntwo\r\n")
+    assert call("read_file", path="a.txt").content == "[a.txt, lines 1–2 of 2, CRLF line ends]\none\ntwo\n"
+
+
+def test_a_missing_file_names_the_nearest(plan, tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").touch()
+    with pytest.raises(ToolError, match=r"setings\.toml does not exist\. Similar names there: settings\.toml"):
+        plan("read_file", path="setings.toml")
+    with pytest.raises(ToolError, match="no 'nowhere' in"):
+        plan("read_file", path="nowhere/deep/file.txt")
+
+
+def test_a_directory_says_how_to_list_it(plan, tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    with pytest.raises(ToolError, match=r"src is a directory.*search_files"):
+        plan("read_file", path="src")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_a_pipe_is_refused_and_not_waited_for(plan, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ToolError, match="no ordinary file"):
+        plan("read_file", path="pipe")
+
+
+@pytest.mark.parametrize("path", ["a\0b", "~nobody-of-this-name/x"])
+def test_paths_that_cannot_be(plan, path: str) -> None:
+    with pytest.raises(ToolError, match="not a usable path"):
+        plan("read_file", path=path)
+
+
+def test_the_plan_names_the_file_behind_a_link(plan, tmp_path: Path) -> None:
+    outside = tmp_path.parent / f"{tmp_path.name}-outside.txt"
+    outside.write_text("x")
+    (tmp_path / "link").symlink_to(outside)
+    action = plan("read_file", path="link")
+    assert (action.kind, action.paths) == ("read", (outside.resolve(),))
+    assert str(outside) in action.title
+
+
+def test_reading_stops_when_cancelled(call, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("x\n" * 10)
+    cancel = CancelToken()
+    cancel.cancel()
+    with pytest.raises(Cancelled):
+        call("read_file", path="a.txt", start_line=5, cancel=cancel)
+
+
+# -- write_file ------------------------------------------------------------------------------------
+
+
+def test_writing_a_new_file_creates_its_directories(call, plan, tmp_path: Path) -> None:
+    action = plan("write_file", path="a/b/c.txt", content="one\ntwo\n")
+    assert (action.kind, action.title, action.paths) == ("write", "a/b/c.txt (new)", (tmp_path / "a/b/c.txt",))
+    assert action.preview == "--- /dev/null\n+++ b/a/b/c.txt\n@@ -0,0 +1,2 @@\n+one\n+two\n"
+    assert not (tmp_path / "a").exists()
+    result = call("write_file", path="a/b/c.txt", content="one\ntwo\n")
+    assert (tmp_path / "a/b/c.txt").read_text() == "one\ntwo\n"
+    assert (result.summary, result.files_changed) == ("+2 −0", (str(tmp_path / "a/b/c.txt"),))
+    assert result.content == "Created a/b/c.txt (2 lines, +2 −0)."
+    assert [path.name for path in (tmp_path / "a/b").iterdir()] == ["c.txt"]
+
+
+def test_overwriting_shows_the_difference_and_keeps_the_mode(call, plan, tmp_path: Path) -> None:
+    target = tmp_path / "run.sh"
+    target.write_text("one\ntwo\n")
+    target.chmod(0o755)
+    assert "-two\n+2\n\\ No newline at end of file\n" in plan("write_file", path="run.sh", content="one\n2").preview
+    assert call("write_file", path="run.sh", content="one\n2").summary == "+1 −1"
+    assert target.read_text() == "one\n2"
+    assert stat.S_IMODE(target.stat().st_mode) == 0o755
+
+
+def test_writing_through_a_link_keeps_the_link(call, tmp_path: Path) -> None:
+    (tmp_path / "real.txt").write_text("old")
+    (tmp_path / "link.txt").symlink_to("real.txt")
+    call("write_file", path="link.txt", content="new")
+    assert (tmp_path / "link.txt").is_symlink()
+    assert (tmp_path / "real.txt").read_text() == "new"
+
+
+def test_writing_the_same_again_changes_nothing(call, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("same\n")
+    before = (tmp_path / "a.txt").stat().st_ino
+    result = call("write_file", path="a.txt", content="same\n")
+    assert (result.summary, result.files_changed) == ("unchanged", ())
+    assert (tmp_path / "a.txt").stat().st_ino == before
+
+
+def test_an_empty_new_file_is_written(call, tmp_path: Path) -> None:
+    assert call("write_file", path="__init__.py", content="").files_changed
+    assert (tmp_path / "__init__.py").read_text() == ""
+
+
+def test_what_cannot_be_written(plan, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(ToolError, match="is a directory"):
+        plan("write_file", path="folder", content="")
+    with pytest.raises(ToolError, match="file is a file"):
+        plan("write_file", path="file/inside.txt", content="")
+    with pytest.raises(ToolError, match="UTF-8"):
+        plan("write_file", path="x.txt", content="\ud800")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everything")
+def test_a_read_only_file_is_left_alone(plan, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").touch(0o444)
+    with pytest.raises(ToolError, match="read-only"):
+        plan("write_file", path="a.txt", content="x")
+
+
+def test_replacing_a_binary_file_is_said_in_the_plan(plan, tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(b"\x89PNG\0\0")
+    assert "PNG image" in plan("write_file", path="x.png", content="text\n").preview
+
+
+def test_a_huge_change_is_told_in_one_line(plan, tmp_path: Path) -> None:
+    (tmp_path / "big.txt").write_text("a\n" * 15_000)
+    preview = plan("write_file", path="big.txt", content="b\n" * 15_000).preview
+    assert preview == "big.txt: 15000 lines become 15000; too long to show line by line.\n"
+
+
+# -- edit_file -------------------------------------------------------------------------------------
+
+
+def test_an_edit_replaces_the_one_place(call, plan, tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("def f():\n    return 1\n")
+    arguments = {"path": "a.py", "old": "return 1", "new": "return 2"}
+    action = plan("edit_file", **arguments)
+    assert (action.kind, action.title) == ("write", "a.py (+1 −1)")
+    assert "-    return 1\n+    return 2\n" in action.preview
+    result = call("edit_file", **arguments)
+    assert (tmp_path / "a.py").read_text() == "def f():\n    return 2\n"
+    assert result.content == "Edited a.py: 1 replacement, +1 −1."
+    assert (result.summary, result.display) == ("+1 −1", action.preview)
+    assert result.files_changed == (str(tmp_path / "a.py"),)
+
+
+def test_a_text_that_is_there_twice_needs_more_context_or_replace_all(call, plan, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("x = 1\ny = 2\nx = 1\n")
+    with pytest.raises(ToolError, match=r"2 times \(lines 1, 3\).*replace_all"):
+        plan("edit_file", path="a.txt", old="x = 1", new="x = 3")
+    assert "2 replacements" in call("edit_file", path="a.txt", old="x = 1", new="x = 3", replace_all=True).content
+    assert (tmp_path / "a.txt").read_text() == "x = 3\ny = 2\nx = 3\n"
+
+
+def test_a_text_that_is_not_there_shows_the_nearest_lines(plan, tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("import os\n\ndef greet(name):\n    print(name)\n")
+    with pytest.raises(ToolError, match=r"not in a\.py\. The nearest lines are:\n3: def greet\(name\):\n4:     print"):
+        plan("edit_file", path="a.py", old="def greet(nam):\n    print(nam)", new="x")
+    with pytest.raises(ToolError, match="Read the file again"):
+        plan("edit_file", path="a.py", old="zzzzzzzzzz", new="x")
+
+
+def test_a_difference_in_white_space_is_named(plan, tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("if x:\n\treturn  1\n")
+    with pytest.raises(ToolError, match="differ from it in white space only:\n2: \treturn  1"):
+        plan("edit_file", path="a.py", old="    return 1", new="x")
+
+
+def test_windows_line_ends_survive_an_edit(call, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"one\r\ntwo\r\nthree\r\n")
+    result = call("edit_file", path="a.txt", old="one\ntwo", new="1\n2\n2b")
+    assert (tmp_path / "a.txt").read_bytes() == b"1\r\n2\r\n2b\r\nthree\r\n"
+    assert "\r" not in result.display
+
+
+def test_edits_that_make_no_sense(plan, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(ToolError, match="same text"):
+        plan("edit_file", path="a.txt", old="x", new="x")
+    with pytest.raises(ToolError, match="does not exist"):
+        plan("edit_file", path="b.md", old="x", new="y")
+    (tmp_path / "x.bin").write_bytes(b"\0x")
+    with pytest.raises(ToolError, match="binary"):
+        plan("edit_file", path="x.bin", old="x", new="y")
+
+
+def test_an_edit_looks_again_when_it_runs(context, tmp_path: Path) -> None:
+    from agent.tools.edit_file import EditFile, EditFileArguments
+
+    (tmp_path / "a.txt").write_text("old\n")
+    args = EditFileArguments("a.txt", "old", "new")
+    EditFile().plan(args, context)
+    (tmp_path / "a.txt").write_text("somebody else was here\n")
+    with pytest.raises(ToolError, match=r"not in a\.txt"):
+        EditFile().run(args, context, CancelToken())
+    assert (tmp_path / "a.txt").read_text() == "somebody else was here\n"
+
+
+def test_a_failed_replace_leaves_the_old_file_and_no_rubbish(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(TypeError):
+        files.replace(target, "text where bytes belong", tmp_path)  # type: ignore[arg-type]
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+# -- outside of the working directory --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("tool", "more", "preview"),
+    [
+        ("read_file", {}, ""),
+        ("search_files", {"pattern": "x"}, ""),
+        ("write_file", {"content": "a\nb"}, "--- {path}\n+++ {path}\n@@ the file has not been looked at @@\n+a\n+b\n"),
+        (
+            "edit_file",
+            {"old": "a\nb", "new": "c"},
+            "--- {path}\n+++ {path}\n@@ the file has not been looked at @@\n-a\n-b\n+c\n",
+        ),
+    ],
+)
+@pytest.mark.parametrize("there", [True, False])
+def test_a_plan_outside_is_made_from_the_arguments_alone(plan, tmp_path, tool, more, preview, there) -> None:
+    path = tmp_path.parent / f"{tmp_path.name}-elsewhere"
+    if there:
+        path.mkdir()
+    action = plan(tool, path=str(path), **more)
+    assert action.paths == (path,)
+    assert str(path) in action.title
+    assert action.preview == preview.format(path=path)
