@@ -40,13 +40,8 @@ def bindings(repl: "Repl") -> KeyBindings:
     def _(event: KeyPressEvent) -> None:
         repl.accept()
 
-    # What was typed before the prompt was there had its Enter turned into this by the terminal.
-    @keys.add("c-j", filter=drafting & Condition(lambda: repl.typed_ahead))
-    def _(event: KeyPressEvent) -> None:
-        repl.accept()
-
     @keys.add("escape", "enter", filter=drafting)
-    @keys.add("c-j", filter=drafting & ~Condition(lambda: repl.typed_ahead))
+    @keys.add("c-j", filter=drafting)
     def _(event: KeyPressEvent) -> None:
         repl.buffer.insert_text("\n")
 

@@ -43,7 +43,7 @@ from hermes_cli.live import live_fragments, status_text
 from hermes_cli.mentions import FileIndex, PromptCompleter, mention
 from hermes_cli.paste import Pastes
 from hermes_cli.setup import exit_within
-from hermes_cli.terminal import PromptApplication, copy_sequence, reflows, ring, teach_sequences
+from hermes_cli.terminal import PromptApplication, copy_sequence, keyboard, reflows, ring, teach_sequences
 from hermes_cli.text import columns, echoed
 
 if TYPE_CHECKING:
@@ -58,9 +58,6 @@ SPIN = 0.125
 
 FLUSH, BURST = 0.02, 4
 """Seconds between writes above the prompt, so that a flood leaves it in sight; so many may come at once."""
-
-TYPED_AHEAD = 0.02
-"""Seconds after the first paint in which what was typed before it arrives."""
 
 WARM_AFTER = 0.03
 """Seconds after the first paint in which the keyboard has the processor to itself."""
@@ -119,7 +116,6 @@ class Repl:
         self._last_key = 0.0
         self._last_ctrl_c = 0.0
         self._stashed: list[str] = []
-        self._painted = 0.0
         self._hint = ""
         self._tick = 0
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -190,11 +186,6 @@ class Repl:
             self.app.exit()
 
     # -- orders from the keyboard ------------------------------------------------------------------
-
-    @property
-    def typed_ahead(self) -> bool:
-        """Whether a key that comes now was pressed before the prompt was drawn."""
-        return time.monotonic() - self._painted < TYPED_AHEAD if self._painted else True
 
     def accept(self) -> None:
         """Enter: a new line after a backslash, an answer to a question, or a line to send."""
@@ -333,7 +324,6 @@ class Repl:
 
         def painted(_app: object) -> None:
             self.app.after_render -= painted
-            self._painted = time.monotonic()
             self.app.output.write_raw("\x1b[?1004h")
             self.app.output.flush()
             # Not at once, so that nothing shares the moment in which the first key may come.
@@ -427,6 +417,7 @@ class Repl:
             style=_STYLE,
             color_depth=None if self._colours else ColorDepth.DEPTH_1_BIT,
             include_default_pygments_style=False,
+            input=keyboard(),
             output=output,
             erase_when_done=True,
             terminal_size_polling_interval=None if sys.platform != "win32" else 0.5,

@@ -5,12 +5,15 @@ import base64
 import errno
 import logging
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from prompt_toolkit.application import Application
+from prompt_toolkit.input import Input
 from prompt_toolkit.input.ansi_escape_sequences import ANSI_SEQUENCES
+from prompt_toolkit.key_binding import KeyPress
 from prompt_toolkit.keys import Keys
 from prompt_toolkit.output import Output
 
@@ -30,6 +33,36 @@ def teach_sequences() -> None:
     new_line = (Keys.Escape, Keys.ControlM)
     ANSI_SEQUENCES["\x1b[13;2u"] = new_line
     ANSI_SEQUENCES["\x1b[27;2;13~"] = new_line
+
+
+def keyboard() -> Input | None:
+    """Where keys come from; None for what prompt_toolkit takes by itself."""
+    if sys.platform == "win32":
+        return None
+    import fcntl
+    import struct
+    import termios
+
+    from prompt_toolkit.input.vt100 import Vt100Input
+
+    class Keyboard(Vt100Input):
+        """The terminal turned each Enter typed before it was in raw mode into Ctrl+J; here it is Enter again."""
+
+        _typed_ahead = 0
+
+        def attach(self, input_ready_callback: Callable[[], None]) -> AbstractContextManager[None]:
+            waiting = fcntl.ioctl(self.fileno(), termios.FIONREAD, bytes(4))
+            self._typed_ahead = struct.unpack("i", waiting)[0]
+            return super().attach(input_ready_callback)
+
+        def read_keys(self) -> list[KeyPress]:
+            if self._typed_ahead:
+                text = self.stdin_reader.read(self._typed_ahead)
+                self._typed_ahead = 0
+                self.vt100_parser.feed(text.replace("\n", "\r"))
+            return super().read_keys()
+
+    return Keyboard(sys.stdin)
 
 
 class PromptApplication(Application[None]):

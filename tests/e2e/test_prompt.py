@@ -30,6 +30,13 @@ def test_what_is_typed_before_the_prompt_is_there_becomes_the_draft(start: Start
     assert hermes.count("early") == 1
 
 
+def test_enter_pressed_before_the_prompt_is_there_sends(start: Start) -> None:
+    with OpenAIServer(default="ok") as server:
+        hermes = start(server, ready=False).send("early").type("more")
+        hermes.wait_for("● ok").wait_for(lambda seen: seen.draft == "more")
+        assert sent(server) == "early"
+
+
 def test_tab_completes_a_command_however_quickly_it_comes(start: Start) -> None:
     hermes = start()
     hermes.type("/backgro").press("tab")
