@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from agent.approvals import Desk, Gatekeeper, Mailbox, Policy
+from agent.approvals import Desk, Gatekeeper, Policy
 from agent.cancel import CancelToken
 from agent.commands import CommandDef, Parsed, Unknown, parse, preview
 from agent.config import Config, ModelChoice
@@ -35,12 +35,11 @@ from agent.events import (
     ToolStarted,
     TurnFinished,
     TurnStarted,
-    TurnSuspended,
 )
 from agent.messages import Usage
-from agent.protocols import Decision, Sink, Task
+from agent.protocols import Decision
 from agent.store.memory import MemoryStore, new_session_id
-from agent.tasks import TaskPool
+from hermes_cli.background import Background
 from hermes_cli.bridge import Bridge, Delivered
 from hermes_cli.courtesy import KeyboardFirst
 from hermes_cli.glyphs import Glyphs
@@ -132,13 +131,10 @@ class Chat:
         self.filled = 0
         self.answer = ""
         self.leaving = False
-        self.live: list[Task] = []
         self.shell: subprocess.Popen[bytes] | None = None
         self._shell_told: subprocess.Popen[bytes] | None = None
         self._showing: deque[Iterator[str]] = deque()
-        self.pool = TaskPool(
-            self.store, self._run_task, notify=self.bridge.emit, workers=config.values.background_workers
-        )
+        self.background = Background(self, workers=config.values.background_workers)
         self._desk = Desk()
         self._agent: AIAgent | None = None
 
@@ -235,7 +231,7 @@ class Chat:
         """What leaving would cut off, a line each."""
         turn = [f"  the turn: {preview(self.turn.prompt, 50)}"] if self.turn else []
         shell = ["  a shell command"] if self.shell else []
-        live = self.pool.live(self.session_id)
+        live = self.background.live()
         return [*turn, *shell, *(f"  #{task.number} {task.state}  {preview(task.prompt, 50)}" for task in live)]
 
     def _leave_if_over(self) -> None:
@@ -247,7 +243,7 @@ class Chat:
         self.stop_shell()
         if self.turn is not None:
             self.turn.cancel.cancel()
-        self.pool.close()
+        self.background.close()
         self.bridge.close()
 
     def wait_until_stopped(self, seconds: float) -> None:
@@ -265,45 +261,6 @@ class Chat:
 
     def complain(self, text: str, hint: str = "") -> None:
         self.screen.show(self.screen.renderer().error(text, hint))
-
-    # -- background tasks --------------------------------------------------------------------------
-
-    def background(self, prompt: str) -> Task:
-        """Send a prompt to the background, with the model and settings of now. Raises: StoreError."""
-        return self.pool.submit(prompt, owner=self.session_id, settings=self.model.inherited())
-
-    def find_task(self, text: str) -> Task | None:
-        """A task by number (`3`, `#3`) or by a prefix of its id that only one task has."""
-        tasks, wanted = self.store.tasks(owner=self.session_id), text.removeprefix("#").strip()
-        if wanted.isdecimal():
-            return next((task for task in tasks if task.number == int(wanted)), None)
-        found = [task for task in tasks if wanted and task.id.startswith(wanted)]
-        return found[0] if len(found) == 1 else None
-
-    def _run_task(self, task: Task, *, emit: Sink, cancel: CancelToken) -> TurnFinished | TurnSuspended:
-        """On a pool thread: a fresh agent on the task's own session."""
-        import run_agent
-        from agent.models import prices
-
-        agent = run_agent.AIAgent(
-            choice=self.model.revived(task.settings),
-            settings=self.config.values,
-            store=self.store,
-            session_id=task.session_id,
-            source="task",
-            cwd=self.cwd,
-            gate=Gatekeeper(self.policy, Mailbox(self.store, task.session_id), session_id=task.session_id),
-            redact=self.model.redact,
-            price=prices.priced,
-        )
-        begun = any(message.role == "user" for message in self.store.messages(task.session_id))
-
-        def politely(event: Event) -> None:
-            if isinstance(event, TextDelta):
-                self.screen.keyboard.give_way()
-            emit(event)
-
-        return agent.run_turn(None if begun else task.prompt, emit=politely, cancel=cancel)
 
     # -- the model ---------------------------------------------------------------------------------
 
@@ -431,7 +388,8 @@ class Chat:
     def _take_in(self, event: Delivered) -> Iterator[str]:
         match event:
             case TaskChanged():
-                self._task_changed(event)
+                self.background.changed(event)
+                self._leave_if_over()
                 return
             case StepStarted():
                 self._activity("thinking")
@@ -478,25 +436,11 @@ class Chat:
             )
             self.screen.show(self.screen.renderer().note(f"Allowed {where}: {request.tool} {request.pattern}"))
 
-    def _task_changed(self, event: TaskChanged) -> None:
-        from hermes_cli.handlers.tasks import notice
-
-        self.live = self.pool.live(self.session_id)
-        task = self.store.task(event.task_id)
-        if task is None or task.state != event.state:
-            return
-        if task.state in ("done", "failed") and not task.told:
-            self.screen.notify(notice(self, task), urgent=False)
-            self.store.update_task(task.id, told=True)
-        elif task.state == "waiting":
-            self.screen.notify(notice(self, task), urgent=True)
-        self._leave_if_over()
-
     def _answer_leave(self, key: str, rest: str) -> None:
         del rest
         self.leaving = key == "w"
         if key == "s":
-            self.pool.close()
+            self.background.close()
             self.screen.leave()
         else:
             self._leave_if_over()

@@ -28,7 +28,7 @@ def argument_values(session: "Callable[[], Chat]") -> Mapping[ArgumentSource, "A
 
     def tasks() -> Iterable[tuple[str, str]]:
         chat = session()
-        for task in reversed(chat.store.tasks(owner=chat.session_id)):
+        for task in reversed(chat.background.all()):
             yield (str(task.number), f"{task.state}  {preview(task.prompt, 40)}")
 
     return {

@@ -65,7 +65,7 @@ def clip_raw(text: str, width: int) -> str:
 def status_text(chat: "Chat", width: int) -> str:
     """The status line: as much as fits, the least needed dropped first, never the full width."""
     glyphs = chat.screen.glyphs
-    live = chat.live
+    live = chat.background.shown
     waiting = sum(task.state == "waiting" for task in live) + len(chat.questions)
     choice = chat.model.choice
     parts: list[tuple[int, str]] = [(1, (choice.model or choice.provider) if choice else glyphs.ellipsis)]

@@ -137,7 +137,7 @@ class PlainScreen:
             self.chat.submit(line)
             self._handled.set()
         await self._until_idle()
-        while self.chat.pool.live(self.chat.session_id) and not self._left.is_set():
+        while self.chat.background.live() and not self._left.is_set():
             self._give_up_waiting()
             await asyncio.sleep(0.05)
         await asyncio.sleep(0.1)
@@ -151,9 +151,9 @@ class PlainScreen:
         from agent.approvals import UNATTENDED
         from agent.protocols import Decision
 
-        for task in self.chat.pool.live(self.chat.session_id):
+        for task in self.chat.background.live():
             if task.state == "waiting":
-                self.chat.pool.answer(task.id, Decision(False, UNATTENDED))
+                self.chat.background.pool.answer(task.id, Decision(False, UNATTENDED))
 
     def _decline(self, question: Question) -> None:
         if question in self.chat.questions:

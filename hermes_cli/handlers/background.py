@@ -20,6 +20,6 @@ def background(chat: "Chat", arguments: str) -> None:
         return
     if not arguments:
         raise HermesError("Usage: /background <prompt>", hint="Example: /background run the tests and say what fails")
-    task = chat.background(arguments)
+    task = chat.background.submit(arguments)
     glyphs = chat.screen.glyphs
     chat.screen.show(f"\n{glyphs.running} #{task.number} {task.id}  {preview(arguments)}\n")

@@ -44,7 +44,7 @@ def _explain(chat: "Chat", command: commands.CommandDef) -> str:
 
 def usage(chat: "Chat", arguments: str) -> None:
     del arguments
-    spent, tasks = chat.usage, chat.store.tasks(owner=chat.session_id)
+    spent, tasks = chat.usage, chat.background.all()
     aside = sum(task.usage.input_tokens + task.usage.output_tokens for task in tasks)
     rows = [
         ("in", f"{count(spent.input_tokens)} tokens, {count(spent.cached_tokens)} of them cached"),

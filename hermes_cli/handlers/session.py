@@ -58,7 +58,7 @@ def stop(chat: "Chat", arguments: str) -> None:
 
 def status(chat: "Chat", arguments: str) -> None:
     del arguments
-    live = chat.pool.live(chat.session_id)
+    live = chat.background.live()
     turn = f"{chat.turn.activity}, {seconds(time.monotonic() - chat.turn.started)}" if chat.turn else "none"
     choice = chat.model.choice
     rows = [
@@ -69,7 +69,7 @@ def status(chat: "Chat", arguments: str) -> None:
         ("approvals", chat.policy.mode),
         ("turn", turn),
         ("queued", str(len(chat.steering) + len(chat.queued))),
-        ("tasks", f"{len(live)} live, {len(chat.store.tasks(owner=chat.session_id))} in all"),
+        ("tasks", f"{len(live)} live, {len(chat.background.all())} in all"),
         ("tokens", f"{count(chat.usage.input_tokens)} in, {count(chat.usage.output_tokens)} out"),
         ("cost", money(chat.usage.cost) if chat.usage.cost is not None else "unknown"),
     ]

@@ -50,7 +50,7 @@ def notice(chat: "Chat", task: Task) -> str:
     renderer, glyphs = chat.screen.renderer(), chat.screen.glyphs
     title = preview(task.prompt, 48)
     if task.state == "waiting":
-        request = chat.pool.open_request(task.id)
+        request = chat.background.pool.open_request(task.id)
         lines = approval_lines(request, glyphs) if request else []
         answer = f"/tasks approve {task.number} · /tasks deny {task.number} [reason]"
         return renderer.panel(f"#{task.number} needs you · {title}", _fenced("\n".join(lines)), answer)
@@ -87,7 +87,7 @@ def log_lines(events: list[Event]) -> Iterator[str]:
 
 
 def _list(chat: "Chat") -> None:
-    found = chat.store.tasks(owner=chat.session_id)
+    found = chat.background.all()
     if not found:
         chat.screen.show(chat.screen.renderer().note("No background tasks. /background <prompt> starts one."))
         return
@@ -120,7 +120,7 @@ def _files(chat: "Chat", task: Task) -> str:
 
 def _doing(chat: "Chat", task: Task) -> str:
     """What a task does or waits for; its prompt when it does nothing."""
-    if task.state == "waiting" and (request := chat.pool.open_request(task.id)):
+    if task.state == "waiting" and (request := chat.background.pool.open_request(task.id)):
         return f"needs you: {request.tool} {request.title}"
     return task.activity or task.prompt
 
@@ -128,7 +128,7 @@ def _doing(chat: "Chat", task: Task) -> str:
 def _show(chat: "Chat", which: str) -> None:
     task, renderer = _find(chat, which), chat.screen.renderer()
     chat.screen.show(renderer.person(f"#{task.number} {task.prompt}"))
-    if task.state == "waiting" and (request := chat.pool.open_request(task.id)):
+    if task.state == "waiting" and (request := chat.background.pool.open_request(task.id)):
         # Opened by the person, so it may be asked like any other question.
         chat.ask(approval_question(request, lambda _, decision: _settle(chat, task, decision), chat.screen.glyphs))
         return
@@ -155,8 +155,8 @@ def _log(chat: "Chat", which: str) -> None:
 
 
 def _stop(chat: "Chat", which: str) -> None:
-    found = chat.pool.live(chat.session_id) if which == "all" else [_find(chat, which)]
-    stopped = [task for task in found if chat.pool.stop(task.id)]
+    found = chat.background.live() if which == "all" else [_find(chat, which)]
+    stopped = [task for task in found if chat.background.pool.stop(task.id)]
     names = ", ".join(f"#{task.number}" for task in stopped)
     if not stopped:
         raise HermesError("No task is running." if which == "all" else f"#{found[0].number} is over already.")
@@ -187,7 +187,7 @@ def _answer(chat: "Chat", which: str, decision: Decision) -> None:
 
 
 def _settle(chat: "Chat", task: Task, decision: Decision) -> None:
-    request = chat.pool.answer(task.id, decision)
+    request = chat.background.pool.answer(task.id, decision)
     if request is None:
         raise HermesError(f"#{task.number} is not waiting for an answer.")
     verb = "Approved" if decision.allowed else "Denied"
@@ -195,7 +195,7 @@ def _settle(chat: "Chat", task: Task, decision: Decision) -> None:
 
 
 def _find(chat: "Chat", which: str) -> Task:
-    task = chat.find_task(which)
+    task = chat.background.find(which)
     if task is None:
         raise HermesError(f"There is no task {which!r}.", hint="/tasks lists them.")
     return task
