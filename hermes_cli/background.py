@@ -79,9 +79,11 @@ class Background:
         )
         begun = any(message.role == "user" for message in chat.store.messages(task.session_id))
 
+        pace = chat.screen.keyboard.pace()
+
         def politely(event: Event) -> None:
             if isinstance(event, TextDelta):
-                chat.screen.keyboard.give_way()
+                pace()
             emit(event)
 
         return agent.run_turn(None if begun else task.prompt, emit=politely, cancel=cancel)
