@@ -1,19 +1,46 @@
 """The system prompt, built once a session."""
 
 import platform
+import stat
+import threading
 import time
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 PROJECT_FILES_LIMIT = 32_000
 """Characters of project instructions in all; a longer file is cut, and says so."""
 
+SETTLED_NS = 100_000_000
+"""A file written less than this ago (ns) is read again each time: the clock of files is coarse."""
+
+Stamp = tuple[int, int, int, int]
+"""What changes when a file is written: its time (ns), size, inode and mode."""
+
 
 def build(cwd: Path) -> str:
-    """The prompt for a session that works in `cwd`, with the project's own instructions, nearest last."""
-    text = _template().format(cwd=cwd, platform=_platform(), date=time.strftime("%Y-%m-%d (%A)"))
+    """The prompt for a session that works in `cwd`, with the project's own instructions, nearest last.
+
+    Built once as long as nothing changed: tasks that start together would stand in line to read the same files.
+    """
+    date, found = time.strftime("%Y-%m-%d (%A)"), _stamped(cwd)
+    with _building:
+        fresh = any(time.time_ns() - stamp[0] < SETTLED_NS for _path, stamp in found)
+        return (_built.__wrapped__ if fresh else _built)(cwd, date, found)
+
+
+def project_files(cwd: Path) -> list[Path]:
+    """`AGENTS.md` (else `CLAUDE.md`) of each folder from the repository's root down to `cwd`."""
+    return [path for path, _stamp in _stamped(cwd)]
+
+
+_building = threading.Lock()
+
+
+@lru_cache(maxsize=64)
+def _built(cwd: Path, date: str, found: tuple[tuple[Path, Stamp], ...]) -> str:
+    text = _template().format(cwd=cwd, platform=_platform(), date=date)
     parts, left = [text], PROJECT_FILES_LIMIT
-    for path in reversed(project_files(cwd)):
+    for path, _stamp in reversed(found):
         content = _content(path)
         cut = "" if len(content) <= left else f"\n[… cut; the whole is in {path}]"
         parts.append(f"Instructions of the project, from {path} (where two disagree, the nearer file wins):\n\n")
@@ -31,15 +58,34 @@ def _content(path: Path) -> str:
         return f"[cannot be read: {error.strerror}]"
 
 
-def project_files(cwd: Path) -> list[Path]:
-    """`AGENTS.md` (else `CLAUDE.md`) of each folder from the repository's root down to `cwd`."""
-    folders = [cwd, *cwd.parents]
-    root = next((number for number, folder in enumerate(folders) if (folder / ".git").exists()), 0)
+def _stamped(cwd: Path) -> tuple[tuple[Path, Stamp], ...]:
+    """The project's files with their stamps, farthest first."""
     found = []
-    for folder in reversed(folders[: root + 1]):
-        names = (folder / "AGENTS.md", folder / "CLAUDE.md")
-        found += [path for path in names if path.is_file()][:1]
-    return found
+    for folder in reversed(_up_to_root(cwd)):
+        for path in (folder / "AGENTS.md", folder / "CLAUDE.md"):
+            if (stamp := _stamp(path)) is not None:
+                found.append((path, stamp))
+                break
+    return tuple(found)
+
+
+def _up_to_root(cwd: Path) -> list[Path]:
+    """From `cwd` to the repository's root; `cwd` alone where there is no repository."""
+    folders: list[Path] = []
+    for folder in (cwd, *cwd.parents):
+        folders.append(folder)
+        if (folder / ".git").exists():
+            return folders
+    return [cwd]
+
+
+def _stamp(path: Path) -> Stamp | None:
+    """None when it is no file, or cannot be asked for."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return (found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode) if stat.S_ISREG(found.st_mode) else None
 
 
 @cache

@@ -1,5 +1,6 @@
 """The one door to the agent: a session, its system prompt, its model."""
 
+import os
 import threading
 from pathlib import Path
 
@@ -45,6 +46,25 @@ def test_instructions_of_the_project_are_read_from_its_root_down_the_nearest_las
     assert text.index("of the root") < text.index("of src") < text.index("of deep")
     assert "outside" not in text
     assert "not read" not in text
+
+
+def test_instructions_edited_between_two_sessions_are_seen_by_the_next(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    file = tmp_path / "AGENTS.md"
+    seen = []
+    for text in ("Use tabs.", "Use spaces.", "Use colons."):
+        file.write_text(text)
+        seen.append(build(tmp_path).endswith(text))
+    file.unlink()
+    (tmp_path / "CLAUDE.md").write_text("Use dots.")
+    assert [*seen, build(tmp_path).endswith("Use dots.")] == [True] * 4
+
+
+def test_sessions_that_start_together_read_the_instructions_once(tmp_path: Path) -> None:
+    file = tmp_path / "AGENTS.md"
+    file.write_text("Use tabs.")
+    os.utime(file, (1_700_000_000, 1_700_000_000))
+    assert build(tmp_path) is build(tmp_path)
 
 
 def test_without_a_repository_only_the_folder_itself_counts(tmp_path: Path) -> None:
