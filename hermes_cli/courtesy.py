@@ -35,8 +35,8 @@ class KeyboardFirst:
     def pace(self) -> Callable[[], None]:
         """For one thread of background work: what it calls before it passes on a piece of text.
 
-        Besides giving way it rests after each bit of work. Otherwise a few streams at full speed keep every processor busy,
-        and a key waits for the operating system before it gets here.
+        Besides giving way it rests after each bit of work. Otherwise a few streams at full speed keep every
+        processor busy, and a key waits for the operating system before it gets here.
         """
         rested = time.thread_time()
 
