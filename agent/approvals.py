@@ -156,9 +156,9 @@ def pattern_for(action: Action, cwd: Path) -> str:
     return str(path)
 
 
-def identity(tool: str, action: Action) -> str:
-    """What an answer is an answer to: the same for the same tool, kind, paths, command and preview only."""
-    asked = [tool, action.kind, [str(path) for path in action.paths], action.command, action.preview]
+def identity(tool: str, action: Action, preview: str) -> str:
+    """What an answer is an answer to: the same for the same tool, kind, paths, command, host and preview only."""
+    asked = [tool, action.kind, [str(path) for path in action.paths], action.command, action.host, preview]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]
 
 
@@ -185,18 +185,26 @@ class Gatekeeper:
         self._session_id = session_id
 
     def review(
-        self, call: ToolCall, action: Action, context: ToolContext, *, emit: Sink, cancel: CancelToken
+        self,
+        call: ToolCall,
+        action: Action,
+        context: ToolContext,
+        *,
+        preview: Callable[[], str],
+        emit: Sink,
+        cancel: CancelToken,
     ) -> Decision:
         verdict, reason = self._policy.verdict(call.name, action, context.cwd)
         if verdict != "ask":
             return Decision(verdict == "allow", reason)
+        shown = preview()
         request = ApprovalRequested(
-            request_id=f"{self._session_id}:{call.id}:{identity(call.name, action)}",
+            request_id=f"{self._session_id}:{call.id}:{identity(call.name, action, shown)}",
             call_id=call.id,
             tool=call.name,
             kind=action.kind,
             title=action.title,
-            preview=action.preview or action.command or action.title,
+            preview=shown or action.command or action.title,
             directory=str(context.cwd),
             pattern=pattern_for(action, context.cwd),
         )

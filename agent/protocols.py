@@ -81,30 +81,45 @@ class ChatModel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What a tool call would do, for the approval policy and for a person's eye.
+    """What a tool call is about, told from its arguments alone: no file was opened to know it.
 
-    `title` is one line. `paths` are absolute and resolved. `preview` is what exactly would run or change:
-    the command, or a unified diff.
+    `title` is one line. `paths` are absolute and resolved. `command` is what a shell would be given. `host` is the
+    machine that would be spoken to.
     """
 
     kind: ActionKind
     title: str
     paths: tuple[Path, ...] = ()
     command: str = ""
+    host: str = ""
+
+
+CHANGED = "Not run: it changed while waiting for the answer; try again."
+
+
+@dataclass(frozen=True, slots=True)
+class Approved:
+    """What was agreed to. `preview` is what the person saw, "" when nobody had to be asked."""
+
+    action: Action
     preview: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolContext:
-    """Where a tool works. `cwd` is absolute; `output_limit` is in characters, `command_timeout` in seconds."""
+    """Where a tool works. `cwd` is absolute; `output_limit` is in characters, `command_timeout` in seconds.
+
+    `approved` is there while a call runs: a tool uses its paths and does not look for them a second time.
+    """
 
     cwd: Path
     output_limit: int = 30_000
     command_timeout: float = 120.0
     call_id: str = ""
+    approved: Approved | None = None
 
-    def for_call(self, call_id: str) -> "ToolContext":
-        return replace(self, call_id=call_id)
+    def for_call(self, call_id: str, approved: Approved | None = None) -> "ToolContext":
+        return replace(self, call_id=call_id, approved=approved)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +137,12 @@ class ToolResult:
 class Tool(Protocol):
     """One thing the model can do. `arguments` is a msgspec Struct type; the JSON Schema is derived from it.
 
-    `plan` looks, and changes nothing. `run` is called only after the plan was approved, and must stop within a
-    second of `cancel`. Both raise ToolError with a text the model can act on; `run` may raise Cancelled.
+    A call goes plan → gate → preview, where somebody is asked → run. `plan` names what the call is about from its
+    arguments: it opens no file and lists no folder, so that a refusal tells nothing of what is there. `preview` looks,
+    changes nothing, and shows exactly what would run or change (a command, a unified diff; "" where the title says it
+    all); it is called only when the policy did not refuse. `run` is called only after approval, does what
+    `context.approved` holds or raises, and must stop within a second of `cancel`. All raise ToolError with a text the
+    model can act on; `run` may raise Cancelled.
     """
 
     @property
@@ -136,6 +155,8 @@ class Tool(Protocol):
     def arguments(self) -> type[Any]: ...
 
     def plan(self, args: Any, context: ToolContext) -> Action: ...
+
+    def preview(self, args: Any, context: ToolContext) -> str: ...
 
     def run(self, args: Any, context: ToolContext, cancel: CancelToken) -> ToolResult: ...
 
@@ -157,11 +178,20 @@ class Decision:
 class Gate(Protocol):
     """Decides whether a call may run, asking somebody if it must.
 
-    Raises: Cancelled, ApprovalPending.
+    `preview` is called once, and only when somebody is asked.
+
+    Raises: Cancelled, ApprovalPending, what `preview` raises.
     """
 
     def review(
-        self, call: ToolCall, action: Action, context: ToolContext, *, emit: "Sink", cancel: CancelToken
+        self,
+        call: ToolCall,
+        action: Action,
+        context: ToolContext,
+        *,
+        preview: Callable[[], str],
+        emit: "Sink",
+        cancel: CancelToken,
     ) -> Decision: ...
 
 

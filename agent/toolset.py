@@ -5,7 +5,8 @@ import json
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any
 
@@ -13,7 +14,19 @@ from agent.cancel import CancelToken
 from agent.errors import Cancelled, ToolError
 from agent.events import ToolFinished, ToolStarted
 from agent.messages import INTERRUPTED, Message, ToolCall
-from agent.protocols import Action, Gate, Sink, Store, Tool, ToolContext, ToolResult, ToolSpec
+from agent.protocols import (
+    CHANGED,
+    Action,
+    Approved,
+    Decision,
+    Gate,
+    Sink,
+    Store,
+    Tool,
+    ToolContext,
+    ToolResult,
+    ToolSpec,
+)
 
 PARALLEL_READS = 8
 
@@ -23,12 +36,13 @@ Begin = Callable[[ToolCall], bool]
 
 @dataclass(frozen=True, slots=True)
 class _Planned:
-    """A call that passed validation and may run."""
+    """A call that passed validation. `preview` is what a person agreed to, None when nobody was asked."""
 
     call: ToolCall
     tool: Tool
     args: object
     action: Action
+    preview: str | None = None
 
 
 class Toolset:
@@ -72,23 +86,37 @@ class Toolset:
 
         for call in calls:
             cancel.raise_if_cancelled()
+            title = ""
             try:
                 planned = self._plan(call)
+                title = planned.action.title
+                if planned.action.kind != "read":
+                    yield from flush()
+                planned, decision = self._review(planned, emit, cancel)
             except ToolError as error:
                 yield from flush()
-                yield self._refused(call, str(error), "not possible", emit)
+                yield self._refused(call, str(error), "not possible", emit, title=title)
                 continue
-            if planned.action.kind != "read":
-                yield from flush()
-            decision = self._gate.review(call, planned.action, self._context, emit=emit, cancel=cancel)
             if not decision.allowed:
                 yield from flush()
-                yield self._refused(call, _denial(decision.reason), "denied", emit, title=planned.action.title)
+                yield self._refused(call, _denial(decision.reason), "denied", emit, title=title)
             elif planned.action.kind == "read":
                 reads.append(planned)
             else:
                 yield from self._run_together([planned], begin=begin, emit=emit, cancel=cancel)
         yield from flush()
+
+    def _review(self, planned: _Planned, emit: Sink, cancel: CancelToken) -> tuple[_Planned, Decision]:
+        """The gate's answer, and the call with what was shown for it. Raises: ToolError, Cancelled, ApprovalPending."""
+        shown: list[str] = []
+
+        def preview() -> str:
+            shown.append(self._preview(planned))
+            return shown[0]
+
+        call, context = planned.call, self._context
+        decision = self._gate.review(call, planned.action, context, preview=preview, emit=emit, cancel=cancel)
+        return replace(planned, preview=shown[0] if shown else None), decision
 
     def _plan(self, call: ToolCall) -> _Planned:
         tool = self._tools.get(call.name)
@@ -97,12 +125,12 @@ class Toolset:
             advice = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(self._tools)}."
             raise ToolError(f"There is no tool called {call.name!r}. {advice}")
         args = _decode(call, tool)
-        try:
+        with _explaining(call):
             return _Planned(call, tool, args, tool.plan(args, self._context.for_call(call.id)))
-        except ToolError:
-            raise
-        except Exception as error:
-            raise ToolError(f"{call.name} cannot do that: {type(error).__name__}: {error}.") from error
+
+    def _preview(self, planned: _Planned) -> str:
+        with _explaining(planned.call):
+            return planned.tool.preview(planned.args, self._context.for_call(planned.call.id))
 
     def _run_together(
         self, batch: Sequence[_Planned], *, begin: Begin, emit: Sink, cancel: CancelToken
@@ -140,7 +168,8 @@ class Toolset:
             return ToolResult(INTERRUPTED, "interrupted", ok=False), 0.0
         try:
             self._require_same(planned)
-            result = planned.tool.run(planned.args, self._context.for_call(planned.call.id), cancel)
+            approved = Approved(planned.action, planned.preview or "")
+            result = planned.tool.run(planned.args, self._context.for_call(planned.call.id, approved), cancel)
         except Cancelled:
             result = ToolResult(INTERRUPTED, "cancelled", ok=False)
         except ToolError as error:
@@ -150,10 +179,10 @@ class Toolset:
         return result, time.monotonic() - started
 
     def _require_same(self, planned: _Planned) -> None:
-        """Plan once more: since the answer a link may lead elsewhere. Raises: ToolError when it is another action."""
-        now, then = self._plan(planned.call).action, planned.action
-        if (now.kind, now.paths, now.command) != (then.kind, then.paths, then.command):
-            raise ToolError("Not run: it changed while waiting for the answer; try again.")
+        """Look once more: since the answer a link may lead elsewhere, or the file be another. Raises: ToolError."""
+        same = replace(self._plan(planned.call).action, title=planned.action.title) == planned.action
+        if not same or (planned.preview is not None and self._preview(planned) != planned.preview):
+            raise ToolError(CHANGED)
 
     def _finished(self, planned: _Planned, result: ToolResult, seconds: float, emit: Sink) -> Message:
         content = self._clean(result.content) or "(no output)"
@@ -180,6 +209,17 @@ class Toolset:
 
     def _clean(self, text: str) -> str:
         return bounded(self._redact(text), self._context.output_limit)
+
+
+@contextmanager
+def _explaining(call: ToolCall) -> Iterator[None]:
+    """Turn whatever a tool stumbles over before it runs into a ToolError."""
+    try:
+        yield
+    except ToolError:
+        raise
+    except Exception as error:
+        raise ToolError(f"{call.name} cannot do that: {type(error).__name__}: {error}.") from error
 
 
 def bounded(text: str, limit: int) -> str:

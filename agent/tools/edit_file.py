@@ -47,18 +47,22 @@ class EditFile:
     def plan(self, args: EditFileArguments, context: ToolContext) -> Action:
         _require_change(args)
         path = files.resolve(args.path, context.cwd)
-        if not files.is_inside(path, context.cwd):
-            every = " (every occurrence)" if args.replace_all else ""
-            preview = files.unseen(f"{path}{every}", args.old, args.new)
-            return Action("write", f"{path}{every}", (path,), preview=preview)
-        edit = _prepare(args, context.cwd)
-        title = f"{files.shown(edit.path, context.cwd)} ({edit.change.stat})"
-        return Action("write", title, (edit.path,), preview=edit.change.diff)
+        every = " (every occurrence)" if args.replace_all else ""
+        return Action("write", f"{files.shown(path, context.cwd)}{every}", (path,))
+
+    def preview(self, args: EditFileArguments, context: ToolContext) -> str:
+        path = files.target(args.path, context)
+        try:
+            return _prepare(args, path, context.cwd).change.diff
+        except ToolError:
+            if files.is_inside(path, context.cwd):
+                raise
+            return files.unseen(str(path), args.old, args.new)
 
     def run(self, args: EditFileArguments, context: ToolContext, cancel: CancelToken) -> ToolResult:
         cancel.raise_if_cancelled()
-        # Prepared again: the file may have changed while somebody thought about the plan.
-        edit = _prepare(args, context.cwd)
+        edit = _prepare(args, files.target(args.path, context), context.cwd)
+        files.require_agreed(edit.change.diff, context)
         files.replace(edit.path, files.encoded(edit.after), context.cwd)
         times = f"{edit.count} replacement{'s' * (edit.count != 1)}"
         return ToolResult(
@@ -75,10 +79,8 @@ def _require_change(args: EditFileArguments) -> None:
         raise ToolError("old and new are the same text: there is nothing to change.")
 
 
-def _prepare(args: EditFileArguments, cwd: Path) -> Edit:
+def _prepare(args: EditFileArguments, path: Path, cwd: Path) -> Edit:
     """Raises: ToolError when the file cannot be changed or the text is not there exactly once."""
-    _require_change(args)
-    path = files.resolve(args.path, cwd)
     name = files.shown(path, cwd)
     before = files.read_text(path, cwd)
     files.check_writable(path, cwd)

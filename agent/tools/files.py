@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.errors import ToolError
+from agent.protocols import CHANGED, ToolContext
+from agent.tools import unlinked
 
 LARGEST_TEXT = 10_000_000
 """Bytes of the largest file that is edited or compared as a whole."""
@@ -49,8 +51,22 @@ def shown(path: Path, cwd: Path) -> str:
 
 
 def is_inside(path: Path, cwd: Path) -> bool:
-    """Whether a resolved path lies in the working directory. Elsewhere a plan must not look: nobody has agreed yet."""
+    """Whether a resolved path lies in the working directory. What is elsewhere is not told before somebody agreed."""
     return path.is_relative_to(cwd.resolve())
+
+
+def target(written: str, context: ToolContext) -> Path:
+    """The path a call is about: while it runs the one that was agreed to, before that the one meant now.
+
+    Raises: ToolError.
+    """
+    return context.approved.action.paths[0] if context.approved else resolve(written, context.cwd)
+
+
+def require_agreed(change: str, context: ToolContext) -> None:
+    """Raises: ToolError when a person agreed to another change of the file than the one that is possible now."""
+    if context.approved and context.approved.preview not in ("", change):
+        raise ToolError(CHANGED)
 
 
 @contextmanager
@@ -124,13 +140,19 @@ def read_text(path: Path, cwd: Path) -> str:
     if size > LARGEST_TEXT:
         raise ToolError(f"{shown(path, cwd)} is too large to edit ({size:,} bytes). Use the terminal.")
     with explaining(path, cwd):
-        data = path.read_bytes()
+        data = read_bytes(path)
     if b"\0" in data:
         raise binary(path, cwd, data, size)
     try:
         return data.decode()
     except UnicodeDecodeError as error:
         raise binary(path, cwd, data, size) from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """The whole of a file that is reached without a link. Raises: OSError."""
+    with os.fdopen(unlinked.opened(path), "rb") as file:
+        return file.read()
 
 
 def lines(text: str) -> list[str]:
@@ -184,10 +206,13 @@ def _compare_roughly(old_lines: list[str], new_lines: list[str], name: str) -> C
 
 
 def unseen(name: str, old: str, new: str) -> str:
-    """A change of a file that was not looked at: the lines to be replaced, and those to stand there."""
+    """A change of a file outside that cannot be made: the lines to be replaced, and those to stand there.
+
+    Why it cannot be made is told to the model only when somebody agreed that it may know.
+    """
     removed = "".join(f"-{line}\n" for line in old.splitlines())
     added = "".join(f"+{line}\n" for line in new.splitlines())
-    return f"--- {name}\n+++ {name}\n@@ the file has not been looked at @@\n{removed}{added}"
+    return f"--- {name}\n+++ {name}\n@@ not possible on the file as it is now @@\n{removed}{added}"
 
 
 def uses_crlf(text: str) -> bool:
@@ -217,18 +242,10 @@ def check_writable(path: Path, cwd: Path) -> None:
 def replace(path: Path, data: bytes, cwd: Path) -> None:
     """Write a file in one move, so that a crash leaves the old one or the new one. Keeps its mode.
 
-    `path` is resolved, so a symbolic link is written through. Parent directories are created.
+    `path` is resolved, so a symbolic link is written through; one that came there since is not. Parent directories are
+    created.
     Raises: ToolError.
     """
     check_writable(path, cwd)
-    temporary = path.with_name(f".{os.urandom(6).hex()}.hermes-tmp")
     with explaining(path, cwd):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
-                file.write(data)
-            if path.exists():
-                temporary.chmod(stat.S_IMODE(path.stat().st_mode))
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        unlinked.replace(path, data)

@@ -1,5 +1,6 @@
 """Reading a text file, a range of lines at a time."""
 
+import os
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Annotated
 
@@ -9,7 +10,7 @@ from msgspec import Meta
 from agent.cancel import CancelToken
 from agent.errors import ToolError
 from agent.protocols import Action, ToolContext, ToolResult
-from agent.tools import files
+from agent.tools import files, unlinked
 from agent.tools.prose import prose
 
 CHUNK = 1 << 16
@@ -48,15 +49,17 @@ class ReadFile:
         if args.end_line is not None and args.end_line < args.start_line:
             raise ToolError(f"end_line {args.end_line} is before start_line {args.start_line}.")
         path = files.resolve(args.path, context.cwd)
-        if files.is_inside(path, context.cwd):
-            files.require_regular(path, context.cwd)
         return Action("read", f"{files.shown(path, context.cwd)}{_range(args)}", (path,))
 
+    def preview(self, args: ReadFileArguments, context: ToolContext) -> str:
+        del args, context
+        return ""
+
     def run(self, args: ReadFileArguments, context: ToolContext, cancel: CancelToken) -> ToolResult:
-        path = files.resolve(args.path, context.cwd)
+        path = files.target(args.path, context)
         name = files.shown(path, context.cwd)
         size = files.require_regular(path, context.cwd).st_size
-        with files.explaining(path, context.cwd), path.open("rb") as file:
+        with files.explaining(path, context.cwd), os.fdopen(unlinked.opened(path), "rb") as file:
             head = file.read(8192)
             if b"\0" in head:
                 raise files.binary(path, context.cwd, head, size)

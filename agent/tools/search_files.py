@@ -54,14 +54,16 @@ class SearchFiles:
     def plan(self, args: SearchFilesArguments, context: ToolContext) -> Action:
         _compile(args)
         root = files.resolve(args.path, context.cwd)
-        if files.is_inside(root, context.cwd):
-            _require_searchable(root, context.cwd)
         place = files.shown(root, context.cwd)
         what = f"{args.pattern!r} in {args.glob or 'files'}" if args.pattern else args.glob or "files"
         return Action("read", f"{what}{'' if place == '.' else f' in {place}'}", (root,))
 
+    def preview(self, args: SearchFilesArguments, context: ToolContext) -> str:
+        del args, context
+        return ""
+
     def run(self, args: SearchFilesArguments, context: ToolContext, cancel: CancelToken) -> ToolResult:
-        root = files.resolve(args.path, context.cwd)
+        root = files.target(args.path, context)
         pattern = _compile(args)
         _require_searchable(root, context.cwd)
         found = Findings(args.limit, files.text_limit(context.output_limit))

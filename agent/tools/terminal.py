@@ -61,7 +61,11 @@ class Terminal:
             raise ToolError("The command is empty.")
         if "\0" in args.command:
             raise ToolError("A command cannot hold a NUL character.")
-        return Action("execute", _title(args.command), command=args.command, preview=args.command)
+        return Action("execute", _title(args.command), command=args.command)
+
+    def preview(self, args: TerminalArguments, context: ToolContext) -> str:
+        del context
+        return args.command
 
     def run(self, args: TerminalArguments, context: ToolContext, cancel: CancelToken) -> ToolResult:
         cancel.raise_if_cancelled()

@@ -31,22 +31,24 @@ class WriteFile:
     def plan(self, args: WriteFileArguments, context: ToolContext) -> Action:
         path = files.resolve(args.path, context.cwd)
         files.encoded(args.content)
-        if not files.is_inside(path, context.cwd):
-            preview = files.unseen(str(path), "", args.content)
-            return Action("write", f"{path} (whole file)", (path,), preview=preview)
-        files.check_writable(path, context.cwd)
-        return Action(
-            "write",
-            f"{files.shown(path, context.cwd)} ({'overwrite' if path.exists() else 'new'})",
-            (path,),
-            preview=_change(path, args.content, context.cwd).diff,
-        )
+        return Action("write", f"{files.shown(path, context.cwd)} (whole file)", (path,))
+
+    def preview(self, args: WriteFileArguments, context: ToolContext) -> str:
+        path = files.target(args.path, context)
+        try:
+            files.check_writable(path, context.cwd)
+            return _change(path, args.content, context.cwd).diff
+        except ToolError:
+            if files.is_inside(path, context.cwd):
+                raise
+            return files.unseen(str(path), "", args.content)
 
     def run(self, args: WriteFileArguments, context: ToolContext, cancel: CancelToken) -> ToolResult:
         cancel.raise_if_cancelled()
-        path = files.resolve(args.path, context.cwd)
+        path = files.target(args.path, context)
         existed = path.exists()
         change = _change(path, args.content, context.cwd)
+        files.require_agreed(change.diff, context)
         name = files.shown(path, context.cwd)
         if existed and not change.diff:
             return ToolResult(f"{name} already has exactly this content.", summary="unchanged")

@@ -42,7 +42,7 @@ def reading(path: Path) -> Action:
 
 
 def writing(path: Path) -> Action:
-    return Action("write", f"write {path}", (path,), preview="+x")
+    return Action("write", f"write {path}", (path,))
 
 
 def running(command: str) -> Action:
@@ -242,7 +242,8 @@ class Answering:
 def review(policy: Policy, asker: Any, action: Action, cwd: Path) -> tuple[Decision, list[Event]]:
     events: list[Event] = []
     gate = Gatekeeper(policy, asker, session_id=SESSION)
-    return gate.review(CALL, action, ToolContext(cwd), emit=events.append, cancel=CancelToken()), events
+    context = ToolContext(cwd)
+    return gate.review(CALL, action, context, preview=str, emit=events.append, cancel=CancelToken()), events
 
 
 def test_what_the_policy_decides_is_asked_of_nobody(cwd: Path) -> None:
@@ -392,8 +393,9 @@ def test_an_answer_is_not_an_answer_to_anything_else(cwd: Path) -> None:
     store, events = MemoryStore(), list[Event]()
     gate = Gatekeeper(Policy("ask"), Mailbox(store, SESSION), session_id=SESSION)
 
-    def ask(action: Action) -> Decision:
-        return gate.review(CALL, action, ToolContext(cwd), emit=events.append, cancel=CancelToken())
+    def ask(action: Action, preview: str = "+x") -> Decision:
+        context = ToolContext(cwd)
+        return gate.review(CALL, action, context, preview=lambda: preview, emit=events.append, cancel=CancelToken())
 
     first = writing(cwd / "a.txt")
     with pytest.raises(ApprovalPending) as pending:
@@ -402,13 +404,15 @@ def test_an_answer_is_not_an_answer_to_anything_else(cwd: Path) -> None:
     assert ask(first).allowed
     others = [
         writing(cwd / "b.txt"),
-        replace(first, preview="-x"),
+        replace(first, host="example.org"),
         replace(first, kind="read", paths=(cwd.parent / "a.txt",)),
         replace(first, kind="execute", command="make"),
     ]
     for other in others:
         with pytest.raises(ApprovalPending):
             ask(other)
+    with pytest.raises(ApprovalPending):
+        ask(first, "-x")
 
 
 # -- the policy file -------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 from agent.approvals import Gatekeeper, Policy, nobody
 from agent.cancel import CancelToken
 from agent.errors import ToolError
-from agent.events import ToolFinished, ToolStarted
+from agent.events import ApprovalRequested, ToolFinished, ToolStarted
 from agent.messages import Message, ToolCall
 from agent.models.scripted import Call
 from agent.protocols import Action, Decision, ToolContext
@@ -205,6 +205,45 @@ def test_a_command_that_changed_meanwhile_does_not_run() -> None:
     plans: list[str] = []
     tool = Fickle()
     assert "changed while waiting" in answer(Call("note"), tools=[tool], gate=Answering(True))
+    assert tool.runs == []
+
+
+@pytest.mark.parametrize(("mode", "shown"), [("ask", 1), ("plan", 0), ("yolo", 0)])
+def test_only_what_somebody_is_asked_for_is_looked_at_before_it_runs(mode: Any, shown: int) -> None:
+    class Looking(Note):
+        def preview(self, args: NoteArguments, context: ToolContext) -> str:
+            looks.append(args.text)
+            return "x"
+
+    looks: list[str] = []
+    gate = Gatekeeper(Policy(mode), nobody, session_id=SESSION)
+    answer(Call("note"), tools=[Looking(kind="write")], gate=gate)
+    assert len(looks) == shown
+
+
+def test_a_preview_that_is_not_possible_is_a_value_the_model_reads_and_nobody_is_asked() -> None:
+    class Picky(Note):
+        def preview(self, args: NoteArguments, context: ToolContext) -> str:
+            raise OSError("no disk")
+
+    tool = Picky(kind="write")
+    gate = Gatekeeper(Policy("ask"), nobody, session_id=SESSION)
+    assert answer(Call("note"), tools=[tool], gate=gate) == "note cannot do that: OSError: no disk."
+
+
+def test_a_change_that_became_another_meanwhile_does_not_run() -> None:
+    class Fickle(Note):
+        def preview(self, args: NoteArguments, context: ToolContext) -> str:
+            looks.append(args.text)
+            return f"change {len(looks)}"
+
+    def yes(request: ApprovalRequested, **_: Any) -> Decision:
+        return Decision(request.preview == "change 1")
+
+    looks: list[str] = []
+    tool = Fickle(kind="write")
+    text = answer(Call("note"), tools=[tool], gate=Gatekeeper(Policy("ask"), yes, session_id=SESSION))
+    assert "changed while waiting" in text
     assert tool.runs == []
 
 

@@ -51,6 +51,9 @@ class Note:
         command = f"note {args.text}" if self.kind == "execute" else ""
         return Action(self.kind, f"note {args.text}", (context.cwd / "notes",), command=command)
 
+    def preview(self, args: NoteArguments, context: ToolContext) -> str:
+        return f"would note {args.text}"
+
     def run(self, args: NoteArguments, context: ToolContext, cancel: CancelToken) -> ToolResult:
         self.runs.append(context.call_id)
         return ToolResult(self.work(args, cancel), "done", display=args.text)

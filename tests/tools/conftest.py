@@ -1,4 +1,4 @@
-"""A working directory, and tools called as the toolset calls them: decode, plan, run."""
+"""A working directory, and tools called as the toolset calls them: decode, plan, preview, run."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from agent.cancel import CancelToken
-from agent.protocols import Action, Tool, ToolContext, ToolResult
+from agent.protocols import Action, Approved, Tool, ToolContext, ToolResult
 from agent.tools import default_tools
 
 TOOLS: dict[str, Tool] = {tool.name: tool for tool in default_tools()}
@@ -28,6 +28,17 @@ def plan(context: ToolContext) -> Callable[..., Action]:
 
 
 @pytest.fixture
+def preview(context: ToolContext) -> Callable[..., str]:
+    def preview(name: str, **arguments: object) -> str:
+        tool = TOOLS[name]
+        args = msgspec.convert(arguments, tool.arguments)
+        tool.plan(args, context)
+        return tool.preview(args, context)
+
+    return preview
+
+
+@pytest.fixture
 def call(context: ToolContext) -> Callable[..., ToolResult]:
     def call(
         name: str, *, limit: int | None = None, cancel: CancelToken | None = None, **arguments: object
@@ -35,7 +46,7 @@ def call(context: ToolContext) -> Callable[..., ToolResult]:
         tool = TOOLS[name]
         args = msgspec.convert(arguments, tool.arguments)
         here = context if limit is None else ToolContext(context.cwd, output_limit=limit)
-        tool.plan(args, here)
-        return tool.run(args, here, cancel or CancelToken())
+        action = tool.plan(args, here)
+        return tool.run(args, here.for_call("call_1", Approved(action)), cancel or CancelToken())
 
     return call

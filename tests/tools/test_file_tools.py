@@ -2,11 +2,14 @@ import os
 import stat
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from agent.cancel import CancelToken
 from agent.errors import Cancelled, ToolError
+from agent.protocols import Approved
 from agent.tools import files
+from tests.tools.conftest import TOOLS
 
 # -- read_file -------------------------------------------------------------------------------------
 
@@ -82,25 +85,25 @@ def test_windows_line_ends_are_named_and_read_as_newlines(call, tmp_path: Path) 
     assert call("read_file", path="a.txt").content == "[a.txt, lines 1–2 of 2, CRLF line ends]\none\ntwo\n"
 
 
-def test_a_missing_file_names_the_nearest(plan, tmp_path: Path) -> None:
+def test_a_missing_file_names_the_nearest(call, tmp_path: Path) -> None:
     (tmp_path / "settings.toml").touch()
     with pytest.raises(ToolError, match=r"setings\.toml does not exist\. Similar names there: settings\.toml"):
-        plan("read_file", path="setings.toml")
+        call("read_file", path="setings.toml")
     with pytest.raises(ToolError, match="no 'nowhere' in"):
-        plan("read_file", path="nowhere/deep/file.txt")
+        call("read_file", path="nowhere/deep/file.txt")
 
 
-def test_a_directory_says_how_to_list_it(plan, tmp_path: Path) -> None:
+def test_a_directory_says_how_to_list_it(call, tmp_path: Path) -> None:
     (tmp_path / "src").mkdir()
     with pytest.raises(ToolError, match=r"src is a directory.*search_files"):
-        plan("read_file", path="src")
+        call("read_file", path="src")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
-def test_a_pipe_is_refused_and_not_waited_for(plan, tmp_path: Path) -> None:
+def test_a_pipe_is_refused_and_not_waited_for(call, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ToolError, match="no ordinary file"):
-        plan("read_file", path="pipe")
+        call("read_file", path="pipe")
 
 
 @pytest.mark.parametrize("path", ["a\0b", "~nobody-of-this-name/x"])
@@ -129,10 +132,11 @@ def test_reading_stops_when_cancelled(call, tmp_path: Path) -> None:
 # -- write_file ------------------------------------------------------------------------------------
 
 
-def test_writing_a_new_file_creates_its_directories(call, plan, tmp_path: Path) -> None:
+def test_writing_a_new_file_creates_its_directories(call, plan, preview, tmp_path: Path) -> None:
     action = plan("write_file", path="a/b/c.txt", content="one\ntwo\n")
-    assert (action.kind, action.title, action.paths) == ("write", "a/b/c.txt (new)", (tmp_path / "a/b/c.txt",))
-    assert action.preview == "--- /dev/null\n+++ b/a/b/c.txt\n@@ -0,0 +1,2 @@\n+one\n+two\n"
+    assert (action.kind, action.title, action.paths) == ("write", "a/b/c.txt (whole file)", (tmp_path / "a/b/c.txt",))
+    diff = preview("write_file", path="a/b/c.txt", content="one\ntwo\n")
+    assert diff == "--- /dev/null\n+++ b/a/b/c.txt\n@@ -0,0 +1,2 @@\n+one\n+two\n"
     assert not (tmp_path / "a").exists()
     result = call("write_file", path="a/b/c.txt", content="one\ntwo\n")
     assert (tmp_path / "a/b/c.txt").read_text() == "one\ntwo\n"
@@ -141,11 +145,11 @@ def test_writing_a_new_file_creates_its_directories(call, plan, tmp_path: Path) 
     assert [path.name for path in (tmp_path / "a/b").iterdir()] == ["c.txt"]
 
 
-def test_overwriting_shows_the_difference_and_keeps_the_mode(call, plan, tmp_path: Path) -> None:
+def test_overwriting_shows_the_difference_and_keeps_the_mode(call, preview, tmp_path: Path) -> None:
     target = tmp_path / "run.sh"
     target.write_text("one\ntwo\n")
     target.chmod(0o755)
-    assert "-two\n+2\n\\ No newline at end of file\n" in plan("write_file", path="run.sh", content="one\n2").preview
+    assert "-two\n+2\n\\ No newline at end of file\n" in preview("write_file", path="run.sh", content="one\n2")
     assert call("write_file", path="run.sh", content="one\n2").summary == "+1 −1"
     assert target.read_text() == "one\n2"
     assert stat.S_IMODE(target.stat().st_mode) == 0o755
@@ -172,71 +176,71 @@ def test_an_empty_new_file_is_written(call, tmp_path: Path) -> None:
     assert (tmp_path / "__init__.py").read_text() == ""
 
 
-def test_what_cannot_be_written(plan, tmp_path: Path) -> None:
+def test_what_cannot_be_written(preview, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     with pytest.raises(ToolError, match="is a directory"):
-        plan("write_file", path="folder", content="")
+        preview("write_file", path="folder", content="")
     with pytest.raises(ToolError, match="file is a file"):
-        plan("write_file", path="file/inside.txt", content="")
+        preview("write_file", path="file/inside.txt", content="")
     with pytest.raises(ToolError, match="UTF-8"):
-        plan("write_file", path="x.txt", content="\ud800")
+        preview("write_file", path="x.txt", content="\ud800")
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everything")
-def test_a_read_only_file_is_left_alone(plan, tmp_path: Path) -> None:
+def test_a_read_only_file_is_left_alone(preview, tmp_path: Path) -> None:
     (tmp_path / "a.txt").touch(0o444)
     with pytest.raises(ToolError, match="read-only"):
-        plan("write_file", path="a.txt", content="x")
+        preview("write_file", path="a.txt", content="x")
 
 
-def test_replacing_a_binary_file_is_said_in_the_plan(plan, tmp_path: Path) -> None:
+def test_replacing_a_binary_file_is_said_in_the_preview(preview, tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"\x89PNG\0\0")
-    assert "PNG image" in plan("write_file", path="x.png", content="text\n").preview
+    assert "PNG image" in preview("write_file", path="x.png", content="text\n")
 
 
-def test_a_huge_change_is_told_in_one_line(plan, tmp_path: Path) -> None:
+def test_a_huge_change_is_told_in_one_line(preview, tmp_path: Path) -> None:
     (tmp_path / "big.txt").write_text("a\n" * 15_000)
-    preview = plan("write_file", path="big.txt", content="b\n" * 15_000).preview
-    assert preview == "big.txt: 15000 lines become 15000; too long to show line by line.\n"
+    shown = preview("write_file", path="big.txt", content="b\n" * 15_000)
+    assert shown == "big.txt: 15000 lines become 15000; too long to show line by line.\n"
 
 
 # -- edit_file -------------------------------------------------------------------------------------
 
 
-def test_an_edit_replaces_the_one_place(call, plan, tmp_path: Path) -> None:
+def test_an_edit_replaces_the_one_place(call, plan, preview, tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("def f():\n    return 1\n")
     arguments = {"path": "a.py", "old": "return 1", "new": "return 2"}
     action = plan("edit_file", **arguments)
-    assert (action.kind, action.title) == ("write", "a.py (+1 −1)")
-    assert "-    return 1\n+    return 2\n" in action.preview
+    assert (action.kind, action.title) == ("write", "a.py")
+    assert "-    return 1\n+    return 2\n" in (diff := preview("edit_file", **arguments))
     result = call("edit_file", **arguments)
     assert (tmp_path / "a.py").read_text() == "def f():\n    return 2\n"
     assert result.content == "Edited a.py: 1 replacement, +1 −1."
-    assert (result.summary, result.display) == ("+1 −1", action.preview)
+    assert (result.summary, result.display) == ("+1 −1", diff)
     assert result.files_changed == (str(tmp_path / "a.py"),)
 
 
-def test_a_text_that_is_there_twice_needs_more_context_or_replace_all(call, plan, tmp_path: Path) -> None:
+def test_a_text_that_is_there_twice_needs_more_context_or_replace_all(call, preview, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x = 1\ny = 2\nx = 1\n")
     with pytest.raises(ToolError, match=r"2 times \(lines 1, 3\).*replace_all"):
-        plan("edit_file", path="a.txt", old="x = 1", new="x = 3")
+        preview("edit_file", path="a.txt", old="x = 1", new="x = 3")
     assert "2 replacements" in call("edit_file", path="a.txt", old="x = 1", new="x = 3", replace_all=True).content
     assert (tmp_path / "a.txt").read_text() == "x = 3\ny = 2\nx = 3\n"
 
 
-def test_a_text_that_is_not_there_shows_the_nearest_lines(plan, tmp_path: Path) -> None:
+def test_a_text_that_is_not_there_shows_the_nearest_lines(preview, tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("import os\n\ndef greet(name):\n    print(name)\n")
     with pytest.raises(ToolError, match=r"not in a\.py\. The nearest lines are:\n3: def greet\(name\):\n4:     print"):
-        plan("edit_file", path="a.py", old="def greet(nam):\n    print(nam)", new="x")
+        preview("edit_file", path="a.py", old="def greet(nam):\n    print(nam)", new="x")
     with pytest.raises(ToolError, match="Read the file again"):
-        plan("edit_file", path="a.py", old="zzzzzzzzzz", new="x")
+        preview("edit_file", path="a.py", old="zzzzzzzzzz", new="x")
 
 
-def test_a_difference_in_white_space_is_named(plan, tmp_path: Path) -> None:
+def test_a_difference_in_white_space_is_named(preview, tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("if x:\n\treturn  1\n")
     with pytest.raises(ToolError, match="differ from it in white space only:\n2: \treturn  1"):
-        plan("edit_file", path="a.py", old="    return 1", new="x")
+        preview("edit_file", path="a.py", old="    return 1", new="x")
 
 
 def test_windows_line_ends_survive_an_edit(call, tmp_path: Path) -> None:
@@ -246,15 +250,15 @@ def test_windows_line_ends_survive_an_edit(call, tmp_path: Path) -> None:
     assert "\r" not in result.display
 
 
-def test_edits_that_make_no_sense(plan, tmp_path: Path) -> None:
+def test_edits_that_make_no_sense(preview, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(ToolError, match="same text"):
-        plan("edit_file", path="a.txt", old="x", new="x")
+        preview("edit_file", path="a.txt", old="x", new="x")
     with pytest.raises(ToolError, match="does not exist"):
-        plan("edit_file", path="b.md", old="x", new="y")
+        preview("edit_file", path="b.md", old="x", new="y")
     (tmp_path / "x.bin").write_bytes(b"\0x")
     with pytest.raises(ToolError, match="binary"):
-        plan("edit_file", path="x.bin", old="x", new="y")
+        preview("edit_file", path="x.bin", old="x", new="y")
 
 
 def test_an_edit_looks_again_when_it_runs(context, tmp_path: Path) -> None:
@@ -282,24 +286,70 @@ def test_a_failed_replace_leaves_the_old_file_and_no_rubbish(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("tool", "more", "preview"),
+    ("tool", "more"),
     [
-        ("read_file", {}, ""),
-        ("search_files", {"pattern": "x"}, ""),
-        ("write_file", {"content": "a\nb"}, "--- {path}\n+++ {path}\n@@ the file has not been looked at @@\n+a\n+b\n"),
-        (
-            "edit_file",
-            {"old": "a\nb", "new": "c"},
-            "--- {path}\n+++ {path}\n@@ the file has not been looked at @@\n-a\n-b\n+c\n",
-        ),
+        ("read_file", {}),
+        ("search_files", {"pattern": "x"}),
+        ("write_file", {"content": "a\nb"}),
+        ("edit_file", {"old": "a\nb", "new": "c"}),
     ],
 )
 @pytest.mark.parametrize("there", [True, False])
-def test_a_plan_outside_is_made_from_the_arguments_alone(plan, tmp_path, tool, more, preview, there) -> None:
-    path = tmp_path.parent / f"{tmp_path.name}-elsewhere"
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_plan_is_made_from_the_arguments_alone(plan, tmp_path, tool, more, there, inside) -> None:
+    path = tmp_path / "there" if inside else tmp_path.parent / f"{tmp_path.name}-elsewhere"
+    before = plan(tool, path=str(path), **more)
     if there:
         path.mkdir()
-    action = plan(tool, path=str(path), **more)
-    assert action.paths == (path,)
-    assert str(path) in action.title
-    assert action.preview == preview.format(path=path)
+    assert plan(tool, path=str(path), **more) == before
+    assert before.paths == (path,)
+    assert path.name in before.title
+
+
+def test_a_change_outside_is_shown_to_the_person_who_is_asked(preview, tmp_path: Path) -> None:
+    path = tmp_path.parent / f"{tmp_path.name}-elsewhere"
+    path.write_text("old\n")
+    assert "-old\n+new\n" in preview("write_file", path=str(path), content="new\n")
+    assert "-old\n+new\n" in preview("edit_file", path=str(path), old="old", new="new")
+
+
+@pytest.mark.parametrize(
+    ("tool", "more", "lines"),
+    [("write_file", {"content": "a\nb"}, "+a\n+b\n"), ("edit_file", {"old": "a\nb", "new": "c"}, "-a\n-b\n+c\n")],
+)
+def test_why_a_change_outside_is_not_possible_stays_unsaid_until_it_is_allowed(
+    preview, tmp_path, tool, more, lines
+) -> None:
+    path = tmp_path.parent / f"{tmp_path.name}-elsewhere"
+    path.mkdir()
+    shown = preview(tool, path=str(path), **more)
+    assert shown == f"--- {path}\n+++ {path}\n@@ not possible on the file as it is now @@\n{lines}"
+
+
+@pytest.mark.parametrize("tool", ["write_file", "edit_file"])
+def test_what_runs_is_what_was_shown_or_nothing(context, preview, plan, tmp_path: Path, tool: str) -> None:
+    """Also when the file changes after the last look before the run."""
+    (tmp_path / "a.txt").write_text("old\n")
+    more = {"content": "new\n"} if tool == "write_file" else {"old": "old", "new": "new"}
+    approved = Approved(plan(tool, path="a.txt", **more), preview(tool, path="a.txt", **more))
+    (tmp_path / "a.txt").write_text("old\nand more\n")
+    args = msgspec.convert({"path": "a.txt", **more}, TOOLS[tool].arguments)
+    with pytest.raises(ToolError, match="changed while waiting"):
+        TOOLS[tool].run(args, context.for_call("call_1", approved), CancelToken())
+    assert (tmp_path / "a.txt").read_text() == "old\nand more\n"
+
+
+@pytest.mark.parametrize("tool", ["read_file", "write_file", "edit_file"])
+@pytest.mark.parametrize("part", ["sub", "sub/a.txt"])
+def test_a_link_that_comes_after_the_last_look_is_not_followed(context, plan, tmp_path, tool: str, part: str) -> None:
+    more = {"read_file": {}, "write_file": {"content": "x"}, "edit_file": {"old": "text", "new": "x"}}[tool]
+    for folder in ("sub", "other"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.txt").write_text(f"text of {folder}\n")
+    approved = Approved(plan(tool, path="sub/a.txt", **more))
+    (tmp_path / part).rename(tmp_path / "moved")
+    (tmp_path / part).symlink_to(tmp_path / part.replace("sub", "other"))
+    args = msgspec.convert({"path": "sub/a.txt", **more}, TOOLS[tool].arguments)
+    with pytest.raises(ToolError):
+        TOOLS[tool].run(args, context.for_call("call_1", approved), CancelToken())
+    assert (tmp_path / "other" / "a.txt").read_text() == "text of other\n"

@@ -149,9 +149,9 @@ def test_a_wrong_expression_is_explained(plan) -> None:
         plan("search_files", pattern="main(")
 
 
-def test_a_missing_place(plan) -> None:
+def test_a_missing_place(call) -> None:
     with pytest.raises(ToolError, match="Similar names there: src"):
-        plan("search_files", path="scr")
+        call("search_files", path="scr")
 
 
 def test_a_plan_is_a_read_of_the_place(plan, tree: Path) -> None:

@@ -48,10 +48,10 @@ def test_a_missing_working_directory_is_an_error_for_the_model(tmp_path: Path) -
         Terminal().run(TerminalArguments("true"), ToolContext(tmp_path / "gone"), CancelToken())
 
 
-def test_the_plan_shows_the_whole_command_under_a_short_title(plan) -> None:
+def test_the_plan_shows_the_whole_command_under_a_short_title(plan, preview) -> None:
     action = plan("terminal", command="echo one\necho two")
     assert (action.kind, action.title) == ("execute", "echo one…")
-    assert action.command == action.preview == "echo one\necho two"
+    assert action.command == preview("terminal", command="echo one\necho two") == "echo one\necho two"
     assert len(plan("terminal", command="x" * 500).title) == 80
     with pytest.raises(ToolError, match="empty"):
         plan("terminal", command="  \n")
