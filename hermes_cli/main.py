@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 def main() -> "NoReturn":
     """The console script."""
     arguments = sys.argv[1:]
-    if arguments in (["--version"], ["-V"]):
-        sys.exit(_version())
     for stream in ("stdout", "stderr"):
         if getattr(sys, stream) is None:  # closed by whoever started us
             setattr(sys, stream, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
         getattr(sys, stream).reconfigure(errors="replace")
+    if arguments in (["--version"], ["-V"]):
+        sys.exit(_version())
     # What is imported stays; looking for garbage among it only delays the prompt.
     gc.disable()
     from agent.errors import ConfigError, HermesError

@@ -255,6 +255,19 @@ def test_a_full_disk_behind_the_output_is_one_line(work: Path, shell_env: dict[s
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("arguments", ["--version", "--help", "-p hello", "config path"])
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_stream_closed_by_the_caller_is_no_fault(
+    work: Path, shell_env: dict[str, str], arguments: str, closed: str
+) -> None:
+    script = f'exec "{sys.executable}" -m hermes_cli.main {arguments} {closed}'
+    done = subprocess.run(
+        ["sh", "-c", script], env=shell_env, cwd=work, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+
+
 def test_a_folder_that_is_gone_is_told(work: Path, shell_env: dict[str, str]) -> None:
     script = f'rmdir "{work}"; exec "{sys.executable}" -m hermes_cli.main -p hi'
     done = subprocess.run(
