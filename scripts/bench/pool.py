@@ -21,6 +21,7 @@ from agent.config import ModelChoice
 from agent.events import TaskChanged, TurnFinished, TurnSuspended
 from agent.models.scripted import Say, ScriptedModel, Wait
 from agent.protocols import Sink, Store, Task
+from agent.redact import Redactor, secret_values
 from agent.store.memory import MemoryStore
 from agent.tasks import TaskPool
 from run_agent import AIAgent
@@ -28,6 +29,8 @@ from run_agent import AIAgent
 SECONDS = 2.0
 SAMPLE = 0.02
 THIS = psutil.Process()
+REDACT = Redactor(secret_values(os.environ))
+"""Shared, as the front end shares its own among its tasks."""
 
 
 def fresh_agent(store: Store, session_id: str, choice: ModelChoice | None) -> AIAgent:
@@ -40,6 +43,7 @@ def fresh_agent(store: Store, session_id: str, choice: ModelChoice | None) -> AI
         source="task",
         cwd=Path.cwd(),
         gate=Gatekeeper(Policy("ask"), Mailbox(store, session_id), session_id=session_id),
+        redact=REDACT,
     )
 
 
