@@ -13,7 +13,7 @@ from agent.cancel import CancelToken
 from agent.config import ModelChoice, Settings
 from agent.events import Event, TurnFinished, TurnSuspended
 from agent.messages import Message, Usage
-from agent.models import catalog
+from agent.models import catalog, portable
 from agent.protocols import ChatModel, Gate, ModelOutput, Reply, Sink, Store, Tool, ToolContext, ToolSpec
 from agent.redact import Redactor, secret_values
 from agent.store.memory import MemoryStore, new_session_id
@@ -68,7 +68,10 @@ class AIAgent:
             gate=gate or Gatekeeper(Policy("ask"), nobody, session_id=self.session_id),
             redact=redact or Redactor(secret_values(os.environ)),
         )
-        self.store.create_session(self.session_id, source=source)
+        stored = portable.dump(self._choice)
+        self.store.create_session(
+            self.session_id, source=source, cwd=str(self.cwd), model=self._choice.model, settings=stored
+        )
 
     @property
     def model(self) -> ChatModel:
@@ -101,6 +104,7 @@ class AIAgent:
         """Run a turn (None: go on with the one the store holds) and return the event that ended it."""
         with self._running:
             self._cancel = cancel or CancelToken()
+            self._note_model()
             history = self.store.messages(self.session_id)
             if not history:
                 system = Message("system", prompt.build(self.cwd))
@@ -118,6 +122,12 @@ class AIAgent:
                 inbox=inbox,
                 max_steps=self.settings.max_steps,
             )
+
+    def _note_model(self) -> None:
+        """Keep the session's row at the model it is asked with, for whoever resumes it."""
+        row, settings = self.store.session(self.session_id), portable.dump(self._choice)
+        if row is not None and row.settings != settings:
+            self.store.update_session(self.session_id, model=self._choice.model, settings=settings)
 
     def run_conversation(self, text: str, *, emit: Sink = ignore) -> dict[str, Any]:
         """Run a turn and return `final_response`, `messages`, `outcome`, `error`, `usage`, `steps`, `seconds`."""

@@ -25,15 +25,15 @@ class Background:
 
     def submit(self, prompt: str) -> Task:
         """Send a prompt to the background, with the model and settings of now. Raises: StoreError."""
-        return self.pool.submit(prompt, owner=self._chat.session_id, settings=self._chat.model.inherited())
+        return self.pool.submit(prompt, owner=self._chat.owner, settings=self._chat.model.inherited())
 
     def all(self) -> list[Task]:
         """Every task that reports here, oldest first."""
-        return self._chat.store.tasks(owner=self._chat.session_id)
+        return self._chat.store.tasks(owner=self._chat.owner)
 
     def live(self) -> list[Task]:
         """Those that are not over, oldest first."""
-        return self.pool.live(self._chat.session_id)
+        return self.pool.live(self._chat.owner)
 
     def find(self, text: str) -> Task | None:
         """A task by number (`3`, `#3`) or by a prefix of its id that only one task has."""

@@ -13,9 +13,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from agent.approvals import Desk, Gatekeeper, Policy
 from agent.cancel import CancelToken
@@ -37,8 +38,8 @@ from agent.events import (
     TurnStarted,
 )
 from agent.messages import Usage
-from agent.protocols import Decision
-from agent.store.memory import MemoryStore, new_session_id
+from agent.protocols import Decision, Store
+from agent.store.rules import new_session_id
 from hermes_cli.background import Background
 from hermes_cli.bridge import Bridge, Delivered
 from hermes_cli.courtesy import KeyboardFirst
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
     from run_agent import AIAgent
 
 _log = logging.getLogger(__name__)
+
+_Result = TypeVar("_Result")
 
 SLICE = 0.008
 """Seconds of rendering after which the keyboard has its turn."""
@@ -109,7 +112,14 @@ class Chat:
     """One session in a terminal."""
 
     def __init__(
-        self, config: Config, policy: Policy, screen: Screen, *, cwd: Path, env: Mapping[str, str] = os.environ
+        self,
+        config: Config,
+        policy: Policy,
+        screen: Screen,
+        *,
+        cwd: Path,
+        store: Store,
+        env: Mapping[str, str] = os.environ,
     ) -> None:
         self.config = config
         self.screen = screen
@@ -118,10 +128,10 @@ class Chat:
         self.loop = asyncio.get_running_loop()
         self.bridge = Bridge(self.loop, self._deliver, screen.keyboard)
         self.model = ModelInUse(config, env, changed=lambda: self.post(screen.refresh))
-        self.store = MemoryStore()
+        self.store = store
         self.policy = policy
         self.verbose = config.values.verbose
-        self.session_id = new_session_id()
+        self.owner = f"terminal:{new_session_id()}"
         self.started = time.time()
         self.turn: Turn | None = None
         self.steering: deque[str] = deque()
@@ -136,6 +146,7 @@ class Chat:
         self._showing: deque[Iterator[str]] = deque()
         self.background = Background(self, workers=config.values.background_workers)
         self._desk = Desk()
+        self._aside = ThreadPoolExecutor(1, thread_name_prefix="aside")
         self._agent: AIAgent | None = None
 
     # -- what a person does ------------------------------------------------------------------------
@@ -250,6 +261,7 @@ class Chat:
         """After `close`: let the turn end what it started, and end the person's command if it will not."""
         if self.turn is not None and self.turn.thread is not None:
             self.turn.thread.join(seconds)
+        self._aside.shutdown(wait=False)
         if self.shell is not None:
             from hermes_cli.handlers.shell import kill
 
@@ -258,6 +270,27 @@ class Chat:
     def new_session(self) -> None:
         """Forget the conversation. Tasks go on, and still report here."""
         self._agent, self.answer, self.usage, self.filled = None, "", Usage(), 0
+
+    def aside(self, work: Callable[[], _Result], then: Callable[[_Result], None] = lambda _result: None) -> None:
+        """Run `work` on a thread, in the order of the calls, then `then` with its result here.
+
+        For whatever may wait for the disk. A HermesError, of either, is shown to the person.
+        """
+
+        def done(finished: "Future[_Result]") -> None:
+            self.post(lambda: self._arrived(finished, then))
+
+        self._aside.submit(work).add_done_callback(done)
+
+    def _arrived(self, finished: "Future[_Result]", then: Callable[[_Result], None]) -> None:
+        try:
+            then(finished.result())
+        except HermesError as error:
+            self.complain(str(error), error.hint)
+        except Exception as fault:  # noqa: BLE001
+            # A fault aside must not end the prompt.
+            _log.exception("aside")
+            self.complain(f"{type(fault).__name__}: {fault}", f"More is in {self.config.dirs.state / 'hermes.log'}.")
 
     def complain(self, text: str, hint: str = "") -> None:
         self.screen.show(self.screen.renderer().error(text, hint))

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from agent import __version__
 from agent.approvals import Policy
 from agent.config import Config
-from agent.errors import HermesError
+from agent.errors import HermesError, StoreError
+from agent.store.kept import open_store
 from hermes_cli import glyphs as glyph_sets
 from hermes_cli.chat import Chat
 from hermes_cli.courtesy import KeyboardFirst
@@ -36,9 +37,9 @@ class PlainScreen:
     def __init__(self, config: Config, load_policy: Callable[[], Policy], *, cwd: Path) -> None:
         self.glyphs = glyph_sets.choose()
         self.keyboard = KeyboardFirst()
-        self.chat = Chat(config, load_policy(), self, cwd=cwd)
         self._interactive = sys.stdin.isatty()
         self._renderer: Renderer | None = None
+        self.chat = Chat(config, load_policy(), self, cwd=cwd, store=open_store(config.dirs.database, self._warn))
         self._asked: Question | None = None
         self._left = asyncio.Event()
         self._idle = asyncio.Event()
@@ -154,6 +155,9 @@ class PlainScreen:
         for task in self.chat.background.live():
             if task.state == "waiting":
                 self.chat.background.pool.answer(task.id, Decision(False, UNATTENDED))
+
+    def _warn(self, error: StoreError) -> None:
+        sys.stderr.write(f"{error.explain()}\n")
 
     def _decline(self, question: Question) -> None:
         if question in self.chat.questions:

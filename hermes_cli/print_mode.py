@@ -30,7 +30,7 @@ from agent.events import (
 )
 from agent.models import catalog, prices
 from agent.redact import Redactor, secret_values
-from agent.store.memory import new_session_id
+from agent.store.rules import new_session_id
 from hermes_cli.options import Request, UsageError
 from hermes_cli.setup import prepare
 from hermes_cli.text import harmless, seconds
@@ -52,6 +52,7 @@ def answer(request: Request) -> int:
     config, load_policy, cwd = prepare(request)
     prompt = _prompt(request)
     import run_agent
+    from agent.store.kept import open_store
 
     format_ = request.text("output_format", "text")
     keys = read_keys(config.dirs)
@@ -60,6 +61,7 @@ def answer(request: Request) -> int:
     agent = run_agent.AIAgent(
         choice=choice,
         settings=config.values,
+        store=open_store(config.dirs.database, lambda error: _say(error.explain())),
         session_id=session_id,
         source="print",
         cwd=cwd,

@@ -48,6 +48,8 @@ from hermes_cli.text import columns, echoed
 
 if TYPE_CHECKING:
     from agent.approvals import Policy
+    from agent.errors import StoreError
+    from agent.protocols import Store
     from hermes_cli.chat import Chat
     from hermes_cli.render import Renderer
 
@@ -103,6 +105,8 @@ class Repl:
         self.config = config
         self.cwd = cwd
         self._load_policy = load_policy
+        self._opening = threading.Lock()
+        self._store: Store | None = None
         self._met = False
         self.glyphs = glyph_sets.choose()
         self._colours = not os.environ.get("NO_COLOR") or bool(os.environ.get("FORCE_COLOR"))
@@ -136,8 +140,21 @@ class Repl:
         """The session. Made after the first paint, or by the first key that needs it."""
         from hermes_cli.chat import Chat
 
+        store = self._open_store(asyncio.get_running_loop())
         self._met = True
-        return Chat(self.config, self._load_policy(), self, cwd=self.cwd)
+        return Chat(self.config, self._load_policy(), self, cwd=self.cwd, store=store)
+
+    def _open_store(self, loop: asyncio.AbstractEventLoop) -> "Store":
+        """The store, opened by whichever thread comes first."""
+        from agent.store.kept import open_store
+
+        def tell(error: "StoreError") -> None:
+            loop.call_soon_threadsafe(lambda: self.show(self.renderer().error(str(error), error.hint)))
+
+        with self._opening:
+            if self._store is None:
+                self._store = open_store(self.config.dirs.database, tell)
+            return self._store
 
     # -- Screen ------------------------------------------------------------------------------------
 
@@ -357,7 +374,7 @@ class Repl:
                 self.chat.wait_until_stopped(STOPPED_WITHIN)
 
     def _warm_up(self) -> None:
-        """Import the session aside, make it here, then let it load the agent and find the model."""
+        """Import the session and open the store aside, make it here, then let it load the agent and find the model."""
         loop = asyncio.get_running_loop()
 
         def begin() -> None:
@@ -366,6 +383,7 @@ class Repl:
 
         def load() -> None:
             import_module("hermes_cli.chat")
+            self._open_store(loop)
             loop.call_soon_threadsafe(begin)
 
         threading.Thread(target=load, daemon=True, name="load").start()

@@ -214,8 +214,8 @@ AFTER_THE_FIRST_PROMPT = (
     "openai httpx httpx2 httpcore pydantic pydantic_core msgspec rich pygments typer click sqlite3 psutil pathspec "
     "tomlkit platformdirs markdown_it anyio jinja2 requests email http.client importlib.metadata difflib "
     "run_agent agent.loop agent.toolset agent.prompt agent.tools.terminal agent.tools.search_files "
-    "agent.models.openai agent.models.offline agent.store.sqlite agent.store.prompts hermes_cli.render hermes_cli.cli "
-    "hermes_cli.doctor hermes_cli.print_mode hermes_cli.plain"
+    "agent.models.openai agent.models.offline agent.store.sqlite agent.store.kept agent.store.prompts "
+    "hermes_cli.render hermes_cli.cli hermes_cli.doctor hermes_cli.print_mode hermes_cli.plain"
 ).split()
 
 NOT_FOR_A_WORD = "prompt_toolkit rich openai httpx2 pydantic msgspec asyncio hermes_cli.repl hermes_cli.chat".split()

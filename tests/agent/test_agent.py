@@ -1,7 +1,9 @@
 """The one door to the agent: a session, its system prompt, its model."""
 
+import json
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -190,3 +192,20 @@ def test_a_key_in_use_never_reaches_the_model_nor_the_store(secret: str, tmp_pat
     agent.run_turn("read it")
     assert secret not in "".join(message.content for message in agent.store.messages(agent.session_id))
     assert "[redacted]" in model.requests[1].messages[-1].content
+
+
+def test_a_session_keeps_where_it_works_and_which_model_it_asked_last() -> None:
+    store = MemoryStore()
+    first = ModelChoice(provider="openai", model="one", base_url="http://localhost:1/v1", api_key="sk-secret")
+    agent = AIAgent(choice=first, model=ScriptedModel(["a"]), store=store, cwd=Path("/"), tools=[])
+    agent.run_turn("hi")
+    row = store.session(agent.session_id)
+    assert row is not None
+    assert (row.cwd, row.model, row.source, row.title) == ("/", "one", "terminal", "hi")
+    assert "sk-secret" not in row.settings
+    agent.use(replace(first, provider="offline", model="two", base_url=""))
+    agent.run_turn("again")
+    row = store.session(agent.session_id)
+    assert row is not None
+    assert row.model == "two"
+    assert json.loads(row.settings)["model"] == "two"
