@@ -38,7 +38,7 @@ from agent.events import (
     TurnStarted,
 )
 from agent.messages import Usage
-from agent.protocols import Decision, Store
+from agent.protocols import Decision
 from agent.store.rules import new_session_id
 from hermes_cli.background import Background
 from hermes_cli.bridge import Bridge, Delivered
@@ -48,6 +48,7 @@ from hermes_cli.model_in_use import ModelInUse
 from hermes_cli.questions import PREVIEW_LENGTH, PREVIEW_LINES, Question, approval_question
 
 if TYPE_CHECKING:
+    from agent.store.kept import KeepingStore
     from hermes_cli.render import Renderer
     from run_agent import AIAgent
 
@@ -118,7 +119,7 @@ class Chat:
         screen: Screen,
         *,
         cwd: Path,
-        store: Store,
+        store: "KeepingStore",
         env: Mapping[str, str] = os.environ,
     ) -> None:
         self.config = config

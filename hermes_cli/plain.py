@@ -156,8 +156,8 @@ class PlainScreen:
             if task.state == "waiting":
                 self.chat.background.pool.answer(task.id, Decision(False, UNATTENDED))
 
-    def _warn(self, error: StoreError) -> None:
-        sys.stderr.write(f"{error.explain()}\n")
+    def _warn(self, news: StoreError | str) -> None:
+        sys.stderr.write(f"{news if isinstance(news, str) else news.explain()}\n")
 
     def _decline(self, question: Question) -> None:
         if question in self.chat.questions:

@@ -17,6 +17,7 @@ from typing import Any
 from agent.approvals import Gatekeeper, nobody
 from agent.cancel import CancelToken
 from agent.config import ModelChoice, read_keys
+from agent.errors import StoreError
 from agent.events import (
     Event,
     Steered,
@@ -61,7 +62,7 @@ def answer(request: Request) -> int:
     agent = run_agent.AIAgent(
         choice=choice,
         settings=config.values,
-        store=open_store(config.dirs.database, lambda error: _say(error.explain())),
+        store=open_store(config.dirs.database, _warn),
         session_id=session_id,
         source="print",
         cwd=cwd,
@@ -187,6 +188,10 @@ def _writer(format_: str, session_id: str, choice: ModelChoice, agent: Any) -> W
 def _line(value: dict[str, object]) -> None:
     sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
     sys.stdout.flush()
+
+
+def _warn(news: StoreError | str) -> None:
+    _say(news if isinstance(news, str) else news.explain())
 
 
 def _say(text: str) -> None:

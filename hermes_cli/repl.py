@@ -49,7 +49,7 @@ from hermes_cli.text import columns, echoed
 if TYPE_CHECKING:
     from agent.approvals import Policy
     from agent.errors import StoreError
-    from agent.protocols import Store
+    from agent.store.kept import KeepingStore
     from hermes_cli.chat import Chat
     from hermes_cli.render import Renderer
 
@@ -106,7 +106,7 @@ class Repl:
         self.cwd = cwd
         self._load_policy = load_policy
         self._opening = threading.Lock()
-        self._store: Store | None = None
+        self._store: KeepingStore | None = None
         self._met = False
         self.glyphs = glyph_sets.choose()
         self._colours = not os.environ.get("NO_COLOR") or bool(os.environ.get("FORCE_COLOR"))
@@ -144,12 +144,17 @@ class Repl:
         self._met = True
         return Chat(self.config, self._load_policy(), self, cwd=self.cwd, store=store)
 
-    def _open_store(self, loop: asyncio.AbstractEventLoop) -> "Store":
+    def _open_store(self, loop: asyncio.AbstractEventLoop) -> "KeepingStore":
         """The store, opened by whichever thread comes first."""
         from agent.store.kept import open_store
 
-        def tell(error: "StoreError") -> None:
-            loop.call_soon_threadsafe(lambda: self.show(self.renderer().error(str(error), error.hint)))
+        def show(news: "StoreError | str") -> None:
+            renderer = self.renderer()
+            self.show(renderer.note(news) if isinstance(news, str) else renderer.error(str(news), news.hint))
+
+        def tell(news: "StoreError | str") -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is over
+                loop.call_soon_threadsafe(show, news)
 
         with self._opening:
             if self._store is None:

@@ -24,7 +24,7 @@ def failure(error: sqlite3.Error | OSError, path: Path) -> StoreError:
             hint = f"Make {path.parent} and the file writable, or set HERMES_HOME to a folder that is."
             return StoreError(f"Cannot write to {path}: {error}.", hint=hint)
         case sqlite3.SQLITE_IOERR:
-            hint = "Check the disk and its free space, then start Hermes again."
+            hint = "Check the disk and its free space."
             return StoreError(f"The disk failed at {path}: {error}.", hint=hint)
     return StoreError(f"Cannot use {path}: {error}.", hint="`hermes doctor` checks the file.")
 

@@ -5,21 +5,26 @@ from pathlib import Path
 
 import pytest
 
+from agent.errors import StoreError
 from agent.protocols import Store
 from agent.records import Lease
+from agent.store.kept import KeptStore
 from agent.store.memory import MemoryStore
 from agent.store.sqlite import SqliteStore
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "kept"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     if request.param == "memory":
         yield MemoryStore()
         return
-    sqlite = SqliteStore(tmp_path / "state.db")
+    told: list[StoreError | str] = []
+    path = tmp_path / "state.db"
+    sqlite = KeptStore(path, told.append) if request.param == "kept" else SqliteStore(path)
     yield sqlite
     assert sqlite.integrity_check() == []
     sqlite.close()
+    assert told == []
 
 
 @pytest.fixture

@@ -1,0 +1,261 @@
+"""What the disk refuses: said once, with what to do; kept in memory; written when it can be; never run twice."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from agent.errors import StoreError
+from agent.messages import Message, ToolCall, Usage
+from agent.records import TASK_SOURCE
+from agent.store.kept import KeptStore, UnopenedStore, open_store
+from agent.store.sqlite import SqliteStore
+
+SAID = Message("user", "x" * 50_000)
+"""More than fits into the pages of a file that may not grow."""
+
+News = list[StoreError | str]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "state.db"
+
+
+@pytest.fixture
+def news() -> News:
+    return []
+
+
+@pytest.fixture
+def kept(path: Path, news: News) -> Iterator[KeptStore]:
+    store = KeptStore(path, news.append, try_again=600)
+    store.create_session("s", source="terminal", cwd="/src")
+    store.append("s", Message("user", "hi"))
+    assert store.messages("s") == [Message("user", "hi")]
+    yield store
+    store.close()
+
+
+@contextmanager
+def full(store: SqliteStore) -> Iterator[None]:
+    """SQLite may not use more pages than it has, as on a full disk."""
+
+    def limit(pages: int) -> None:
+        with store.database.write() as connection:
+            connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    limit(1)
+    yield
+    limit(1_000_000)
+
+
+def on_disk(path: Path) -> list[str]:
+    store = SqliteStore(path)
+    contents = [message.content for message in store.messages("s")]
+    store.close()
+    return contents
+
+
+# -- a full disk -----------------------------------------------------------------------------------
+
+
+def test_on_a_full_disk_the_conversation_goes_on_and_is_written_when_there_is_room(
+    kept: KeptStore, path: Path, news: News
+) -> None:
+    with full(kept):
+        kept.append("s", SAID)
+        kept.append("s", Message("assistant", "yes"))
+        assert kept.unsaved == 2
+        assert kept.messages("s") == [Message("user", "hi"), SAID, Message("assistant", "yes")]
+        assert on_disk(path) == ["hi"]
+        (told,) = news
+        assert isinstance(told, StoreError)
+        assert "disk is full" in told.explain()
+        assert "Free some space" in told.hint
+        assert "in memory" in told.hint
+    kept.append("s", Message("user", "more"))
+    assert on_disk(path) == ["hi", SAID.content, "yes", "more"]
+    assert kept.unsaved == 0
+    assert [type(each) for each in news] == [StoreError, str]
+
+
+def test_what_waits_is_written_without_another_word(kept: KeptStore, path: Path) -> None:
+    with full(kept):
+        kept.append("s", SAID)
+    kept.flush()
+    assert on_disk(path) == ["hi", SAID.content]
+
+
+def test_each_trouble_is_told_once(kept: KeptStore, news: News) -> None:
+    for _ in range(2):
+        with full(kept):
+            for _ in range(3):
+                kept.append("s", SAID)
+        kept.flush()
+    assert [type(each) for each in news] == [StoreError, str] * 2
+
+
+def test_a_session_that_begins_on_a_full_disk_is_written_whole(kept: KeptStore, path: Path) -> None:
+    with full(kept):
+        kept.append("s", SAID)
+        kept.create_session("t", source="terminal", cwd="/new")
+        kept.append("t", SAID)
+        kept.rename_session("t", "a name")
+        row = kept.session("t")
+        assert row is not None
+        assert (row.cwd, row.title, row.messages) == ("/new", "a name", 1)
+    kept.flush()
+    disk = SqliteStore(path)
+    found = disk.session("t")
+    assert found is not None
+    assert (found.cwd, found.title, found.messages) == ("/new", "a name", 1)
+    disk.close()
+
+
+def test_a_call_whose_mark_is_refused_does_not_run_when_the_disk_knows_of_it(kept: KeptStore) -> None:
+    """Else a crash, and a resume from the disk, would run it twice."""
+    kept.append("s", Message("assistant", "", (ToolCall("a" * 20_000, "note", "{}"),)))
+    with full(kept):
+        kept.append("s", SAID)
+        with pytest.raises(StoreError):
+            kept.mark_begun("s", "a" * 20_000)
+
+
+def test_a_call_that_the_disk_never_heard_of_may_run_and_is_marked_before_it_is_written(
+    kept: KeptStore, path: Path
+) -> None:
+    with full(kept):
+        kept.append("s", SAID)
+        kept.append("s", Message("assistant", "", (ToolCall("a", "note", "{}"),)))
+        assert kept.mark_begun("s", "a")
+        assert not kept.mark_begun("s", "a")
+    kept.flush()
+    disk = SqliteStore(path)
+    assert not disk.mark_begun("s", "a")
+    disk.close()
+
+
+def test_a_task_is_not_accepted_on_a_full_disk(kept: KeptStore) -> None:
+    with full(kept), pytest.raises(StoreError, match="disk is full"):
+        kept.create_task(prompt="x" * 50_000, owner="o", settings="{}")
+    assert kept.tasks() == []
+
+
+def test_a_tasks_own_messages_are_never_only_in_memory(kept: KeptStore) -> None:
+    kept.create_session("t", source=TASK_SOURCE)
+    with full(kept), pytest.raises(StoreError, match="disk is full"):
+        kept.append("t", SAID)
+    assert kept.unsaved == 0
+
+
+def test_usage_that_could_not_be_counted_is_counted_later(kept: KeptStore) -> None:
+    with full(kept):
+        kept.append("s", SAID)
+        kept.add_usage("s", "m" * 20_000, Usage(1, 1))
+    kept.add_usage("s", "m" * 20_000, Usage(1, 1))
+    assert [row.requests for row in kept.usage()] == [2]
+
+
+# -- busy, broken, gone ----------------------------------------------------------------------------
+
+
+def test_while_another_program_keeps_the_file_locked_nothing_is_lost(path: Path, news: News) -> None:
+    store = KeptStore(path, news.append, busy=0.05, try_again=600)
+    store.create_session("s", source="terminal")
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    store.append("s", Message("user", "hi"))
+    assert store.messages("s") == [Message("user", "hi")]
+    other.execute("ROLLBACK")
+    other.close()
+    store.flush()
+    assert on_disk(path) == ["hi"]
+    assert isinstance(news[0], StoreError)
+    assert "busy" in str(news[0])
+    store.close()
+
+
+def test_a_file_that_breaks_while_it_is_open_does_not_take_the_conversation_along(
+    kept: KeptStore, path: Path, news: News
+) -> None:
+    kept.database.close()
+    kept.append("s", Message("user", "and now?"))
+    assert [message.content for message in kept.messages("s")] == ["hi", "and now?"]
+    assert kept.session("s") is not None
+    assert len(news) == 1
+
+
+def test_what_waits_is_tried_again_by_itself(path: Path, news: News) -> None:
+    store = KeptStore(path, news.append, try_again=0.01)
+    store.create_session("s", source="terminal")
+    with full(store):
+        store.append("s", SAID)
+        assert store.unsaved == 1
+    deadline = 1_000
+    import threading
+
+    pause = threading.Event()
+    while store.unsaved and (deadline := deadline - 1):
+        pause.wait(0.01)
+    assert on_disk(path) == [SAID.content]
+    store.close()
+
+
+# -- a file that cannot be opened --------------------------------------------------------------------
+
+
+def garbage(path: Path) -> None:
+    path.write_bytes(b"this is no database at all. " * 100)
+
+
+def from_the_future(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 999")
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words", "advice"),
+    [
+        (garbage, "is damaged", "hermes backup"),
+        (from_the_future, "newer Hermes", "Upgrade"),
+        (Path.mkdir, "Cannot", "writable"),
+    ],
+)
+def test_a_file_that_cannot_be_opened_is_explained_and_the_conversation_is_written_once_it_can(
+    path: Path, news: News, spoil: object, words: str, advice: str
+) -> None:
+    path.parent.mkdir()
+    spoil(path)  # type: ignore[operator]
+    store = open_store(path, news.append)
+    assert isinstance(store, UnopenedStore)
+    (told,) = news
+    assert isinstance(told, StoreError)
+    assert words in str(told)
+    assert advice in told.hint
+    store.create_session("s", source="terminal", cwd="/src")
+    store.append("s", Message("user", "hi"))
+    store.append("s", Message("assistant", "", (ToolCall("a", "note", "{}"),)))
+    assert store.mark_begun("s", "a")
+    store.flush()
+    assert store.unsaved == 2
+    path.rename(path.with_suffix(".away"))
+    store.flush()
+    assert store.unsaved == 0
+    assert len(news) == 2
+    store.append("s", Message("tool", "done", tool_call_id="a"))
+    disk = SqliteStore(path)
+    assert [message.role for message in disk.messages("s")] == ["user", "assistant", "tool"]
+    assert not disk.mark_begun("s", "a")
+    disk.close()
+
+
+def test_a_task_runs_in_memory_when_there_is_no_file(tmp_path: Path, news: News) -> None:
+    (tmp_path / "file").write_text("")
+    store = open_store(tmp_path / "file" / "state.db", news.append)
+    task = store.create_task(prompt="p", owner="o", settings="{}")
+    assert store.task(task.id) == task
+    assert len(news) == 1
