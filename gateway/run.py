@@ -107,7 +107,7 @@ class GatewayRunner:
         except Exception as fault:  # noqa: BLE001  (whoever asked is told, whatever happened)
             _log.exception("task %s", task_id)
             content = f"❌ Background task {task_id} failed: {type(fault).__name__}: {fault}"
-        await adapter.send(source.chat_id, content=content, thread_id=source.thread_id)
+        await adapter.send(source.chat, content)
 
     async def _answer(self, prompt: str) -> str:
         kwargs = await asyncio.to_thread(_resolve_runtime_agent_kwargs)

@@ -4,8 +4,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from agent.redact import secret_names
+
+# The same examples each time and no deadline: a change fails, a busy machine does not.
+settings.register_profile("hermes", derandomize=True, deadline=None)
+settings.load_profile("hermes")
 
 _ALSO = ("OPENAI_BASE_URL", "OLLAMA_HOST", "NO_COLOR", "FORCE_COLOR", "COLORTERM", "VISUAL", "EDITOR")
 
