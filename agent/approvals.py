@@ -162,9 +162,12 @@ def identity(tool: str, action: Action, preview: str) -> str:
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]
 
 
-def decision_key(request_id: str, session_id: str) -> str:
-    """The key under which the store keeps the answer to a request: the call and what it would do."""
-    return request_id.removeprefix(f"{session_id}:")
+def decision_key(request_id: str) -> str:
+    """The key under which the store keeps the answer to a request: the call and what it would do.
+
+    The session it was asked in is left out: it may have gone on in another one since.
+    """
+    return request_id.partition(":")[2]
 
 
 # -- who is asked ----------------------------------------------------------------------------------
@@ -272,7 +275,7 @@ class Mailbox:
 
     def __call__(self, request: ApprovalRequested, *, emit: Sink, cancel: CancelToken) -> Decision:
         del cancel
-        decision = self._store.decision(self._session_id, decision_key(request.request_id, self._session_id))
+        decision = self._store.decision(self._session_id, decision_key(request.request_id))
         if decision is None:
             emit(request)
             raise ApprovalPending(request.request_id)

@@ -1,6 +1,6 @@
 """What is kept: the rows, and the seam to whoever keeps them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -197,6 +197,14 @@ class SessionStore(Protocol):
         self, *, cwd: str | None = None, source: str | None = None, archived: bool = False, limit: int = 100
     ) -> list[Session]:
         """The newest first. Those of tasks are left out, unless `source` asks for them."""
+        ...
+
+    def continue_session(self, session_id: str, messages: Sequence[Message]) -> str:
+        """Go on in a new session that holds only `messages`, and give its id. One transaction.
+
+        Its `parent` is the old one, which is archived as it is. Title, model and folder, begun calls and answers, the
+        tasks that work on it and what it used so far go along. Raises: StoreError when there is no such session.
+        """
         ...
 
     def find_sessions(self, text: str, *, cwd: str | None = None, limit: int = 20) -> list[Session]:

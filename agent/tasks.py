@@ -110,7 +110,7 @@ class TaskPool:
                 case ApprovalSettled():
                     return None
                 case ApprovalRequested():
-                    answered = self._store.decision(task.session_id, decision_key(event.request_id, task.session_id))
+                    answered = self._store.decision(task.session_id, decision_key(event.request_id))
                     return None if answered else event
         return None
 
@@ -119,7 +119,7 @@ class TaskPool:
         task, request = self._store.task(task_id), self.open_request(task_id)
         if task is None or request is None:
             return None
-        self._store.record_decision(task.session_id, decision_key(request.request_id, task.session_id), decision)
+        self._store.record_decision(task.session_id, decision_key(request.request_id), decision)
         self._requeue(task_id)
         return request
 
@@ -154,7 +154,7 @@ class TaskPool:
     def _requeue(self, task_id: str, *, only_if_answered: str = "") -> None:
         task = self._store.task(task_id)
         if only_if_answered and task is not None:
-            key = decision_key(only_if_answered, task.session_id)
+            key = decision_key(only_if_answered)
             if self._store.decision(task.session_id, key) is None:
                 return
         if self._change(task_id, WAITING, state="queued", activity=""):

@@ -26,6 +26,8 @@ FLOORS: dict[str, int] = {
     "agent.approvals": 2,
     "agent.shell": 2,
     "agent.tasks": 2,
+    "agent.context": 2,
+    "agent.compaction": 2,
     "agent.prompt": 2,
     "agent.protocols": 1,
     "agent.readers": 1,

@@ -1,6 +1,7 @@
 """The store without a file: for tests, and for a process whose work need not outlive it."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,27 @@ class MemoryStore(MemoryTasks):
         with self._lock:
             return self._decisions.get((session_id, call_id))
 
+    def continue_session(self, session_id: str, messages: Sequence[Message]) -> str:
+        with self._lock:
+            old, child = self._existing(session_id), new_session_id()
+            self._make_session(replace(old, id=child, parent=session_id, archived=False, messages=0))
+            for message in messages:
+                self.append(child, message)
+            self._begun |= {(child, call) for owner, call in self._begun if owner == session_id}
+            self._decisions |= {
+                (child, call): answer for (owner, call), answer in self._decisions.items() if owner == session_id
+            }
+            for task in list(self._tasks.values()):
+                if task.session_id == session_id:
+                    self._tasks[task.id] = replace(task, session_id=child)
+            for key, row in list(self._usage.items()):
+                if row.session_id == session_id:
+                    del self._usage[key]
+                    self._usage[row.day, row.model, child] = replace(row, session_id=child)
+            self._sessions[session_id] = replace(old, archived=True)
+            self._sessions[child] = replace(self._sessions[child], title=old.title)
+            return child
+
     # -- finding -----------------------------------------------------------------------------------
 
     def session(self, session_id: str) -> Session | None:
@@ -108,7 +130,7 @@ class MemoryStore(MemoryTasks):
         if found := self.session(wanted):
             return [(0, found)]
         people = [one for one in self._newest() if listed(one, cwd=None, source=None, archived=one.archived)]
-        ranks = [(match_rank(wanted, session.id, session.title), session) for session in people if wanted]
+        ranks = [(match_rank(wanted, one.id, one.title, archived=one.archived), one) for one in people if wanted]
         return sorted(((rank, session) for rank, session in ranks if rank is not None), key=lambda pair: pair[0])
 
     # -- changing ----------------------------------------------------------------------------------

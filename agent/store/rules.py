@@ -44,18 +44,18 @@ def check_session_changes(changes: Iterable[str]) -> None:
         raise TypeError(f"not a changeable field of a session: {', '.join(sorted(wrong))}")
 
 
-def match_rank(wanted: str, session_id: str, title: str) -> int | None:
-    """How well a session fits what a person typed, 0 is best; None when it does not."""
+def match_rank(wanted: str, session_id: str, title: str, *, archived: bool) -> int | None:
+    """How well a session fits what a person typed, 0 is best; None when it does not.
+
+    A title means the session that is in use before the archived one it goes on from.
+    """
     wanted, session_id, title = wanted.casefold(), session_id.casefold(), title.casefold()
     if session_id == wanted:
         return 0
-    if title == wanted:
-        return 1
     if session_id.startswith(wanted):
-        return 2
-    if title.startswith(wanted):
         return 3
-    return 4 if wanted in title else None
+    ranks = ((1, title == wanted), (4, title.startswith(wanted)), (6, wanted in title))
+    return next((rank + archived for rank, fits in ranks if fits), None)
 
 
 def listed(session: Session, *, cwd: str | None, source: str | None, archived: bool) -> bool:

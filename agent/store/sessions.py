@@ -2,6 +2,7 @@
 
 import sqlite3
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -13,13 +14,18 @@ from agent.protocols import Decision
 from agent.records import TASK_SOURCE, Hit, Session
 from agent.store.accounts import LIVE
 from agent.store.database import OnDatabase
-from agent.store.rules import check_session_changes, match_rank, no_session, task_is_live
+from agent.store.rules import check_session_changes, match_rank, new_session_id, no_session, task_is_live
 from agent.store.search import candidates
 from agent.store.text import Query, cleaned, title_from
 
 _COLUMNS = "id, source, title, cwd, model, settings, parent, created, updated, archived, messages"
 _INSERT_SESSION = f"""
     INSERT INTO sessions ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0) ON CONFLICT (id) DO NOTHING
+"""
+
+_INSERT_MESSAGE = """
+    INSERT INTO messages (session_id, number, role, content, tool_calls, tool_call_id, reasoning, at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 
@@ -49,9 +55,8 @@ class SqliteSessions(OnDatabase):
             insert_session(connection, session_id, source=source, **fields)
 
     def append(self, session_id: str, message: Message) -> None:
-        message, now = cleaned(message), time.time()
+        now = time.time()
         title = title_from(message.content) if message.role == "user" else ""
-        calls = msgspec.json.encode(message.tool_calls).decode() if message.tool_calls else ""
         with self._database.write() as connection:
             found = connection.execute(
                 """
@@ -59,26 +64,11 @@ class SqliteSessions(OnDatabase):
                 SET messages = messages + 1, updated = ?, title = CASE title WHEN '' THEN ? ELSE title END
                 WHERE id = ? RETURNING messages
                 """,
-                (now, title, session_id),
+                (now, cleaned(title), session_id),
             ).fetchall()
             if not found:
                 raise no_session(session_id)
-            connection.execute(
-                """
-                INSERT INTO messages (session_id, number, role, content, tool_calls, tool_call_id, reasoning, at)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-                """,
-                (
-                    session_id,
-                    found[0][0],
-                    message.role,
-                    message.content,
-                    calls,
-                    message.tool_call_id,
-                    message.reasoning,
-                    now,
-                ),
-            )
+            connection.execute(_INSERT_MESSAGE, _message_row(session_id, found[0][0], message, now))
 
     def messages(self, session_id: str) -> list[Message]:
         with self._database.read() as connection:
@@ -111,6 +101,35 @@ class SqliteSessions(OnDatabase):
                 (session_id, cleaned(call_id)),
             ).fetchone()
         return Decision(bool(row[0]), row[1], row[2]) if row else None
+
+    def continue_session(self, session_id: str, messages: Sequence[Message]) -> str:
+        child, now = new_session_id(), time.time()
+        fields = "source, title, cwd, model, settings"
+        rows = [_message_row(child, number, message, now) for number, message in enumerate(messages, 1)]
+        with self._database.write() as connection:
+            made = connection.execute(
+                f"""
+                INSERT INTO sessions ({fields}, id, parent, created, updated, messages)
+                SELECT {fields}, ?, id, ?, ?, ? FROM sessions WHERE id = ?
+                """,
+                (child, now, now, len(rows), session_id),
+            )
+            if not made.rowcount:
+                raise no_session(session_id)
+            connection.executemany(_INSERT_MESSAGE, rows)
+            old = {"child": child, "old": session_id}
+            connection.execute("INSERT INTO begun SELECT :child, call_id, at FROM begun WHERE session_id = :old", old)
+            connection.execute(
+                """
+                INSERT INTO decisions SELECT :child, call_id, allowed, reason, scope, at FROM decisions
+                WHERE session_id = :old
+                """,
+                old,
+            )
+            for table in ("tasks", "usage"):
+                connection.execute(f"UPDATE {table} SET session_id = :child WHERE session_id = :old", old)
+            connection.execute("UPDATE sessions SET archived = 1 WHERE id = :old", old)
+        return child
 
     # -- finding -----------------------------------------------------------------------------------
 
@@ -147,11 +166,12 @@ class SqliteSessions(OnDatabase):
             return [(0, found)]
         with self._database.read() as connection:
             rows = connection.execute(
-                "SELECT id, title FROM sessions WHERE source <> ? ORDER BY updated DESC, rowid DESC", (TASK_SOURCE,)
+                "SELECT id, title, archived FROM sessions WHERE source <> ? ORDER BY updated DESC, rowid DESC",
+                (TASK_SOURCE,),
             ).fetchall()
-        ranks = [(rank, id_) for id_, title in rows if wanted and (rank := match_rank(wanted, id_, title)) is not None]
-        ranks.sort(key=lambda pair: pair[0])
-        best = [(rank, self.session(id_)) for rank, id_ in ranks[:limit]]
+        ranks = [(match_rank(wanted, id_, title, archived=archived), id_) for id_, title, archived in rows if wanted]
+        fitting = sorted(((rank, id_) for rank, id_ in ranks if rank is not None), key=lambda pair: pair[0])
+        best = [(rank, self.session(id_)) for rank, id_ in fitting[:limit]]
         return [(rank, session) for rank, session in best if session]
 
     def search(self, query: str, *, limit: int = 20) -> list[Hit]:
@@ -200,6 +220,12 @@ def insert_session(connection: sqlite3.Connection, session_id: str, *, source: s
     names = ("title", "cwd", "model", "settings", "parent")
     values = [session_id, source, *(fields.get(name) or ("{}" if name == "settings" else "") for name in names)]
     connection.execute(_INSERT_SESSION, (*cleaned(values), now, now))
+
+
+def _message_row(session_id: str, number: int, message: Message, at: float) -> tuple[object, ...]:
+    message = cleaned(message)
+    calls = msgspec.json.encode(message.tool_calls).decode() if message.tool_calls else ""
+    return session_id, number, message.role, message.content, calls, message.tool_call_id, message.reasoning, at
 
 
 def _session(row: tuple[Any, ...]) -> Session:

@@ -383,7 +383,7 @@ def test_a_mailbox_asks_and_lets_go_of_its_thread_until_an_answer_is_stored() ->
         mailbox(asked, emit=events.append, cancel=CancelToken())
     assert pending.value.request_id == "r1"
     assert events == [asked]
-    store.record_decision(SESSION, "r1", Decision(True, scope="session"))
+    store.record_decision(SESSION, decision_key(asked.request_id), Decision(True, scope="session"))
     assert mailbox(asked, emit=events.append, cancel=CancelToken()) == Decision(True, scope="session")
     assert events == [asked]
 
@@ -400,7 +400,7 @@ def test_an_answer_is_not_an_answer_to_anything_else(cwd: Path) -> None:
     first = writing(cwd / "a.txt")
     with pytest.raises(ApprovalPending) as pending:
         ask(first)
-    store.record_decision(SESSION, decision_key(pending.value.request_id, SESSION), Decision(True))
+    store.record_decision(SESSION, decision_key(pending.value.request_id), Decision(True))
     assert ask(first).allowed
     others = [
         writing(cwd / "b.txt"),

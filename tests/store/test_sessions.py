@@ -350,3 +350,45 @@ def test_the_figures_count_what_is_kept(store: Store) -> None:
     store.create_task(prompt="x", owner="s", settings="{}")
     stats = store.stats()
     assert (stats.sessions, stats.messages, stats.tasks) == (2, 2, 1)
+
+
+# -- going on in a new session ---------------------------------------------------------------------
+
+
+def test_a_session_that_goes_on_elsewhere_takes_along_what_belongs_to_it_and_keeps_what_was_said(store: Store) -> None:
+    talk(store, "old", "hi", "hello", cwd="/src", model="m1", settings='{"effort":"low"}')
+    task = store.create_task(prompt="p", owner="me", settings="{}", session_id="old")
+    store.mark_begun("old", "call_1")
+    store.record_decision("old", "call_2", Decision(True, "fine"))
+    store.add_usage("old", "m1", Usage(10, 5))
+    messages = [Message("system", "be good"), Message("assistant", "", (ToolCall("call_1", "note", "{}"),))]
+    child = store.continue_session("old", messages)
+    session = found(store, child)
+    assert store.messages(child) == messages
+    assert (session.source, session.title, session.cwd, session.model) == ("terminal", "hi", "/src", "m1")
+    assert (session.parent, session.settings, session.messages) == ("old", '{"effort":"low"}', 2)
+    assert not store.mark_begun(child, "call_1")
+    assert store.decision(child, "call_2") == Decision(True, "fine")
+    moved = store.task(task.id)
+    assert moved is not None
+    assert moved.session_id == child
+    assert [row.session_id for row in store.usage()] == [child]
+    assert [message.content for message in store.messages("old")] == ["hi", "hello"]
+    assert [hit.session_id for hit in store.search("hello")] == ["old"]
+
+
+def test_the_session_gone_on_from_is_found_but_does_not_stand_in_the_way(store: Store) -> None:
+    talk(store, "20260101_000000_aaaaaa", "fix the build", cwd="/src")
+    child = store.continue_session("20260101_000000_aaaaaa", [Message("system", "be good")])
+    assert ids(store.sessions(cwd="/src")) == [child]
+    for words in ("fix the build", "fix", "build"):
+        found_session = store.find_session(words)
+        assert found_session is not None
+        assert found_session.id == child
+    assert ids(store.find_sessions("20260101")) == ["20260101_000000_aaaaaa"]
+
+
+def test_nothing_goes_on_from_a_session_that_does_not_exist(store: Store) -> None:
+    with pytest.raises(StoreError):
+        store.continue_session("nobody", [Message("user", "hi")])
+    assert store.sessions() == []
