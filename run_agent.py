@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any, Self
 from agent import loop, prompt
 from agent.approvals import Gatekeeper, Policy, nobody
 from agent.cancel import CancelToken
-from agent.config import ModelChoice, Settings
+from agent.config import ModelChoice, Settings, directories
 from agent.events import Event, TurnFinished, TurnSuspended
 from agent.messages import Message, Usage
 from agent.models import catalog, portable
 from agent.protocols import ChatModel, Gate, ModelOutput, Reply, Sink, Store, Tool, ToolContext, ToolSpec
+from agent.records import TASK_SOURCE
 from agent.redact import Redactor, secret_values
 from agent.store.memory import MemoryStore, new_session_id
 from agent.tools import default_tools
+from agent.tools.bench import bench_of, close_bench
 from agent.toolset import Toolset
 
 Price = Callable[[Usage, ModelChoice], Usage]
@@ -62,8 +64,10 @@ class AIAgent:
         self._price = price
         self._running = threading.Lock()
         self._cancel = CancelToken()
+        self._bench = self.session_id
+        self._is_task = source == TASK_SOURCE
         self._toolset = Toolset(
-            default_tools() if tools is None else tools,
+            default_tools(bench_of(self._bench, state=directories().state)) if tools is None else tools,
             context=ToolContext(self.cwd, self.settings.output_limit, self.settings.command_timeout),
             gate=gate or Gatekeeper(Policy("ask"), nobody, session_id=self.session_id),
             redact=redact or Redactor(secret_values(os.environ)),
@@ -110,7 +114,7 @@ class AIAgent:
                 system = Message("system", prompt.build(self.cwd))
                 self.store.append(self.session_id, system)
                 history = [system]
-            return loop.run_turn(
+            end = loop.run_turn(
                 text,
                 history,
                 model=_Late(self),
@@ -122,6 +126,9 @@ class AIAgent:
                 inbox=inbox,
                 max_steps=self.settings.max_steps,
             )
+        if self._is_task and isinstance(end, TurnFinished):
+            close_bench(self._bench)
+        return end
 
     def _note_model(self) -> None:
         """Keep the session's row at the model it is asked with, for whoever resumes it."""
@@ -147,8 +154,9 @@ class AIAgent:
         """Let go of the memory provider. There is none yet, so there is nothing to flush."""
 
     def close(self) -> None:
-        """Stop a turn that still runs. The stored session stays."""
+        """Stop a turn that still runs, and what its tools left in the background. The stored session stays."""
         self._cancel.cancel()
+        close_bench(self._bench)
 
     def __enter__(self) -> Self:
         return self

@@ -78,7 +78,7 @@ class Rule:
             verdicts: dict[bool | None, Verdict | None] = {True: "deny", None: "ask", False: None}
             return verdicts[shell.may_match(self.pattern, action.command)]
         # A command that runs unasked because it only reads must not read what is forbidden to the file tools.
-        read = shell.paths_read(action.command, cwd) if self._is_about(action) else None
+        read = shell.paths_read(action.command, action.directory or cwd) if self._is_about(action) else None
         return "ask" if read and self._forbids_paths(tuple(read), cwd) else None
 
     def _is_about(self, action: Action) -> bool:
@@ -110,7 +110,7 @@ class Policy:
             return "deny", f"a rule forbids {rule.pattern}"
         if self.mode == "yolo":
             return ("ask" if rule is not None and rule.verdict == "deny" else "allow"), ""
-        if self.mode == "plan" and not (action.kind == "read" or shell.only_reads(action.command, cwd)):
+        if self.mode == "plan" and not (action.kind == "read" or _only_reads(action, cwd)):
             return "deny", "plan mode is read only; describe the change instead"
         if said is not None:
             return said, ""
@@ -137,11 +137,17 @@ class Policy:
 
     def _free(self, action: Action, cwd: Path) -> bool:
         if action.kind == "execute":
-            return shell.only_reads(action.command, cwd)
+            return _only_reads(action, cwd)
         inside = bool(action.paths) and all(path.is_relative_to(cwd.resolve()) for path in action.paths)
         if action.kind == "read":
             return inside
         return self.mode == "edits" and inside and not any(_guarded(path) for path in action.paths)
+
+
+def _only_reads(action: Action, cwd: Path) -> bool:
+    """Whether a command plainly only reads, inside the workspace: its shell may have gone elsewhere before."""
+    where = (action.directory or cwd).resolve()
+    return where.is_relative_to(cwd.resolve()) and shell.only_reads(action.command, where)
 
 
 def pattern_for(action: Action, cwd: Path) -> str:
@@ -208,7 +214,7 @@ class Gatekeeper:
             kind=action.kind,
             title=action.title,
             preview=shown or action.command or action.title,
-            directory=str(context.cwd),
+            directory=str(action.directory or context.cwd),
             pattern=pattern_for(action, context.cwd),
         )
         decision = self._ask(request, emit=emit, cancel=cancel)

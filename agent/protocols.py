@@ -83,8 +83,8 @@ class ChatModel(Protocol):
 class Action:
     """What a tool call is about, told from its arguments alone: no file was opened to know it.
 
-    `title` is one line. `paths` are absolute and resolved. `command` is what a shell would be given. `host` is the
-    machine that would be spoken to.
+    `title` is one line. `paths` are absolute and resolved. `command` is what a shell would be given, in `directory`
+    where that is not the session's own. `host` is the machine that would be spoken to.
     """
 
     kind: ActionKind
@@ -92,6 +92,7 @@ class Action:
     paths: tuple[Path, ...] = ()
     command: str = ""
     host: str = ""
+    directory: Path | None = None
 
 
 CHANGED = "Not run: it changed while waiting for the answer; try again."

@@ -269,7 +269,10 @@ class Chat:
             kill(self.shell)
 
     def new_session(self) -> None:
-        """Forget the conversation. Tasks go on, and still report here."""
+        """Forget the conversation, and end what its tools left running. Tasks go on, and still report here."""
+        if self._agent is not None:
+            # It waits for processes to end.
+            threading.Thread(target=self._agent.close, daemon=True, name="close").start()
         self._agent, self.answer, self.usage, self.filled = None, "", Usage(), 0
 
     def aside(self, work: Callable[[], _Result], then: Callable[[_Result], None] = lambda _result: None) -> None:

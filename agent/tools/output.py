@@ -2,6 +2,7 @@
 
 import codecs
 import re
+import signal
 import threading
 
 _CONTROL = re.compile(
@@ -34,6 +35,16 @@ class BoundedOutput:
             if len(self._tail) > 4 * self._half:
                 self._trim()
 
+    def after(self, position: int) -> tuple[str, int]:
+        """What came since `position` bytes, as far as it is kept, and the position of now."""
+        with self._lock:
+            tail_start = len(self._head) + self._dropped
+            total = tail_start + len(self._tail)
+            head, tail = self._head[position:], self._tail[max(position - tail_start, 0) :]
+            lost = tail_start - max(position, len(self._head))
+        note = f"\n[… {lost:,} bytes left out …]\n" if lost > 0 else ""
+        return head.decode(errors="replace") + note + tail.decode(errors="replace"), total
+
     def text(self) -> str:
         """What was kept, as text; undecodable bytes become `�`."""
         with self._lock:
@@ -55,6 +66,16 @@ def printable(text: str) -> str:
     A lone carriage return becomes a newline: what a progress bar overwrote stays readable.
     """
     return _CONTROL.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def described_exit(status: int) -> tuple[int, str]:
+    """The exit code as a shell gives it, and words for it. Signals are named. `status` is as `Popen.returncode`."""
+    number = -status if status < 0 else status - 128
+    code = 128 + number if status < 0 else status
+    if 0 < number < signal.NSIG and number in set(signal.Signals):
+        killed = f"killed by {signal.Signals(number).name}"
+        return code, f"{killed}, exit {code}"
+    return code, f"exit {code}"
 
 
 def _decoded_start(data: bytes) -> str:

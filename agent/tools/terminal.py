@@ -1,56 +1,43 @@
 """Running a shell command, and leaving nothing of it behind."""
 
-import os
-import shutil
-import signal
-import subprocess
-import sys
-import threading
-import uuid
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from msgspec import Meta
 
-from agent import redact
 from agent.cancel import CancelToken
 from agent.errors import ToolError
 from agent.protocols import Action, ToolContext, ToolResult
+from agent.tools.bench import Workbench
 from agent.tools.files import text_limit
-from agent.tools.output import BoundedOutput, printable
+from agent.tools.output import described_exit, printable
 from agent.tools.prose import prose
 
-DRAIN = 0.2
-"""Seconds to wait for output that is still in the pipe when everything that could write is gone."""
+if TYPE_CHECKING:
+    from agent.tools.running import Running, Spawn
 
-QUIET = {
-    "PAGER": "cat",
-    "GIT_PAGER": "cat",
-    "MANPAGER": "cat",
-    "GIT_TERMINAL_PROMPT": "0",
-    "GIT_EDITOR": "true",
-    "SSH_ASKPASS_REQUIRE": "never",
-    "TERM": "dumb",
-    "NO_COLOR": "1",
-}
-"""Nobody sits at this shell: no pagers, no editors, no questions, no colours."""
-_LOUD = ("FORCE_COLOR", "CLICOLOR_FORCE")
-_ADDS_OPTIONS = ("RIPGREP_CONFIG_PATH", "GREP_OPTIONS")
-"""Variables that add options to a line which was judged without them."""
+FIRST_LOOK = 0.5
+"""Seconds a command in the background is given to fail at once."""
 
 
 class TerminalArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     command: Annotated[str, Meta(min_length=1, description="The command line, for bash where there is one.")]
-    timeout: Annotated[float, Meta(gt=0, le=86_400, description="Seconds it may take.")] | None = None
+    timeout: Annotated[float, Meta(gt=0, le=86_400, description="Seconds after which it is stopped.")] | None = None
+    background: Annotated[bool, Meta(description="Return at once; go on with `process`.")] = False
+    pty: Annotated[bool, Meta(description="Give it a terminal.")] = False
+    keep: Annotated[bool, Meta(description="In the background: let it outlive this session.")] = False
 
 
 class Terminal:
-    """Runs one command in a fresh shell with its own process group."""
+    """Runs a command in a fresh shell with its own process group, where the one before it ended."""
 
     name = "terminal"
     arguments = TerminalArguments
+
+    def __init__(self, bench: Workbench | None = None) -> None:
+        self._bench = bench or Workbench()
 
     @property
     def description(self) -> str:
@@ -61,107 +48,64 @@ class Terminal:
             raise ToolError("The command is empty.")
         if "\0" in args.command:
             raise ToolError("A command cannot hold a NUL character.")
-        return Action("execute", _title(args.command), command=args.command)
+        if args.keep and not args.background:
+            raise ToolError("Only a command in the background can be kept.")
+        aside = " (kept running)" if args.keep else " (in the background)" if args.background else ""
+        return Action("execute", _title(args.command) + aside, command=args.command, directory=self._directory(context))
 
     def preview(self, args: TerminalArguments, context: ToolContext) -> str:
-        del context
-        return args.command
+        directory = self._directory(context)
+        there = f"\n# in {directory}" if directory != context.cwd else ""
+        aside = "\n# in the background, also after Hermes has ended" if args.keep else ""
+        return f"{args.command}{there}{aside}"
 
     def run(self, args: TerminalArguments, context: ToolContext, cancel: CancelToken) -> ToolResult:
+        from agent.tools.running import Running, Spawn  # psutil is loaded with the first command, not before
+
         cancel.raise_if_cancelled()
+        directory = (context.approved.action.directory if context.approved else None) or self._directory(context)
+        spawn = Spawn(args.command, directory, text_limit(context.output_limit), args.pty, args.background)
+        if args.background:
+            return self._run_aside(args, spawn, cancel)
+        command = Running(spawn)
         seconds = args.timeout or context.command_timeout
-        command = _Running(args.command, context)
         finished = command.wait(seconds, cancel)
+        if not (finished or cancel.cancelled or args.timeout):
+            job = self._bench.jobs.add(command)
+            return _aside(job.id, job.news(), f"still running after {seconds:g}s, and goes on as {job.id}")
         stopped = command.stop(leftovers_only=finished)
         cancel.raise_if_cancelled()
         output = command.output.text()
         if not finished:
             summary = f"timed out after {seconds:g}s"
             return _result(output, summary, f"[{summary}; it was stopped, with its child processes]", None)
-        code, summary = _describe(command.exit_status)
+        return self._finished(command, output, stopped, context)
+
+    def _finished(self, command: "Running", output: str, stopped: int, context: ToolContext) -> ToolResult:
+        code, summary = described_exit(command.exit_status)
         also = f"; {stopped} background process{'es' * (stopped != 1)} stopped" if stopped else ""
+        if command.cwd is not None and command.cwd != command.spawn.cwd.resolve():
+            self._bench.directory = command.cwd
+            also += f"; the shell is now in {command.cwd}"
         return _result(output, summary, f"[{summary}{also}]", code)
 
+    def _run_aside(self, args: TerminalArguments, spawn: "Spawn", cancel: CancelToken) -> ToolResult:
+        from agent.tools.running import Running
 
-class _Running:
-    """A command under way, with a thread that reads its output and one that waits for its end.
+        jobs = self._bench.jobs
+        jobs.require_room()
+        command = Running(replace(spawn, log=jobs.log()) if args.keep else spawn)
+        job = jobs.add(command)
+        if command.wait(FIRST_LOOK, cancel):
+            code, summary = described_exit(command.exit_status)
+            return _result(job.news(), summary, f"[{job.id} has ended already: {summary}]", code)
+        log = f"; its output goes to {command.spawn.log}" if command.spawn.log else ""
+        return _aside(job.id, job.news(), f"{job.id} runs in the background, pid {command.pid}{log}")
 
-    Both threads are daemons and end with the process, so that nobody waits for a pipe that a stranger keeps open.
-    """
-
-    def __init__(self, command: str, context: ToolContext) -> None:
-        from agent.tools.processes import MARK, ProcessTree  # psutil is loaded with the first command, not before
-
-        mark = uuid.uuid4().hex
-        self.output = BoundedOutput(text_limit(context.output_limit))
-        self._process = _spawn(command, context.cwd, child_environment(os.environ) | {MARK: mark})
-        self._tree = ProcessTree(self._process.pid, mark)
-        self._wake = threading.Event()
-        self._exited = threading.Event()
-        self._reader = threading.Thread(target=self._read, name="terminal-output", daemon=True)
-        self._reader.start()
-        threading.Thread(target=self._await_exit, name="terminal-exit", daemon=True).start()
-
-    @property
-    def exit_status(self) -> int:
-        """As `Popen.returncode`: negative for a signal."""
-        return self._process.returncode
-
-    def wait(self, seconds: float, cancel: CancelToken) -> bool:
-        """Until the shell ends, the time is up, or the work is cancelled. True when it ended."""
-        with cancel.closing(self._wake.set):
-            self._wake.wait(seconds)
-        return self._exited.is_set()
-
-    def stop(self, *, leftovers_only: bool) -> int:
-        """End every process that is left, and collect the last output. Returns how many there were beside the shell."""
-        if leftovers_only:
-            # Mostly the pipe is closed by now, and the output complete.
-            self._reader.join(DRAIN / 10)
-        stopped = self._tree.stop(self._exited)
-        self._reader.join(DRAIN)
-        return stopped
-
-    def _read(self) -> None:
-        pipe = self._process.stdout
-        assert pipe is not None
-        with pipe:
-            while chunk := pipe.read(1 << 16):
-                self.output.add(chunk)
-
-    def _await_exit(self) -> None:
-        self._process.wait()
-        self._exited.set()
-        self._wake.set()
-
-
-def child_environment(env: Mapping[str, str]) -> dict[str, str]:
-    """What a command gets to see: no secrets, and settings for a shell without a person."""
-    clean = redact.scrubbed_environment(env)
-    return {name: value for name, value in clean.items() if name not in (*_LOUD, *_ADDS_OPTIONS)} | QUIET
-
-
-def _spawn(command: str, cwd: Path, env: dict[str, str]) -> "subprocess.Popen[bytes]":
-    """Raises: ToolError."""
-    try:
-        return subprocess.Popen(
-            _shell(command),
-            cwd=cwd,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            bufsize=0,
-            start_new_session=sys.platform != "win32",
-        )
-    except OSError as error:
-        raise ToolError(f"The command could not be started in {cwd}: {error.strerror or error}.") from error
-
-
-def _shell(command: str) -> list[str]:
-    if sys.platform == "win32":
-        return [os.environ.get("COMSPEC", "cmd.exe"), "/c", command]
-    return [shutil.which("bash") or "/bin/sh", "-c", command]
+    def _directory(self, context: ToolContext) -> Path:
+        """Where the next shell starts: where the last one ended, if that is still there."""
+        there = self._bench.directory
+        return there if there is not None and there.is_dir() else context.cwd
 
 
 def _title(command: str) -> str:
@@ -169,14 +113,11 @@ def _title(command: str) -> str:
     return f"{first[:79]}…" if more or len(first) > 80 else first
 
 
-def _describe(status: int) -> tuple[int, str]:
-    """The exit code as a shell gives it, and words for it. Signals are named."""
-    number = -status if status < 0 else status - 128
-    code = 128 + number if status < 0 else status
-    if 0 < number < signal.NSIG and number in set(signal.Signals):
-        killed = f"killed by {signal.Signals(number).name}"
-        return code, f"{killed}, exit {code}"
-    return code, f"exit {code}"
+def _aside(job_id: str, output: str, what: str) -> ToolResult:
+    output = printable(output)
+    body = output if not output or output.endswith("\n") else f"{output}\n"
+    content = f"{body}[{what}; see it with process, id {job_id}]"
+    return ToolResult(content, summary=f"runs as {job_id}", display=output)
 
 
 def _result(output: str, summary: str, trailer: str, code: int | None) -> ToolResult:

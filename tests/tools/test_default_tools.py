@@ -8,9 +8,9 @@ import pytest
 from agent.tools import default_tools
 
 
-def test_the_five_tools_in_a_fixed_order() -> None:
+def test_the_tools_in_a_fixed_order() -> None:
     assert [tool.name for tool in default_tools()] == [
-        "terminal", "read_file", "write_file", "edit_file", "search_files",
+        "terminal", "process", "read_file", "write_file", "edit_file", "search_files",
     ]  # fmt: skip
 
 

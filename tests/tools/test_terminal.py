@@ -10,6 +10,7 @@ import pytest
 from agent.cancel import CancelToken
 from agent.errors import Cancelled, ToolError
 from agent.protocols import ToolContext
+from agent.tools.bench import Workbench
 from agent.tools.output import BoundedOutput, printable
 from agent.tools.terminal import Terminal, TerminalArguments
 
@@ -170,8 +171,9 @@ def test_a_timeout_kills_the_tree_and_keeps_the_output(call, survivors) -> None:
 
 
 def test_the_context_has_the_usual_timeout(tmp_path: Path) -> None:
-    context = ToolContext(tmp_path, command_timeout=0.2)
-    assert Terminal().run(TerminalArguments("sleep 600"), context, CancelToken()).summary == "timed out after 0.2s"
+    context, bench = ToolContext(tmp_path, command_timeout=0.2), Workbench()
+    assert Terminal(bench).run(TerminalArguments("sleep 600"), context, CancelToken()).summary == "runs as p1"
+    bench.close()
 
 
 def test_cancel_kills_the_tree_within_a_second(context, tmp_path: Path, survivors) -> None:

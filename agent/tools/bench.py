@@ -1,0 +1,52 @@
+"""What the tools of one session share and remember between calls. It ends with its owner."""
+
+import atexit
+import threading
+from pathlib import Path
+
+from agent.tools.jobs import Jobs
+
+
+class Workbench:
+    """One session's: the shell's directory and the commands in the background.
+
+    A task that waits for an answer gives its agent up and gets another one later; its bench stays. See `bench_of`.
+    """
+
+    def __init__(self, state: Path | None = None) -> None:
+        self.directory: Path | None = None
+        """Where the next shell starts; None for the session's own directory."""
+        self.jobs = Jobs(state / "processes" if state else None)
+
+    def close(self) -> None:
+        """End what runs. Takes less than a second a process; safe to call again."""
+        self.jobs.close()
+
+
+_benches: dict[str, Workbench] = {}
+_lock = threading.Lock()
+
+
+def bench_of(session_id: str, *, state: Path | None = None) -> Workbench:
+    """The bench of a session in this process, made when it is first asked for."""
+    with _lock:
+        if not _benches:
+            atexit.register(close_all)
+        return _benches.setdefault(session_id, Workbench(state))
+
+
+def close_bench(session_id: str) -> None:
+    """The owner has ended: end what its tools left running, and forget it."""
+    with _lock:
+        bench = _benches.pop(session_id, None)
+    if bench is not None:
+        bench.close()
+
+
+def close_all() -> None:
+    """The process ends."""
+    with _lock:
+        benches = list(_benches.values())
+        _benches.clear()
+    for bench in benches:
+        bench.close()
