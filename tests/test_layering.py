@@ -32,6 +32,7 @@ FLOORS: dict[str, int] = {
     "agent.protocols": 1,
     "agent.readers": 1,
     "agent.records": 1,
+    "agent.chats": 1,
     "agent.commands": 1,
     "agent.config": 1,
     "agent.events": 0,

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from agent.chats import ChatStore
 from agent.messages import Message, Usage
 from agent.protocols import Decision
 from agent.records import LIVE_STATES, Hit, Pruned, Session, Store, StoreStats, UsageRow
+from agent.store.memory_chats import MemoryChats
 from agent.store.memory_tasks import MemoryTasks
 from agent.store.rules import EVENTS_PER_TASK as EVENTS_PER_TASK
 from agent.store.rules import check_session_changes, listed, match_rank, no_session, task_is_live
@@ -16,7 +18,7 @@ from agent.store.rules import new_task_id as new_task_id
 from agent.store.text import Query, cleaned, title_from
 
 
-class MemoryStore(MemoryTasks):
+class MemoryStore(MemoryTasks, MemoryChats):
     """Everything in dictionaries, behind one lock."""
 
     # -- conversations -----------------------------------------------------------------------------
@@ -206,3 +208,4 @@ class MemoryStore(MemoryTasks):
 
 if TYPE_CHECKING:
     _: Store = MemoryStore()
+    _chats: ChatStore = MemoryStore()

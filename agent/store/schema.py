@@ -147,6 +147,43 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         CREATE VIEW searchable AS SELECT id, content || char(10, 10) AS content FROM messages WHERE role <> 'system'
         """,
     ),
+    (
+        """
+        CREATE TABLE inbound (
+            id INTEGER PRIMARY KEY,
+            platform TEXT NOT NULL,
+            message_id TEXT NOT NULL,
+            chat TEXT NOT NULL,
+            payload TEXT NOT NULL,
+            at REAL NOT NULL,
+            handled INTEGER NOT NULL DEFAULT 0,
+            UNIQUE (platform, message_id)
+        ) STRICT
+        """,
+        "CREATE INDEX inbound_open ON inbound (id) WHERE NOT handled",
+        """
+        CREATE TABLE outbound (
+            id INTEGER PRIMARY KEY,
+            place INTEGER NOT NULL UNIQUE,
+            chat TEXT NOT NULL,
+            payload TEXT NOT NULL,
+            state TEXT NOT NULL,
+            key TEXT UNIQUE,
+            message_id TEXT NOT NULL,
+            at REAL NOT NULL,
+            due REAL NOT NULL,
+            attempts INTEGER NOT NULL DEFAULT 0,
+            repeat INTEGER NOT NULL DEFAULT 0,
+            error TEXT NOT NULL DEFAULT '',
+            worker TEXT,
+            pid INTEGER,
+            process_started REAL,
+            heartbeat REAL
+        ) STRICT
+        """,
+        "CREATE INDEX outbound_open ON outbound (chat, place) WHERE state IN ('pending', 'sending')",
+        "CREATE INDEX outbound_by_state ON outbound (state, at)",
+    ),
 )
 """Step N takes a file from `user_version` N to N+1. Released steps are never edited."""
 

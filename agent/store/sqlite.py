@@ -6,8 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.chats import ChatStore
 from agent.records import Store
 from agent.store.accounts import SqliteAccounts
+from agent.store.chats import SqliteChats
 from agent.store.database import BUSY, Database, copy_database
 from agent.store.deliveries import SqliteDeliveries
 from agent.store.failures import primary_code
@@ -16,7 +18,7 @@ from agent.store.sessions import SqliteSessions
 from agent.store.tasks import SqliteTasks
 
 
-class SqliteStore(SqliteSessions, SqliteAccounts, SqliteTasks, SqliteDeliveries):
+class SqliteStore(SqliteSessions, SqliteAccounts, SqliteTasks, SqliteDeliveries, SqliteChats):
     """Conversations and tasks in one database, safe for threads and for several processes at once.
 
     Messages, states of tasks and deliveries are on the disk when a call returns, and survive the loss of power; events,
@@ -82,3 +84,4 @@ def _corruption_into(problems: list[str]) -> Iterator[None]:
 
 if TYPE_CHECKING:
     _: Store = SqliteStore(Path())
+    _chats: ChatStore = SqliteStore(Path())

@@ -24,12 +24,15 @@ RELEASED = {
         ) STRICT;
         INSERT INTO prompts (at, text) VALUES (1.0, 'older'), (2.0, 'newer');
     """,
+    **{int(path.stem): path.read_text("utf-8") for path in (Path(__file__).parent / "released").glob("*.sql")},
 }
 """What each older release left behind, with something in it. Never edited; a new schema adds the one before it."""
 
 
 def old_file(path: Path, version: int) -> None:
     connection = sqlite3.connect(path)
+    if version > 1:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.executescript(RELEASED[version])
     connection.execute(f"PRAGMA user_version = {version}")

@@ -1,0 +1,103 @@
+"""What chats keep in the store: messages that came in, and messages that are to go out.
+
+A message that came in is kept before its platform is told that it arrived; one that goes out is kept before it is sent.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from agent.records import IsAlive, Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """A message as it came in. `message_id` is the platform's own; `chat` keeps the order; `payload` is JSON."""
+
+    platform: str
+    message_id: str
+    chat: str
+    payload: str
+    at: float
+
+
+OutboundState = Literal["live", "pending", "sending", "sent", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outbound:
+    """A message on its way to a chat. `payload` is JSON; `message_id` is the message it edits, "" for a new one.
+
+    A `live` one is still being written: its reader sees it grow. `due` is when it may be tried (again), in seconds
+    since the epoch. `repeat`: whoever was sending it died meanwhile, so it may have arrived.
+    """
+
+    id: int
+    chat: str
+    payload: str
+    state: OutboundState = "pending"
+    key: str = ""
+    message_id: str = ""
+    at: float = 0.0
+    due: float = 0.0
+    attempts: int = 0
+    repeat: bool = False
+    error: str = ""
+    sender: Lease | None = None
+
+
+class ChatStore(Protocol):
+    """Every call is one transaction. Safe to share between threads. Raises: StoreError."""
+
+    def receive(self, platform: str, message_id: str, chat: str, payload: str) -> bool:
+        """Keep a message that came in. False when it had come before."""
+        ...
+
+    def received(self) -> list[Inbound]:
+        """Those that nobody has dealt with, oldest first."""
+        ...
+
+    def dealt_with(self, platform: str, message_id: str) -> None: ...
+
+    def post(self, chat: str, payload: str, *, key: str = "", live: bool = False, message_id: str = "") -> int | None:
+        """Keep a message that is to go out. None when one with this key was posted before."""
+        ...
+
+    def posted(self, key: str) -> Outbound | None: ...
+
+    def set_live(self, outbound_id: int, message_id: str) -> None:
+        """A live message has come to stand in the chat under this id."""
+        ...
+
+    def complete(self, outbound_id: int, payload: str) -> None:
+        """A live message is whole: it is to go out, after what was posted before now."""
+        ...
+
+    def take_outbound(self, chat: str, sender: Lease, now: float) -> Outbound | None:
+        """The chat's next message, to be sent now. None while an earlier one is under way or not due."""
+        ...
+
+    def mark_sent(self, outbound_id: int, message_id: str) -> None: ...
+
+    def postpone(self, outbound_id: int, due: float, error: str) -> None:
+        """It certainly did not arrive, and is to be tried again."""
+        ...
+
+    def refuse(self, outbound_id: int, error: str) -> None:
+        """The platform will never take it."""
+        ...
+
+    def reclaim_outbound(self, is_alive: IsAlive) -> list[Outbound]:
+        """Make those pending again, as a possible repeat, whose sender died. Gives what changed."""
+        ...
+
+    def unsent(self) -> list[Outbound]:
+        """All that is pending or being sent, in order."""
+        ...
+
+    def refused(self, *, limit: int = 20) -> list[Outbound]:
+        """The newest first."""
+        ...
+
+    def forget_chats(self, before: float) -> int:
+        """Delete what was dealt with, sent or refused before then. Gives how many."""
+        ...

@@ -1,0 +1,132 @@
+"""Messages of chats in the database."""
+
+import time
+from typing import Any
+
+from agent.chats import Inbound, Outbound
+from agent.records import IsAlive, Lease
+from agent.store.database import OnDatabase
+from agent.store.deliveries import LEASE, lease_from
+from agent.store.text import cleaned
+
+_OUTBOUND = "id, chat, payload, state, key, message_id, at, due, attempts, repeat, error, " + ", ".join(LEASE)
+_FREE = "worker = NULL, pid = NULL, process_started = NULL, heartbeat = NULL"
+
+
+class SqliteChats(OnDatabase):
+    """The `ChatStore` part of the store."""
+
+    def receive(self, platform: str, message_id: str, chat: str, payload: str) -> bool:
+        row = (platform, *cleaned((message_id, chat, payload)), time.time())
+        with self._database.write() as connection:
+            statement = "INSERT OR IGNORE INTO inbound (platform, message_id, chat, payload, at) VALUES (?, ?, ?, ?, ?)"
+            return connection.execute(statement, row).rowcount > 0
+
+    def received(self) -> list[Inbound]:
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT platform, message_id, chat, payload, at FROM inbound WHERE NOT handled ORDER BY id"
+            ).fetchall()
+        return [Inbound(*row) for row in rows]
+
+    def dealt_with(self, platform: str, message_id: str) -> None:
+        # Dealing with a message once more after a power cut does no harm: what comes of it has a key.
+        with self._database.write(durable=False) as connection:
+            connection.execute(
+                "UPDATE inbound SET handled = 1 WHERE platform = ? AND message_id = ?", (platform, cleaned(message_id))
+            )
+
+    def post(self, chat: str, payload: str, *, key: str = "", live: bool = False, message_id: str = "") -> int | None:
+        now = time.time()
+        row = (*cleaned((chat, payload)), "live" if live else "pending", key or None, message_id, now, now)
+        with self._database.write() as connection:
+            found = connection.execute(
+                """
+                INSERT OR IGNORE INTO outbound (chat, payload, state, key, message_id, at, due, place)
+                VALUES (?, ?, ?, ?, ?, ?, ?, (SELECT coalesce(max(place), 0) + 1 FROM outbound)) RETURNING id
+                """,
+                row,
+            ).fetchall()
+        return int(found[0][0]) if found else None
+
+    def posted(self, key: str) -> Outbound | None:
+        found = self._letters("WHERE key = ?", (key,))
+        return found[0] if found else None
+
+    def set_live(self, outbound_id: int, message_id: str) -> None:
+        self._change_letter(outbound_id, "message_id = ?", (message_id,), durable=False)
+
+    def complete(self, outbound_id: int, payload: str) -> None:
+        place = "(SELECT max(place) + 1 FROM outbound)"
+        change = f"state = 'pending', payload = ?, due = ?, place = {place}"
+        self._change_letter(outbound_id, change, (cleaned(payload), time.time()), "AND state = 'live'")
+
+    def take_outbound(self, chat: str, sender: Lease, now: float) -> Outbound | None:
+        with self._database.write() as connection:
+            rows = connection.execute(
+                f"""
+                UPDATE outbound SET state = 'sending', attempts = attempts + 1, worker = ?, pid = ?,
+                    process_started = ?, heartbeat = ?
+                WHERE state = 'pending' AND due <= ? AND id = (
+                    SELECT id FROM outbound WHERE chat = ? AND state IN ('pending', 'sending') ORDER BY place LIMIT 1
+                )
+                RETURNING {_OUTBOUND}
+                """,
+                (sender.worker, sender.pid, sender.started, now, now, cleaned(chat)),
+            ).fetchall()
+        return _outbound(rows[0]) if rows else None
+
+    def mark_sent(self, outbound_id: int, message_id: str) -> None:
+        # Lost with the power, it is sent again as a possible repeat.
+        change = f"state = 'sent', at = ?, message_id = ?, {_FREE}"
+        self._change_letter(outbound_id, change, (time.time(), message_id), durable=False)
+
+    def postpone(self, outbound_id: int, due: float, error: str) -> None:
+        self._change_letter(outbound_id, f"state = 'pending', due = ?, error = ?, {_FREE}", (due, cleaned(error)))
+
+    def refuse(self, outbound_id: int, error: str) -> None:
+        self._change_letter(
+            outbound_id, f"state = 'refused', at = ?, error = ?, {_FREE}", (time.time(), cleaned(error))
+        )
+
+    def reclaim_outbound(self, is_alive: IsAlive) -> list[Outbound]:
+        sending = self._letters("WHERE state = 'sending' ORDER BY place", ())
+        gone = [one.id for one in sending if one.sender is None or not is_alive(one.sender)]
+        for outbound_id in gone:
+            self._change_letter(outbound_id, f"state = 'pending', repeat = 1, {_FREE}", (), "AND state = 'sending'")
+        return [one for one in self._letters("WHERE state = 'pending' ORDER BY place", ()) if one.id in gone]
+
+    def unsent(self) -> list[Outbound]:
+        return self._letters("WHERE state IN ('pending', 'sending') ORDER BY place", ())
+
+    def refused(self, *, limit: int = 20) -> list[Outbound]:
+        return self._letters("WHERE state = 'refused' ORDER BY at DESC, id DESC LIMIT ?", (limit,))
+
+    def forget_chats(self, before: float) -> int:
+        with self._database.write() as connection:
+            old = connection.execute("DELETE FROM inbound WHERE handled AND at < ?", (before,)).rowcount
+            return (
+                old
+                + connection.execute(
+                    "DELETE FROM outbound WHERE state IN ('sent', 'refused') AND at < ?", (before,)
+                ).rowcount
+            )
+
+    def _letters(self, rest: str, values: tuple[object, ...]) -> list[Outbound]:
+        with self._database.read() as connection:
+            return [
+                _outbound(row)
+                for row in connection.execute(f"SELECT {_OUTBOUND} FROM outbound {rest}", values).fetchall()
+            ]
+
+    def _change_letter(
+        self, outbound_id: int, change: str, values: tuple[object, ...], condition: str = "", *, durable: bool = True
+    ) -> None:
+        with self._database.write(durable=durable) as connection:
+            connection.execute(f"UPDATE outbound SET {change} WHERE id = ? {condition}", (*values, outbound_id))
+
+
+def _outbound(row: tuple[Any, ...]) -> Outbound:
+    id_, chat, payload, state, key, message_id, at, due, attempts, repeat, error, *lease = row
+    sender = lease_from(tuple(lease))
+    return Outbound(id_, chat, payload, state, key or "", message_id, at, due, attempts, bool(repeat), error, sender)

@@ -1,0 +1,112 @@
+"""Messages of chats in memory."""
+
+import itertools
+import time
+from dataclasses import replace
+from typing import Any
+
+from agent.chats import Inbound, Outbound, OutboundState
+from agent.records import IsAlive, Lease
+from agent.store.memory_tables import Tables
+from agent.store.text import cleaned
+
+
+class MemoryChats(Tables):
+    """The `ChatStore` part of the store."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._inbound: dict[tuple[str, str], Inbound] = {}
+        self._dealt_with: dict[tuple[str, str], float] = {}
+        self._outbound: dict[int, Outbound] = {}
+        self._places: dict[int, int] = {}
+        self._counter = itertools.count(1)
+
+    def receive(self, platform: str, message_id: str, chat: str, payload: str) -> bool:
+        with self._lock:
+            key = (platform, cleaned(message_id))
+            if key in self._inbound:
+                return False
+            self._inbound[key] = cleaned(Inbound(platform, message_id, chat, payload, time.time()))
+            return True
+
+    def received(self) -> list[Inbound]:
+        with self._lock:
+            return [one for key, one in self._inbound.items() if key not in self._dealt_with]
+
+    def dealt_with(self, platform: str, message_id: str) -> None:
+        with self._lock:
+            self._dealt_with[platform, cleaned(message_id)] = time.time()
+
+    def post(self, chat: str, payload: str, *, key: str = "", live: bool = False, message_id: str = "") -> int | None:
+        with self._lock:
+            if key and self.posted(key):
+                return None
+            now, id_ = time.time(), next(self._counter)
+            state: OutboundState = "live" if live else "pending"
+            self._outbound[id_] = cleaned(Outbound(id_, chat, payload, state, key, message_id, at=now, due=now))
+            self._places[id_] = id_
+            return id_
+
+    def posted(self, key: str) -> Outbound | None:
+        with self._lock:
+            return next((one for one in self._outbound.values() if one.key == key), None)
+
+    def set_live(self, outbound_id: int, message_id: str) -> None:
+        self._change_letter(outbound_id, message_id=message_id)
+
+    def complete(self, outbound_id: int, payload: str) -> None:
+        with self._lock:
+            if self._outbound[outbound_id].state == "live":
+                self._change_letter(outbound_id, state="pending", payload=cleaned(payload), due=time.time())
+                self._places[outbound_id] = next(self._counter)
+
+    def take_outbound(self, chat: str, sender: Lease, now: float) -> Outbound | None:
+        with self._lock:
+            first = next((one for one in self.unsent() if one.chat == cleaned(chat)), None)
+            if first is None or first.state != "pending" or first.due > now:
+                return None
+            lease = replace(sender, heartbeat=now)
+            self._change_letter(first.id, state="sending", attempts=first.attempts + 1, sender=lease)
+            return self._outbound[first.id]
+
+    def mark_sent(self, outbound_id: int, message_id: str) -> None:
+        self._change_letter(outbound_id, state="sent", at=time.time(), message_id=message_id, sender=None)
+
+    def postpone(self, outbound_id: int, due: float, error: str) -> None:
+        self._change_letter(outbound_id, state="pending", due=due, error=cleaned(error), sender=None)
+
+    def refuse(self, outbound_id: int, error: str) -> None:
+        self._change_letter(outbound_id, state="refused", at=time.time(), error=cleaned(error), sender=None)
+
+    def reclaim_outbound(self, is_alive: IsAlive) -> list[Outbound]:
+        with self._lock:
+            sending = [one for one in self.unsent() if one.state == "sending"]
+            gone = [one.id for one in sending if one.sender is None or not is_alive(one.sender)]
+            for id_ in gone:
+                self._change_letter(id_, state="pending", repeat=True, sender=None)
+            return [self._outbound[id_] for id_ in gone]
+
+    def unsent(self) -> list[Outbound]:
+        with self._lock:
+            found = [one for one in self._outbound.values() if one.state in ("pending", "sending")]
+            return sorted(found, key=lambda one: self._places[one.id])
+
+    def refused(self, *, limit: int = 20) -> list[Outbound]:
+        with self._lock:
+            found = [one for one in self._outbound.values() if one.state == "refused"]
+            return sorted(found, key=lambda one: (one.at, one.id), reverse=True)[:limit]
+
+    def forget_chats(self, before: float) -> int:
+        with self._lock:
+            old = [key for key, at in self._dealt_with.items() if self._inbound[key].at < before]
+            over = [one.id for one in self._outbound.values() if one.state in ("sent", "refused") and one.at < before]
+            for key in old:
+                del self._inbound[key], self._dealt_with[key]
+            for id_ in over:
+                del self._outbound[id_], self._places[id_]
+            return len(old) + len(over)
+
+    def _change_letter(self, outbound_id: int, **changes: Any) -> None:
+        with self._lock:
+            self._outbound[outbound_id] = replace(self._outbound[outbound_id], **changes)

@@ -1,0 +1,111 @@
+"""Messages of chats: kept before they are used, sent in order, never lost."""
+
+from agent.chats import ChatStore
+from tests.store.conftest import lease
+
+ME, OTHER = lease("me"), lease("other", pid=2)
+LATER = 1e12
+
+
+def posted(store: ChatStore, *texts: str, chat: str = "c") -> list[int]:
+    ids = [store.post(chat, text) for text in texts]
+    return [id_ for id_ in ids if id_ is not None]
+
+
+def test_a_message_that_came_before_is_known(store: ChatStore) -> None:
+    assert store.receive("telegram", "1", "c", "{}")
+    assert not store.receive("telegram", "1", "c", '{"edited": true}')
+    assert store.receive("discord", "1", "c", "{}")
+
+
+def test_what_nobody_has_dealt_with_stays_in_order(store: ChatStore) -> None:
+    for number in ("2", "1", "3"):
+        store.receive("telegram", number, "c", f'"{number}"')
+    store.dealt_with("telegram", "1")
+    assert [one.message_id for one in store.received()] == ["2", "3"]
+    assert not store.receive("telegram", "1", "c", "{}")
+
+
+def test_a_chat_is_told_in_order_one_at_a_time(store: ChatStore) -> None:
+    first, second = posted(store, "first", "second")
+    taken = store.take_outbound("c", ME, LATER)
+    assert taken is not None
+    assert (taken.id, taken.payload, taken.attempts, taken.repeat) == (first, "first", 1, False)
+    assert store.take_outbound("c", OTHER, LATER) is None
+    store.mark_sent(first, "m1")
+    after = store.take_outbound("c", OTHER, LATER)
+    assert after is not None
+    assert after.id == second
+
+
+def test_chats_do_not_wait_for_each_other(store: ChatStore) -> None:
+    posted(store, "a", chat="c")
+    posted(store, "b", chat="d")
+    store.take_outbound("c", ME, LATER)
+    other = store.take_outbound("d", ME, LATER)
+    assert other is not None
+    assert other.payload == "b"
+
+
+def test_what_is_postponed_holds_the_chat_until_it_is_due(store: ChatStore) -> None:
+    first, _ = posted(store, "first", "second")
+    store.take_outbound("c", ME, LATER)
+    store.postpone(first, LATER + 10, "slow down")
+    assert store.take_outbound("c", ME, LATER) is None
+    again = store.take_outbound("c", ME, LATER + 11)
+    assert again is not None
+    assert (again.id, again.attempts, again.error, again.repeat) == (first, 2, "slow down", False)
+
+
+def test_a_refused_message_lets_the_next_one_through(store: ChatStore) -> None:
+    first, second = posted(store, "first", "second")
+    store.take_outbound("c", ME, LATER)
+    store.refuse(first, "blocked")
+    assert [(one.id, one.error) for one in store.refused()] == [(first, "blocked")]
+    assert [one.id for one in store.unsent()] == [second]
+
+
+def test_a_message_is_posted_once_for_its_key(store: ChatStore) -> None:
+    first = store.post("c", "answer", key="turn:1")
+    assert store.post("c", "answer", key="turn:1") is None
+    found = store.posted("turn:1")
+    assert found is not None
+    assert found.id == first
+    assert store.posted("turn:2") is None
+
+
+def test_what_a_dead_process_was_sending_is_a_possible_repeat(store: ChatStore) -> None:
+    first, _ = posted(store, "first", "second")
+    store.take_outbound("c", OTHER, LATER)
+    assert store.reclaim_outbound(lambda _lease: True) == []
+    again = store.reclaim_outbound(lambda teller: teller.worker != "other")
+    assert [(one.id, one.repeat) for one in again] == [(first, True)]
+    taken = store.take_outbound("c", ME, LATER)
+    assert taken is not None
+    assert taken.repeat
+
+
+def test_a_live_message_is_sent_only_when_it_is_whole_and_after_what_came_before(store: ChatStore) -> None:
+    live = store.post("c", "", key="turn:1", live=True)
+    assert live is not None
+    store.set_live(live, "m7")
+    (reply,) = posted(store, "reply to /status")
+    assert [one.id for one in store.unsent()] == [reply]
+    store.complete(live, "the answer")
+    store.complete(live, "not twice")
+    assert [(one.id, one.payload, one.message_id) for one in store.unsent()] == [
+        (reply, "reply to /status", ""),
+        (live, "the answer", "m7"),
+    ]
+
+
+def test_what_is_over_is_forgotten_after_a_while_and_nothing_else(store: ChatStore) -> None:
+    store.receive("telegram", "1", "c", "{}")
+    store.receive("telegram", "2", "c", "{}")
+    store.dealt_with("telegram", "1")
+    first, second = posted(store, "first", "second")
+    store.take_outbound("c", ME, LATER)
+    store.mark_sent(first, "m1")
+    assert store.forget_chats(before=LATER) == 2
+    assert [one.message_id for one in store.received()] == ["2"]
+    assert [one.id for one in store.unsent()] == [second]
