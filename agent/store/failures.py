@@ -12,7 +12,7 @@ def failure(error: sqlite3.Error | OSError, path: Path) -> StoreError:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return locked(path)
         case sqlite3.SQLITE_FULL:
-            hint = "Free some space, and send it again; what was stored before is safe."
+            hint = "Free some space; what was stored before is safe."
             return StoreError(f"The disk is full: nothing more fits into {path}.", hint=hint)
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
             hint = (

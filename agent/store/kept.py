@@ -5,7 +5,7 @@ find it again.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,8 +15,9 @@ from agent.messages import Message, Usage
 from agent.records import TASK_SOURCE, Session, Store
 from agent.store.database import BUSY
 from agent.store.memory import MemoryStore
-from agent.store.rules import check_session_changes
+from agent.store.rules import check_session_changes, new_session_id
 from agent.store.sqlite import SqliteStore
+from agent.store.text import title_from
 
 Tell = Callable[[StoreError | str], None]
 """Shows a person what is wrong with the store, or that it is well again; called on any thread."""
@@ -52,6 +53,10 @@ def open_store(path: Path, tell: Tell) -> KeepingStore:
 
 def _with_kept(error: StoreError) -> StoreError:
     return StoreError(str(error), hint=f"{error.hint} {_KEPT}".strip())
+
+
+def _title(messages: Sequence[Message]) -> str:
+    return next((title_from(message.content) for message in messages if message.role == "user"), "")
 
 
 class _Again:
@@ -157,6 +162,29 @@ class KeptStore(SqliteStore):
                 copy.written, copy.loaded = len(found), True
         return list(copy.messages)
 
+    def continue_session(self, session_id: str, messages: Sequence[Message]) -> str:
+        old = self._copies.get(session_id)
+        if old is None:
+            return super().continue_session(session_id, messages)
+        self._catch_up(old)
+        made = False
+        if not old.behind:
+            try:
+                child, made = super().continue_session(session_id, messages), True
+            except StoreError as error:
+                self._refuse(error)
+        row = old.row
+        if not made:
+            child, row = new_session_id(), replace(old.row, title=old.row.title or _title(old.messages))
+            self.update_session(session_id, archived=True)
+        copy = _Copy(replace(row, id=child, parent=session_id, archived=False), list(messages), loaded=True, made=made)
+        copy.written = len(messages) if made else 0
+        copy.begun = set(old.begun)
+        self._copies[child] = copy
+        if not made:
+            self._catch_up(copy)
+        return child
+
     def mark_begun(self, session_id: str, call_id: str) -> bool:
         copy = self._copies.get(session_id)
         waiting = copy.messages[copy.written :] if copy is not None else []
@@ -179,7 +207,7 @@ class KeptStore(SqliteStore):
                 return super().session(session_id)
             except StoreError as error:
                 self._refuse(error)
-        return replace(copy.row, messages=len(copy.messages))
+        return replace(copy.row, title=copy.row.title or _title(copy.messages), messages=len(copy.messages))
 
     def update_session(self, session_id: str, **changes: Any) -> Session | None:
         copy = self._copies.get(session_id)

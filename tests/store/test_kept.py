@@ -151,6 +151,24 @@ def test_a_tasks_own_messages_are_never_only_in_memory(kept: KeptStore) -> None:
     assert kept.unsaved == 0
 
 
+def test_a_session_that_goes_on_in_another_while_the_disk_is_full_is_written_with_it(
+    kept: KeptStore, path: Path
+) -> None:
+    with full(kept):
+        kept.append("s", SAID)
+        child = kept.continue_session("s", [Message("user", "hi")])
+        kept.append(child, SAID)
+        assert [message.role for message in kept.messages(child)] == ["user", "user"]
+    kept.flush()
+    disk = SqliteStore(path)
+    row, old = disk.session(child), disk.session("s")
+    assert row is not None
+    assert old is not None
+    assert (row.parent, row.title, row.messages, row.archived) == ("s", "hi", 2, False)
+    assert (old.archived, old.messages) == (True, 2)
+    disk.close()
+
+
 def test_usage_that_could_not_be_counted_is_counted_later(kept: KeptStore) -> None:
     with full(kept):
         kept.append("s", SAID)
