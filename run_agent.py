@@ -72,10 +72,13 @@ class AIAgent:
             gate=gate or Gatekeeper(Policy("ask"), nobody, session_id=self.session_id),
             redact=redact or Redactor(secret_values(os.environ)),
         )
-        stored = portable.dump(self._choice)
+        stored = portable.dump(self._choice, self.tool_specs)
         self.store.create_session(
             self.session_id, source=source, cwd=str(self.cwd), model=self._choice.model, settings=stored
         )
+        row = self.store.session(self.session_id)
+        if row is not None and (told := portable.tools(row.settings)):
+            self._toolset.tell(told)
 
     @property
     def model(self) -> ChatModel:
@@ -132,7 +135,7 @@ class AIAgent:
 
     def _note_model(self) -> None:
         """Keep the session's row at the model it is asked with, for whoever resumes it."""
-        row, settings = self.store.session(self.session_id), portable.dump(self._choice)
+        row, settings = self.store.session(self.session_id), portable.dump(self._choice, self.tool_specs)
         if row is not None and row.settings != settings:
             self.store.update_session(self.session_id, model=self._choice.model, settings=settings)
 

@@ -66,6 +66,10 @@ class Toolset:
         """What the model is told, in a fixed order."""
         return tuple(_spec(tool) for tool in self._tools.values())
 
+    def tell(self, specs: tuple[ToolSpec, ...]) -> None:
+        """Show the model these, as a session that is resumed did, whatever the tools say of themselves by now."""
+        self.specs = specs
+
     def run(
         self, calls: Sequence[ToolCall], *, store: Store, session_id: str, emit: Sink, cancel: CancelToken
     ) -> Iterator[Message]:

@@ -1,20 +1,27 @@
-"""A model choice as text that may be stored: everything but its keys."""
+"""A model choice, and the tools a session was told of, as text that may be stored: everything but keys."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
 from agent.config import ModelChoice, Settings
 from agent.models import catalog
+from agent.protocols import ToolSpec
 
 
-def dump(choice: ModelChoice) -> str:
+def dump(choice: ModelChoice, tools: Sequence[ToolSpec] = ()) -> str:
     """JSON without API keys."""
 
     def without_key(pairs: list[tuple[str, object]]) -> dict[str, object]:
         return {name: value for name, value in pairs if name != "api_key"}
 
-    return json.dumps(asdict(choice, dict_factory=without_key))
+    told = {"tools": [asdict(spec) for spec in tools]} if tools else {}
+    return json.dumps({**asdict(choice, dict_factory=without_key), **told})
+
+
+def tools(text: str) -> tuple[ToolSpec, ...]:
+    """The tools that were dumped with a choice, in their order."""
+    return tuple(ToolSpec(**spec) for spec in json.loads(text).get("tools", ()))
 
 
 def load(text: str, settings: Settings, *, env: Mapping[str, str], keys: Mapping[str, str]) -> ModelChoice:

@@ -12,12 +12,13 @@ from agent.cancel import CancelToken
 from agent.config import ModelChoice, Settings
 from agent.events import Event, StepStarted, TurnFinished
 from agent.messages import Message
+from agent.models import portable
 from agent.models.scripted import Call, Say, ScriptedModel, Until
 from agent.prompt import PROJECT_FILES_LIMIT, build, project_files
 from agent.redact import Redactor
 from agent.store.memory import MemoryStore
 from run_agent import AIAgent
-from tests.support.turns import check_history, check_stream, wait_until
+from tests.support.turns import Note, check_history, check_stream, wait_until
 
 # -- the system prompt -----------------------------------------------------------------------------
 
@@ -209,3 +210,19 @@ def test_a_session_keeps_where_it_works_and_which_model_it_asked_last() -> None:
     assert row is not None
     assert row.model == "two"
     assert json.loads(row.settings)["model"] == "two"
+
+
+def test_a_resumed_session_shows_the_model_the_very_tools_it_had() -> None:
+    store, note = MemoryStore(), Note()
+    first = AIAgent(model=ScriptedModel(["a"]), store=store, tools=[note])
+    first.run_turn("hi")
+    told = first.tool_specs
+    model = ScriptedModel(["b"])
+    changed, more = Note(description="Says it better."), Note(name="more")
+    second = AIAgent(model=model, store=store, session_id=first.session_id, tools=[changed, more])
+    second.run_turn("again")
+    assert second.tool_specs == told
+    assert model.requests[0].tools == told
+    row = store.session(first.session_id)
+    assert row is not None
+    assert portable.tools(row.settings) == told
