@@ -19,6 +19,7 @@ class CancelToken:
         self._lock = threading.Lock()
         self._closers: dict[int, Callable[[], None]] = {}
         self._next_closer = 0
+        self._parked: str | None = None
 
     @property
     def cancelled(self) -> bool:
@@ -31,6 +32,18 @@ class CancelToken:
             closers, self._closers = list(self._closers.values()), {}
         for close in closers:
             close()
+
+    @property
+    def parked(self) -> str | None:
+        """Why the work is to be let go of at its next step boundary, None when it is not."""
+        return self._parked
+
+    def park(self, reason: str = "") -> None:
+        """Ask for the work to be let go of at its next step boundary, so that somebody can go on with it.
+
+        Cancelling after this lets go at once. The first reason counts, unless it was "".
+        """
+        self._parked = self._parked or reason
 
     def wait(self, seconds: float | None = None) -> bool:
         """Sleep until cancelled or until `seconds` have passed; True means cancelled."""

@@ -12,8 +12,8 @@ The order, in begin/end pairs (what stands in brackets may repeat or be absent):
     TurnFinished                 always, exactly once, and last
 
 A turn that has no thread to wait on (a background task) ends a run with `TurnSuspended` when somebody must
-answer first, and goes on with `TurnResumed` in a later run. Events are frozen and hold no live objects: they can
-cross threads and processes.
+answer first, or when it is parked, and goes on with `TurnResumed` in a later run. Events are frozen and hold no live
+objects: they can cross threads and processes.
 """
 
 from dataclasses import dataclass, field
@@ -77,11 +77,15 @@ class StepFinished:
 
 @dataclass(frozen=True, slots=True)
 class ToolStarted:
-    """A tool call was read and is under way. `title` is one line for a person, such as `pytest -q`."""
+    """A tool call was read and is under way. `title` is one line for a person, such as `pytest -q`.
+
+    `arguments` is JSON text as the model wrote it, secrets taken out.
+    """
 
     call_id: str
     name: str
     title: str
+    arguments: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +135,14 @@ class Steered:
 
 @dataclass(frozen=True, slots=True)
 class TurnSuspended:
-    """The run ended because an approval is open; the turn goes on when it is answered."""
+    """The run ended before the turn did, which goes on in a later run, from what the store holds.
 
-    request_id: str
+    Either the approval `request_id` is open, or the turn was parked; then `reason` says why somebody should look at it
+    first, "" when anybody may go on with it.
+    """
+
+    request_id: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ def run_turn(
 
     `prompt` None resumes the turn that `history` ends in. `history` is what the store holds for the session and
     is not changed; every new message is stored before it is used. A failure is an outcome, not an exception.
+    When `cancel` says that the turn is to be parked, it is suspended before the model is asked again.
 
     Raises: only what nobody foresaw, after `TurnFinished` was emitted.
     """
@@ -60,6 +61,10 @@ def run_turn(
         kind = type(error).__name__ if error else ""
         seconds = time.monotonic() - started
         event = TurnFinished(outcome, text, usage, steps, seconds, str(error or ""), hint, kind)
+        emit(event)
+        return event
+
+    def suspend(event: TurnSuspended) -> TurnSuspended:
         emit(event)
         return event
 
@@ -82,6 +87,8 @@ def run_turn(
                 error = HermesError(f"Stopped after {steps} steps.", hint="Say `go on`, or raise max_steps.")
                 return finish("limit", _last_text(messages), error)
             cancel.raise_if_cancelled()
+            if cancel.parked is not None:
+                return suspend(TurnSuspended(reason=cancel.parked))
             steps += 1
             emit(StepStarted(steps))
             reply = _ask(model, messages, toolset, keep=keep, emit=emit, cancel=cancel)
@@ -89,10 +96,10 @@ def run_turn(
             usage += reply.usage
             emit(StepFinished(steps, reply.message.content, reply.usage, reply.finish_reason))
     except ApprovalPending as pending:
-        suspended = TurnSuspended(pending.request_id)
-        emit(suspended)
-        return suspended
+        return suspend(TurnSuspended(pending.request_id))
     except Cancelled:
+        if cancel.parked is not None:
+            return suspend(TurnSuspended(reason=cancel.parked))
         # A store that fails now must not hide that the turn is over; the next prompt gives these results.
         with contextlib.suppress(StoreError):
             for call in unanswered_calls(messages):
@@ -130,7 +137,9 @@ def _ask(
                 case Reply():
                     return replace(output, message=_with_new_ids(output.message, messages))
     except (Cancelled, ModelError):
-        if text := "".join(shown):
+        # Whoever goes on with a parked turn asks anew.
+        parked = cancel.cancelled and cancel.parked is not None
+        if (text := "".join(shown)) and not parked:
             keep(Message("assistant", text))
         raise
     raise BadRequestError(

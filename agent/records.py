@@ -51,7 +51,7 @@ class Lease:
 class Task:
     """A background task's row. Times are seconds since the epoch, 0.0 while not reached.
 
-    `owner` is the session (or chat) that is told the outcome; `session_id` holds the task's own messages.
+    `owner` is the front end (or chat) that is told the outcome; `session_id` holds the task's own messages.
     `activity` says what it is doing now. `settings` is the model and tools it inherited, `options` what was asked
     for this task alone, `receipt` what it did, each as JSON text. `attempts` counts the times it was taken up since a
     worker last let go of it in good order. A `held` task is parked until a person says otherwise.
@@ -79,6 +79,58 @@ class Task:
     attempts: int = 0
     held: bool = False
     lease: Lease | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOptions:
+    """What was asked for one task alone, JSON in `Task.options`. 0, "" and False mean the default.
+
+    `approvals` is the mode in force when it was sent: no process that takes the task up is freer with it. `max_cost` is
+    in US dollars, `timeout` in seconds of running; when one is reached, as with `max_steps`, the task is parked and
+    asks, and a person who resumes it allows as much again.
+    """
+
+    context: bool = False
+    worktree: bool = False
+    model: str = ""
+    max_steps: int = 0
+    max_cost: float = 0.0
+    timeout: float = 0.0
+    name: str = ""
+    approvals: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRun:
+    """A command a task ran. `exit_code` is None when it was cut off."""
+
+    command: str
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a task did, JSON in `Task.receipt`. `seconds` counts from its first start to its end.
+
+    `cost` is in US dollars, None where no price is known.
+    """
+
+    commands: tuple[CommandRun, ...] = ()
+    files: tuple[str, ...] = ()
+    steps: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a live task stands: what a poll looks at. `worker` holds it, "" for nobody."""
+
+    state: TaskState
+    held: bool = False
+    worker: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,12 +329,14 @@ class TaskStore(Protocol):
         """
         ...
 
-    def claim_task(self, lease: Lease, task_id: str | None = None, *, expired: float = 0.0) -> Task | None:
+    def claim_task(
+        self, lease: Lease, task_id: str | None = None, *, owner: str | None = None, expired: float = 0.0
+    ) -> Task | None:
         """Take up a task: it is running, with this lease, and one attempt more. None when there is nothing to take.
 
-        With `task_id` that one, without the next: owners in turn, the oldest of each first. Queued and parked ones
-        can be taken (held ones by id only), and running ones whose last heartbeat is older than `expired`, seconds
-        since the epoch; one of these that has had its attempts becomes failed instead.
+        With `task_id` that one, without the next of `owner`'s, or of all: owners in turn, the oldest of each first.
+        Queued and parked ones can be taken (held ones by id only), and running ones whose last heartbeat is older than
+        `expired`, seconds since the epoch; one of these that has had its attempts becomes failed instead.
         """
         ...
 
@@ -296,6 +350,21 @@ class TaskStore(Protocol):
 
     def reclaim_dead(self, now: float, is_alive: IsAlive) -> list[Task]:
         """Queue the running tasks whose worker is gone; those that have had their attempts fail. Gives what changed."""
+        ...
+
+    def standings(self, owner: str | None = None) -> dict[str, Standing]:
+        """The live tasks, of one owner or of all, by id, oldest first. Quick, for those who look often."""
+        ...
+
+    def steer_task(self, task_id: str, text: str) -> bool:
+        """Keep a line for the task to read before its next step. False when it is over, or there is no such task."""
+        ...
+
+    def take_steering(self, task_id: str, session_id: str) -> list[str]:
+        """The lines that were not read yet, in order. The caller appends them to the session before anything else.
+
+        What a run took and did not append, because it died, is given again.
+        """
         ...
 
     def append_event(self, task_id: str, event: Event) -> None:
@@ -333,5 +402,29 @@ class TaskStore(Protocol):
         ...
 
 
-class Store(SessionStore, TaskStore, Protocol):
+class PresenceStore(Protocol):
+    """Which front ends are there. The same promises as `SessionStore`."""
+
+    def enter(self, owner: str, lease: Lease) -> None:
+        """Say that the front end works, in the lease's process."""
+        ...
+
+    def depart(self, owner: str) -> None:
+        """Say that the front end has left. What reports to it waits for another one."""
+        ...
+
+    def present(self) -> dict[str, Lease]:
+        """The front ends that entered and did not depart, dead ones too."""
+        ...
+
+    def adopt_tasks(self, owner: str, is_alive: IsAlive) -> list[Task]:
+        """Make this front end the owner of what reports to those that are gone: live tasks, and untold outcomes.
+
+        Only between front ends of one kind: the word before the colon of an owner. Of two that adopt, one does.
+        Gives the tasks as they are now, oldest first.
+        """
+        ...
+
+
+class Store(SessionStore, TaskStore, PresenceStore, Protocol):
     """All that is kept."""

@@ -1,42 +1,46 @@
-"""Background tasks: a turn that runs aside, on a bounded executor.
+"""Background tasks: a turn that runs aside, taken up by whoever has a worker for it.
 
-A task's row exists before it starts, and everything a run needs is read from the store, so the pool only ever
-hands a task's id to the executor. Every change of state is one `update_task` that names the states it may leave:
-whoever comes second (a worker finishing what a person just stopped) changes nothing and announces nothing.
+A task's row exists before it starts, and everything a run needs is read from the store. A run claims a task, which
+gives it a lease; every change of the row after that names the lease, so whoever lost the task meanwhile (a person
+stopped it, its process was thought dead) changes nothing and announces nothing. An executor is only ever given as many
+runs as there are workers: each takes the next task itself, until there is none.
 """
 
 import contextlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
+from secrets import token_hex
 from typing import Any, Protocol
 
+from agent import task_rows
 from agent.approvals import decision_key
 from agent.cancel import CancelToken
-from agent.errors import HermesError
-from agent.events import (
-    ApprovalRequested,
-    ApprovalSettled,
-    Event,
-    ReasoningDelta,
-    StepFinished,
-    StepStarted,
-    TaskChanged,
-    TextDelta,
-    ToolFinished,
-    ToolStarted,
-    TurnFinished,
-    TurnSuspended,
-)
+from agent.errors import HermesError, StoreError
+from agent.events import ApprovalRequested, ApprovalSettled, Event, TaskChanged, TurnFinished, TurnSuspended
 from agent.protocols import LIVE_STATES, Decision, Sink, Store, Task, TaskState
+from agent.records import IsAlive, Lease, Standing
 
 _log = logging.getLogger(__name__)
 
 QUEUED: frozenset[TaskState] = frozenset({"queued"})
 RUNNING: frozenset[TaskState] = frozenset({"running"})
 WAITING: frozenset[TaskState] = frozenset({"waiting"})
+PARKED: frozenset[TaskState] = frozenset({"parked"})
+
+LOOK, LOOK_IDLE = 0.2, 1.0
+"""Seconds between two looks at the store: while tasks run or are queued, and while all wait for a person."""
+
+BEAT = 2.0
+"""Seconds between two heartbeats, and between two looks for workers that died."""
+
+CUT = 1.0
+"""Seconds a run has to let go once it is cut."""
+
+PARKED_BY_HAND = "parked by you"
 
 
 class RunTask(Protocol):
@@ -45,10 +49,17 @@ class RunTask(Protocol):
     def __call__(self, task: Task, *, emit: Sink, cancel: CancelToken) -> TurnFinished | TurnSuspended: ...
 
 
-class TaskPool:
-    """Submits, watches and stops tasks. Safe to call from any thread.
+def alone() -> Lease:
+    """The lease of a process that shares its store with no other."""
+    return Lease(f"alone-{os.getpid()}-{token_hex(3)}", os.getpid(), started=0.0, heartbeat=0.0)
 
-    `run` does the work; `notify` hears of each change of state, on whatever thread made it, after it is stored.
+
+class TaskPool:
+    """Submits, runs, watches and stops tasks. Safe to call from any thread; what writes to the store may block.
+
+    `run` does the work; `notify` hears of each change of state, in order, on whatever thread made or noticed it, after
+    it is stored. With an `owner` the pool is a front end's and runs what reports there; without, it runs everybody's.
+    `new_lease` and `is_alive` are those of `agent.store.leases` wherever other processes share the store.
     """
 
     def __init__(
@@ -59,37 +70,98 @@ class TaskPool:
         notify: Callable[[TaskChanged], None],
         workers: int = 4,
         executor: Executor | None = None,
+        owner: str | None = None,
+        new_lease: Callable[[], Lease] = alone,
+        is_alive: IsAlive = lambda lease: True,
     ) -> None:
         self._store = store
         self._run = run
         self._notify = notify
+        self._workers = workers
         self._executor = executor or ThreadPoolExecutor(workers, thread_name_prefix="task")
-        self._lock = threading.Lock()
+        self._owner = owner
+        self._new_lease, self._is_alive = new_lease, is_alive
+        # Held while a state is stored and announced, so that announcements keep the order of the changes.
+        self._lock = threading.RLock()
+        self._let_go = threading.Condition(self._lock)
+        self._lease: Lease | None = None
+        self._entered = False
+        self._runs = 0
+        self._arrivals = 0
         self._cancels: dict[str, CancelToken] = {}
-        self._closed = False
+        self._seen: dict[str, TaskState] = {}
+        self._watcher: threading.Thread | None = None
+        self._beat = 0.0
+        self._closing = threading.Event()
 
-    def submit(self, prompt: str, *, owner: str, settings: str = "{}") -> Task:
-        """Store a task and queue it. Raises: StoreError, or HermesError after `close`; then nothing was started."""
-        if self._closed:
+    @property
+    def lease(self) -> Lease:
+        """Who this pool is: the holder of its tasks, the teller of their outcomes."""
+        with self._lock:
+            if self._lease is None:
+                self._lease = self._new_lease()
+            return self._lease
+
+    # -- orders ------------------------------------------------------------------------------------
+
+    def open(self) -> list[Task]:
+        """Say that this front end is there, and take up what was left by processes that died.
+
+        Gives the tasks of front ends that are gone, which report here from now on. Raises: StoreError.
+        """
+        self._enter()
+        self._store.reclaim_dead(time.time(), self._is_alive)
+        self._store.reclaim_deliveries(self._is_alive)
+        adopted = self._store.adopt_tasks(self._owner, self._is_alive) if self._owner is not None else []
+        self.look()
+        return adopted
+
+    def submit(
+        self,
+        prompt: str,
+        *,
+        owner: str = "",
+        settings: str = "{}",
+        options: str = "{}",
+        name: str = "",
+        cwd: str = "",
+        session_id: str = "",
+    ) -> Task:
+        """Store a task and queue it. `session_id` names a session whose turn it goes on with.
+
+        Raises: StoreError, or HermesError after `close`; then nothing was started.
+        """
+        if self._closing.is_set():
             raise HermesError("No task can be started: Hermes is leaving.")
-        task = self._store.create_task(prompt=prompt, owner=owner, settings=settings)
-        self._announce(task)
-        self._executor.submit(self.run_task, task.id)
+        self._enter()
+        with self._lock:
+            task = self._store.create_task(
+                prompt=prompt,
+                owner=owner or self._owner or "",
+                settings=settings,
+                options=options,
+                name=name,
+                cwd=cwd,
+                session_id=session_id,
+            )
+            self._announce(task)
+        self._wake()
         return task
 
-    def run_task(self, task_id: str) -> None:
-        """Run a queued task until it ends or has to wait. Does nothing when it is not queued any more."""
-        cancel = CancelToken()
-        with self._lock:
-            self._cancels[task_id] = cancel
-        try:
-            task = self._change(task_id, QUEUED, state="running", started=time.time(), activity="starting")
-            if task is not None:
-                self._run_to_end(task, cancel)
-        finally:
-            with self._lock:
-                if self._cancels.get(task_id) is cancel:
-                    del self._cancels[task_id]
+    def retry(self, task_id: str) -> Task:
+        """Submit a task that is over once more, as a new one. Raises: HermesError."""
+        task = self._store.task(task_id)
+        if task is None or task.state in LIVE_STATES:
+            raise HermesError("There is no such task." if task is None else f"#{task.number} is not over.")
+        session = self._store.session(task.session_id)
+        return self.submit(
+            task.prompt,
+            owner=task.owner if self._owner is None else self._owner,
+            settings=task.settings,
+            options=task.options,
+            name=task.name,
+            cwd=session.cwd if session else "",
+        )
 
     def stop(self, task_id: str) -> Task | None:
         """Cancel a live task: its row says so at once, its work is dead within a second. None when it was over."""
@@ -98,6 +170,30 @@ class TaskPool:
             cancel = self._cancels.get(task_id)
         if task is not None and cancel is not None:
             cancel.cancel()
+        return task
+
+    def steer(self, task_id: str, text: str) -> bool:
+        """Have the task read a line before its next step, wherever it runs. False when it is over."""
+        return self._store.steer_task(task_id, text)
+
+    def park(self, task_id: str | None = None) -> bool:
+        """Let go of a task at its next step boundary, until `resume`. False when it neither runs here nor is queued.
+
+        Without `task_id`: of all that run here, and whoever has a worker may go on with them.
+        """
+        with self._lock:
+            tokens = [token for id_, token in self._cancels.items() if task_id in (None, id_)]
+            for token in tokens:
+                token.park("" if task_id is None else PARKED_BY_HAND)
+            if tokens or task_id is None:
+                return bool(tokens)
+            return self._change(task_id, QUEUED, state="parked", held=True, activity=PARKED_BY_HAND) is not None
+
+    def resume(self, task_id: str) -> Task | None:
+        """Queue a parked task again. None when it is not parked."""
+        task = self._change(task_id, PARKED, state="queued", held=False, activity="")
+        if task is not None:
+            self._wake()
         return task
 
     def open_request(self, task_id: str) -> ApprovalRequested | None:
@@ -125,31 +221,104 @@ class TaskPool:
 
     def live(self, owner: str | None = None) -> list[Task]:
         """Tasks that are not over, oldest first."""
-        return [task for task in self._store.tasks(owner=owner) if task.state in LIVE_STATES]
+        return self._store.tasks(owner=owner, states=LIVE_STATES)
 
-    def close(self) -> None:
-        """Stop every task of this pool and let its threads end. Does not wait for them."""
-        self._closed = True
-        for task in self.live():
-            self.stop(task.id)
+    def close(self, *, park: bool = False, wait: float = 0.0) -> None:
+        """Stop every live task of the owner, or `park`: let go of what runs here, for others to go on with.
+
+        Does not wait, unless runs are to be parked: they have `wait` seconds to reach a step boundary, then they are
+        cut. A tool that is cut has an unknown outcome, and the model is told so.
+        """
+        self._closing.set()
+        if park:
+            self._park_all(wait)
+        else:
+            for task in self.live(self._owner):
+                self.stop(task.id)
+        if self._owner is not None and self._entered:
+            with contextlib.suppress(StoreError):  # then it is found dead
+                self._store.depart(self._owner)
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def _run_to_end(self, task: Task, cancel: CancelToken) -> None:
+    # -- running -----------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        """A run: take tasks, one after the other, until there is none."""
+        while True:
+            with self._lock:
+                arrivals = self._arrivals
+            if (task := self._take()) is not None:
+                self._run_to_end(task)
+                continue
+            with self._lock:
+                if self._closing.is_set() or self._arrivals == arrivals:
+                    self._runs -= 1
+                    return
+
+    def _take(self) -> Task | None:
         try:
-            end = self._run(task, emit=lambda event: self._record(task.id, event), cancel=cancel)
+            with self._lock:
+                task = None if self._closing.is_set() else self._store.claim_task(self.lease, owner=self._owner)
+                if task is not None:
+                    self._cancels[task.id] = CancelToken()
+                    self._announce(task)
+                return task
+        except StoreError as error:
+            _log.warning("taking a task: %s", error)  # the next look tries again
+            return None
+
+    def _run_to_end(self, task: Task) -> None:
+        cancel, worker = self._cancels[task.id], self.lease.worker
+
+        def emit(event: Event) -> None:
+            if not task_rows.record(self._store, task.id, worker, event):
+                cancel.cancel()
+
+        try:
+            end = self._run(task, emit=emit, cancel=cancel)
+        except HermesError as error:
+            end = TurnFinished("failed", "", error=str(error), hint=error.hint)
         except Exception as surprise:  # noqa: BLE001  (a task must end, whatever happened)
             _log.exception("task %s", task.id)
             end = TurnFinished("failed", "", error=f"internal error: {type(surprise).__name__}: {surprise}")
+        try:
+            self._insist(lambda: self._settle(task, end))
+        finally:
+            with self._lock:
+                del self._cancels[task.id]
+                self._let_go.notify_all()
+
+    def _insist(self, store: Callable[[], None]) -> None:
+        """A run's end must be stored; should the process end before, the run is found dead, and gone on with."""
+        while True:
+            try:
+                return store()
+            except StoreError as error:
+                _log.warning("ending a task: %s", error)
+                if self._closing.wait(1.0):
+                    return None
+
+    def _settle(self, task: Task, end: TurnFinished | TurnSuspended) -> None:
         match end:
+            case TurnSuspended(request_id="", reason=reason):
+                self._give_back(task, state="parked", held=bool(reason), activity=reason)
             case TurnSuspended():
-                if self._change(task.id, RUNNING, state="waiting", activity="needs you"):
+                if self._give_back(task, state="waiting", activity="needs you"):
                     # The answer may have come before the row said that it is waited for.
                     self._requeue(task.id, only_if_answered=end.request_id)
-            case TurnFinished(outcome="done" | "limit" | "failed" | "cancelled" as outcome):
+            case TurnFinished(outcome="limit"):
+                self._give_back(task, state="parked", held=True, activity=end.error)
+            case TurnFinished(outcome=outcome):
                 state = {"done": "done", "cancelled": "cancelled"}.get(outcome, "failed")
-                error = f"{end.error} {end.hint}".strip()
-                done = {"result": end.text, "error": error, "finished": time.time(), "activity": ""}
-                self._change(task.id, RUNNING, state=state, **done)
+                now, row = time.time(), self._store.task(task.id) or task
+                receipt = task_rows.receipt_text(row, self._store.events(task.id), finished=now)
+                done = {"error": f"{end.error} {end.hint}".strip(), "finished": now, "activity": "", "receipt": receipt}
+                if not self._give_back(task, state=state, result=end.text, **done):
+                    # A person stopped it; what it did until then is worth knowing.
+                    self._store.update_task(task.id, expect=frozenset({"cancelled"}), receipt=receipt)
+
+    def _give_back(self, task: Task, **changes: Any) -> Task | None:
+        return self._change(task.id, RUNNING, holder=self.lease.worker, **changes)
 
     def _requeue(self, task_id: str, *, only_if_answered: str = "") -> None:
         task = self._store.task(task_id)
@@ -158,33 +327,103 @@ class TaskPool:
             if self._store.decision(task.session_id, key) is None:
                 return
         if self._change(task_id, WAITING, state="queued", activity=""):
-            with contextlib.suppress(RuntimeError):  # the pool is closing; the row stays queued
-                self._executor.submit(self.run_task, task_id)
+            self._wake()
 
-    def _record(self, task_id: str, event: Event) -> None:
-        match event:
-            case TextDelta() | ReasoningDelta():
-                return
-            case StepStarted(step):
-                self._doing(task_id, f"thinking (step {step})")
-            case StepFinished(usage=usage):
+    def _park_all(self, wait: float) -> None:
+        self.park()
+        with self._lock:
+            self._let_go.wait_for(lambda: not self._cancels, wait)
+            left = list(self._cancels.values())
+        for token in left:
+            token.cancel()
+        with self._lock:
+            self._let_go.wait_for(lambda: not self._cancels, CUT if left else 0.0)
+
+    # -- watching ----------------------------------------------------------------------------------
+
+    def look(self) -> int:
+        """Notice and announce what others changed, and let what is queued run. Raises: StoreError.
+
+        Gives how many tasks run or want to: none is left for a worker to do when it is 0.
+        """
+        with self._lock:
+            standings, worker = self._store.standings(self._owner), self.lease.worker
+            for task_id, standing in standings.items():
+                if standing.state != self._seen.get(task_id):
+                    self._announce(self._store.task(task_id))
+            for task_id in self._seen.keys() - standings.keys():
+                del self._seen[task_id]
                 task = self._store.task(task_id)
-                if task is not None:
-                    self._store.update_task(task_id, steps=task.steps + 1, usage=task.usage + usage)
-            case ToolStarted(name=name, title=title):
-                self._doing(task_id, f"{name} {title}")
-            case ToolFinished():
-                self._doing(task_id, "thinking")
-        self._store.append_event(task_id, event)
+                if task is not None and task.state not in LIVE_STATES:
+                    self._announce(task)
+            nobody = Standing("cancelled")
+            lost = [token for id_, token in self._cancels.items() if standings.get(id_, nobody).worker != worker]
+        for token in lost:
+            token.cancel()
+        self._beat_and_reclaim(any(one.worker not in ("", worker) for one in standings.values()))
+        queued = sum(one.state in ("queued", "parked") and not one.held for one in standings.values())
+        self._wake(queued)
+        return queued + sum(one.state == "running" for one in standings.values())
 
-    def _doing(self, task_id: str, activity: str) -> None:
-        self._store.update_task(task_id, expect=RUNNING, activity=activity)
+    def _beat_and_reclaim(self, others: bool) -> None:
+        if time.monotonic() < self._beat + BEAT:
+            return
+        self._beat = time.monotonic()
+        if self._cancels:
+            self._store.heartbeat(self.lease.worker)
+        if others:
+            self._store.reclaim_dead(time.time(), self._is_alive)
 
-    def _change(self, task_id: str, expect: frozenset[TaskState], **changes: Any) -> Task | None:
-        task = self._store.update_task(task_id, expect=expect, **changes)
-        if task is not None:
-            self._announce(task)
-        return task
+    def _watch(self) -> None:
+        """On the pool's own thread, while any task is live."""
+        pause = LOOK
+        while not self._closing.wait(pause):
+            try:
+                pause = LOOK if self.look() else LOOK_IDLE
+            except StoreError as error:
+                _log.warning("looking at the tasks: %s", error)
+            with self._lock:
+                if not self._seen and not self._cancels:
+                    self._watcher = None
+                    return
 
-    def _announce(self, task: Task) -> None:
+    def _wake(self, tasks: int = 1) -> None:
+        """So many tasks may be there to be taken: see that runs are, too."""
+        with self._lock:
+            if self._closing.is_set():
+                return
+            self._arrivals += tasks
+            wanted = min(tasks, self._workers - self._runs)
+            self._runs += wanted
+            if self._watcher is None and self._seen:
+                self._watcher = threading.Thread(target=self._watch, daemon=True, name="task-poll")
+                self._watcher.start()
+        with contextlib.suppress(RuntimeError):  # the pool was closed meanwhile
+            for _ in range(wanted):
+                self._executor.submit(self._work)
+
+    # -- rows --------------------------------------------------------------------------------------
+
+    def _enter(self) -> None:
+        if self._owner is not None and not self._entered:
+            self._store.enter(self._owner, self.lease)
+            self._entered = True
+
+    def _change(
+        self, task_id: str, expect: frozenset[TaskState], *, holder: str | None = None, **changes: Any
+    ) -> Task | None:
+        with self._lock:
+            task = self._store.update_task(task_id, expect=expect, holder=holder, **changes)
+            if task is not None:
+                self._announce(task)
+            return task
+
+    def _announce(self, task: Task | None) -> None:
+        """Say that a task is in another state than when it was last seen. None: it was deleted meanwhile."""
+        if task is None:
+            return
+        if task.state in LIVE_STATES:
+            self._seen[task.id] = task.state
+        else:
+            self._seen.pop(task.id, None)
         self._notify(TaskChanged(task.id, task.number, task.state))

@@ -148,7 +148,7 @@ class Toolset:
 
         for planned in batch:
             open_calls[planned.call.id] = planned
-            emit(ToolStarted(planned.call.id, planned.tool.name, self._redact(planned.action.title)))
+            self._started(planned.call, planned.action.title, emit)
         try:
             if len(batch) == 1:
                 finished(batch[0], *self._execute(batch[0], begin, cancel))
@@ -188,6 +188,9 @@ class Toolset:
         if not same or (planned.preview is not None and self._preview(planned) != planned.preview):
             raise ToolError(CHANGED)
 
+    def _started(self, call: ToolCall, title: str, emit: Sink) -> None:
+        emit(ToolStarted(call.id, call.name, self._redact(title), self._redact(call.arguments)))
+
     def _finished(self, planned: _Planned, result: ToolResult, seconds: float, emit: Sink) -> Message:
         content = self._clean(result.content) or "(no output)"
         emit(
@@ -207,7 +210,7 @@ class Toolset:
 
     def _refused(self, call: ToolCall, why: str, summary: str, emit: Sink, *, title: str = "") -> Message:
         title, why = self._redact(title or call.name), self._clean(why)
-        emit(ToolStarted(call.id, call.name, title))
+        self._started(call, title, emit)
         emit(ToolFinished(call.id, call.name, title, False, summary, why, 0.0))
         return Message("tool", why, tool_call_id=call.id)
 

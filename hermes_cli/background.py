@@ -9,6 +9,7 @@ from agent.approvals import Gatekeeper, Mailbox
 from agent.cancel import CancelToken
 from agent.events import Event, TaskChanged, TextDelta, TurnFinished, TurnSuspended
 from agent.protocols import Sink, Task
+from agent.store.leases import is_alive, new_lease
 from agent.tasks import TaskPool
 
 if TYPE_CHECKING:
@@ -21,7 +22,15 @@ class Background:
     def __init__(self, chat: "Chat", *, workers: int) -> None:
         self._chat = chat
         self.shown: list[Task] = []
-        self.pool = TaskPool(chat.store, self._run, notify=chat.bridge.emit, workers=workers)
+        self.pool = TaskPool(
+            chat.store,
+            self._run,
+            notify=chat.bridge.emit,
+            workers=workers,
+            owner=chat.owner,
+            new_lease=new_lease,
+            is_alive=is_alive,
+        )
 
     def submit(self, prompt: str) -> Task:
         """Send a prompt to the background, with the model and settings of now. Raises: StoreError."""

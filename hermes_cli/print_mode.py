@@ -163,8 +163,8 @@ def _writer(format_: str, session_id: str, choice: ModelChoice, agent: Any) -> W
                         "usage": asdict(usage),
                     }
                 )
-            case ToolStarted(call_id, name, title):
-                _line({"type": "tool_call", "id": call_id, "name": name, "title": title})
+            case ToolStarted(call_id, name, title, arguments):
+                _line({"type": "tool_call", "id": call_id, "name": name, "title": title, "arguments": arguments})
             case ToolFinished():
                 _line(
                     {

@@ -10,7 +10,7 @@ from agent.messages import Message, Usage
 from agent.protocols import Decision
 from agent.records import LIVE_STATES, Hit, Pruned, Session, Store, StoreStats, UsageRow
 from agent.store.memory_chats import MemoryChats
-from agent.store.memory_tasks import MemoryTasks
+from agent.store.memory_presence import MemoryPresence
 from agent.store.rules import EVENTS_PER_TASK as EVENTS_PER_TASK
 from agent.store.rules import check_session_changes, listed, match_rank, no_session, task_is_live
 from agent.store.rules import new_session_id as new_session_id
@@ -18,7 +18,7 @@ from agent.store.rules import new_task_id as new_task_id
 from agent.store.text import Query, cleaned, title_from
 
 
-class MemoryStore(MemoryTasks, MemoryChats):
+class MemoryStore(MemoryPresence, MemoryChats):
     """Everything in dictionaries, behind one lock."""
 
     # -- conversations -----------------------------------------------------------------------------
@@ -200,6 +200,7 @@ class MemoryStore(MemoryTasks, MemoryChats):
         for task_id in tasks:
             del self._tasks[task_id]
             self._events.pop(task_id, None)
+            self._inbox.pop(task_id, None)
         self._order = [entry for entry in self._order if entry[0] not in sessions]
         self._begun = {key for key in self._begun if key[0] not in sessions}
         self._decisions = {key: value for key, value in self._decisions.items() if key[0] not in sessions}

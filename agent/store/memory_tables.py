@@ -9,7 +9,7 @@ from functools import partial
 
 from agent.messages import Message
 from agent.protocols import Decision
-from agent.records import Delivery, LoggedEvent, Session, Task, UsageRow
+from agent.records import Delivery, Lease, LoggedEvent, Session, Task, UsageRow
 from agent.store.rules import EVENTS_PER_TASK
 from agent.store.text import cleaned
 
@@ -32,7 +32,9 @@ class Tables:
         self._claims = 0
         self._last_claim: dict[str, int] = {}
         self._events: defaultdict[str, Log] = defaultdict(_new_log)
+        self._inbox: defaultdict[str, list[tuple[str, str, int]]] = defaultdict(list)
         self._deliveries: dict[tuple[str, str], Delivery] = {}
+        self._front_ends: dict[str, Lease] = {}
         self._usage: dict[tuple[str, str, str], UsageRow] = {}
 
     def _make_session(self, session: Session) -> None:

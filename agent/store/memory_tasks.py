@@ -6,7 +6,19 @@ from dataclasses import replace
 from typing import Any
 
 from agent.events import Event
-from agent.records import LIVE_STATES, TASK_SOURCE, Delivery, IsAlive, Lease, LoggedEvent, Session, Task, TaskState
+from agent.messages import Message
+from agent.records import (
+    LIVE_STATES,
+    TASK_SOURCE,
+    Delivery,
+    IsAlive,
+    Lease,
+    LoggedEvent,
+    Session,
+    Standing,
+    Task,
+    TaskState,
+)
 from agent.store.memory_tables import Tables
 from agent.store.rules import changed, lost, may_be_taken, new_session_id, new_task_id, owes_outcome, taken
 from agent.store.text import cleaned
@@ -58,10 +70,12 @@ class MemoryTasks(Tables):
 
     # -- who works ---------------------------------------------------------------------------------
 
-    def claim_task(self, lease: Lease, task_id: str | None = None, *, expired: float = 0.0) -> Task | None:
+    def claim_task(
+        self, lease: Lease, task_id: str | None = None, *, owner: str | None = None, expired: float = 0.0
+    ) -> Task | None:
         with self._lock:
             while True:
-                task = self._tasks.get(task_id) if task_id is not None else self._next(expired)
+                task = self._tasks.get(task_id) if task_id is not None else self._next(owner, expired)
                 if task is None or not may_be_taken(task, expired=expired, by_id=task_id is not None):
                     return None
                 after = self._save(task, taken(task, replace(lease, heartbeat=time.time())))
@@ -70,10 +84,10 @@ class MemoryTasks(Tables):
                     self._last_claim[after.owner] = self._claims
                     return after
 
-    def _next(self, expired: float) -> Task | None:
+    def _next(self, owner: str | None, expired: float) -> Task | None:
         ready: dict[str, Task] = {}
         for task in self._tasks.values():
-            if may_be_taken(task, expired=expired, by_id=False):
+            if owner in (None, task.owner) and may_be_taken(task, expired=expired, by_id=False):
                 ready.setdefault(task.owner, task)
         return min(ready.values(), key=lambda task: (self._last_claim.get(task.owner, 0), task.number), default=None)
 
@@ -98,6 +112,33 @@ class MemoryTasks(Tables):
                 for task, row in still
                 if row is not None and row.state == "running" and row.lease == task.lease
             ]
+
+    def standings(self, owner: str | None = None) -> dict[str, Standing]:
+        return {
+            task.id: Standing(task.state, task.held, task.lease.worker if task.lease else "")
+            for task in self.tasks(owner=owner, states=LIVE_STATES)
+        }
+
+    # -- what a person adds meanwhile --------------------------------------------------------------
+
+    def steer_task(self, task_id: str, text: str) -> bool:
+        with self._lock:
+            task = self._tasks.get(task_id)
+            if task is None or task.state not in LIVE_STATES:
+                return False
+            self._inbox[task_id].append((cleaned(text), "", 0))
+            return True
+
+    def take_steering(self, task_id: str, session_id: str) -> list[str]:
+        with self._lock:
+            texts = [line[0] for line in self._inbox.get(task_id, ()) if not self._arrived(*line)]
+            end = len(self._messages.get(session_id, ()))
+            self._inbox[task_id] = [(text, session_id, place) for place, text in enumerate(texts, end + 1)]
+            return texts
+
+    def _arrived(self, text: str, session_id: str, place: int) -> bool:
+        messages = self._messages.get(session_id, ())
+        return 0 < place <= len(messages) and messages[place - 1] == Message("user", text)
 
     # -- what happened -----------------------------------------------------------------------------
 

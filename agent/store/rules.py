@@ -65,6 +65,12 @@ def listed(session: Session, *, cwd: str | None, source: str | None, archived: b
     return session.source == source if source is not None else session.source != TASK_SOURCE
 
 
+def is_left(owner: str, heir: str) -> bool:
+    """Whether `heir` may take over from `owner`, should that be gone: another front end of the same kind."""
+    kind, colon, _ = owner.partition(":")
+    return bool(colon) and owner != heir and heir.startswith(f"{kind}:")
+
+
 # -- tasks -----------------------------------------------------------------------------------------
 
 

@@ -184,6 +184,28 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX outbound_open ON outbound (chat, place) WHERE state IN ('pending', 'sending')",
         "CREATE INDEX outbound_by_state ON outbound (state, at)",
     ),
+    (
+        # `session_id` and `place` say where a line that was taken belongs; place 0: not taken yet.
+        """
+        CREATE TABLE inbox (
+            id INTEGER PRIMARY KEY,
+            task INTEGER NOT NULL REFERENCES tasks (number) ON DELETE CASCADE,
+            text TEXT NOT NULL,
+            session_id TEXT NOT NULL DEFAULT '',
+            place INTEGER NOT NULL DEFAULT 0
+        ) STRICT
+        """,
+        "CREATE INDEX inbox_by_task ON inbox (task)",
+        """
+        CREATE TABLE front_ends (
+            owner TEXT PRIMARY KEY,
+            worker TEXT NOT NULL,
+            pid INTEGER NOT NULL,
+            process_started REAL NOT NULL,
+            heartbeat REAL NOT NULL
+        ) STRICT, WITHOUT ROWID
+        """,
+    ),
 )
 """Step N takes a file from `user_version` N to N+1. Released steps are never edited."""
 

@@ -13,12 +13,13 @@ from agent.store.chats import SqliteChats
 from agent.store.database import BUSY, Database, copy_database
 from agent.store.deliveries import SqliteDeliveries
 from agent.store.failures import primary_code
+from agent.store.presence import SqlitePresence
 from agent.store.search import has_index
 from agent.store.sessions import SqliteSessions
 from agent.store.tasks import SqliteTasks
 
 
-class SqliteStore(SqliteSessions, SqliteAccounts, SqliteTasks, SqliteDeliveries, SqliteChats):
+class SqliteStore(SqliteSessions, SqliteAccounts, SqliteTasks, SqliteDeliveries, SqlitePresence, SqliteChats):
     """Conversations and tasks in one database, safe for threads and for several processes at once.
 
     Messages, states of tasks and deliveries are on the disk when a call returns, and survive the loss of power; events,

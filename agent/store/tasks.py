@@ -11,7 +11,8 @@ import msgspec
 
 from agent.events import Event
 from agent.messages import Usage
-from agent.records import TASK_SOURCE, IsAlive, Lease, LoggedEvent, Task, TaskState
+from agent.records import TASK_SOURCE, IsAlive, Lease, LoggedEvent, Standing, Task, TaskState
+from agent.store.accounts import LIVE
 from agent.store.database import OnDatabase
 from agent.store.deliveries import LEASE, lease_from, owe, settle
 from agent.store.rules import (
@@ -35,11 +36,15 @@ _COLUMNS = ", ".join([*_FIELDS, *LEASE])
 _NEXT = """
     SELECT number FROM (
         SELECT owner, min(number) AS number FROM tasks
-        WHERE (state IN ('queued', 'parked') AND NOT held) OR (state = 'running' AND coalesce(heartbeat, 0) < ?)
+        WHERE ((state IN ('queued', 'parked') AND NOT held)
+            OR (state = 'running' AND coalesce(heartbeat, 0) < :expired))
+        AND (:owner IS NULL OR owner = :owner)
         GROUP BY owner
     ) AS first
     ORDER BY (SELECT max(claimed) FROM tasks WHERE tasks.owner = first.owner), number LIMIT 1
 """
+
+_OF_TASK = "WHERE task = (SELECT number FROM tasks WHERE id = ?)"
 
 
 @cache
@@ -93,7 +98,7 @@ class SqliteTasks(OnDatabase):
             conditions.append(f"state IN ({', '.join('?' * len(states))})")
             values.extend(states)
         with self._database.read() as connection:
-            return _select(connection, f"WHERE {' AND '.join(conditions)} ORDER BY number", values)
+            return select_tasks(connection, f"WHERE {' AND '.join(conditions)} ORDER BY number", values)
 
     def update_task(
         self, task_id: str, *, expect: frozenset[TaskState] | None = None, holder: str | None = None, **changes: Any
@@ -110,10 +115,12 @@ class SqliteTasks(OnDatabase):
 
     # -- who works ---------------------------------------------------------------------------------
 
-    def claim_task(self, lease: Lease, task_id: str | None = None, *, expired: float = 0.0) -> Task | None:
+    def claim_task(
+        self, lease: Lease, task_id: str | None = None, *, owner: str | None = None, expired: float = 0.0
+    ) -> Task | None:
         with self._database.write() as connection:
             while True:
-                task = _load(connection, task_id) if task_id is not None else _next(connection, expired)
+                task = _load(connection, task_id) if task_id is not None else _next(connection, owner, expired)
                 if task is None or not may_be_taken(task, expired=expired, by_id=task_id is not None):
                     return None
                 now = time.time()
@@ -139,10 +146,49 @@ class SqliteTasks(OnDatabase):
         if not gone:
             return []
         with self._database.write() as connection:
-            still = [
-                task for task in _select(connection, "WHERE state = 'running' ORDER BY number", ()) if task.id in gone
-            ]
-            return [_save(connection, task, lost(task, now)) for task in still if task.lease == gone[task.id]]
+            still = select_tasks(connection, "WHERE state = 'running' ORDER BY number", ())
+            dead = [task for task in still if task.id in gone and task.lease == gone[task.id]]
+            return [_save(connection, task, lost(task, now)) for task in dead]
+
+    def standings(self, owner: str | None = None) -> dict[str, Standing]:
+        condition, values = ("", []) if owner is None else ("AND owner = ?", [owner])
+        with self._database.read() as connection:
+            columns = "id, state, held, coalesce(worker, '')"
+            statement = f"SELECT {columns} FROM tasks WHERE {LIVE} {condition} ORDER BY number"
+            rows = connection.execute(statement, values).fetchall()
+        return {task_id: Standing(state, bool(held), worker) for task_id, state, held, worker in rows}
+
+    # -- what a person adds meanwhile --------------------------------------------------------------
+
+    def steer_task(self, task_id: str, text: str) -> bool:
+        with self._database.write() as connection:
+            added = connection.execute(
+                f"INSERT INTO inbox (task, text) SELECT number, ? FROM tasks WHERE id = ? AND {LIVE}",
+                (cleaned(text), task_id),
+            )
+            return added.rowcount > 0
+
+    def take_steering(self, task_id: str, session_id: str) -> list[str]:
+        with self._database.read() as connection:
+            # Mostly there is nothing, and nobody need wait for a writer to learn that.
+            if not connection.execute(f"SELECT 1 FROM inbox {_OF_TASK}", (task_id,)).fetchone():
+                return []
+        with self._database.write() as connection:
+            lines = connection.execute(
+                f"SELECT id, text, session_id, place FROM inbox {_OF_TASK} ORDER BY id", (task_id,)
+            ).fetchall()
+            end = connection.execute("SELECT messages FROM sessions WHERE id = ?", (session_id,)).fetchone()[0]
+            open_lines = [(id_, text) for id_, text, *where in lines if not _arrived(connection, text, *where)]
+            connection.execute(f"DELETE FROM inbox {_OF_TASK} AND place > 0", (task_id,))
+            for place, (id_, text) in enumerate(open_lines, end + 1):
+                connection.execute(
+                    """
+                    INSERT OR REPLACE INTO inbox (id, task, text, session_id, place)
+                    VALUES (?, (SELECT number FROM tasks WHERE id = ?), ?, ?, ?)
+                    """,
+                    (id_, task_id, text, session_id, place),
+                )
+        return [text for _id, text in open_lines]
 
     # -- what happened -----------------------------------------------------------------------------
 
@@ -193,16 +239,23 @@ def _row(task: Task) -> dict[str, Any]:
 
 
 def _load(connection: sqlite3.Connection, task_id: str) -> Task | None:
-    found = _select(connection, "WHERE id = ?", (cleaned(task_id),))
+    found = select_tasks(connection, "WHERE id = ?", (cleaned(task_id),))
     return found[0] if found else None
 
 
-def _next(connection: sqlite3.Connection, expired: float) -> Task | None:
-    found = _select(connection, f"WHERE number = ({_NEXT})", (expired,))
+def _next(connection: sqlite3.Connection, owner: str | None, expired: float) -> Task | None:
+    found = select_tasks(connection, f"WHERE number = ({_NEXT})", {"owner": owner, "expired": expired})
     return found[0] if found else None
 
 
-def _select(connection: sqlite3.Connection, rest: str, values: Any) -> list[Task]:
+def _arrived(connection: sqlite3.Connection, text: str, session_id: str, place: int) -> bool:
+    """Whether a line that was taken is where it belongs in the conversation."""
+    row = (session_id, place, text)
+    statement = "SELECT 1 FROM messages WHERE session_id = ? AND number = ? AND role = 'user' AND content = ?"
+    return place > 0 and connection.execute(statement, row).fetchone() is not None
+
+
+def select_tasks(connection: sqlite3.Connection, rest: str, values: Any) -> list[Task]:
     return [_task(row) for row in connection.execute(f"SELECT {_COLUMNS} FROM tasks {rest}", values).fetchall()]
 
 

@@ -187,6 +187,7 @@ def test_stream_json_is_an_object_a_line_from_init_to_result(run: Run, at: At, w
     assert first["session_id"] == last["session_id"]
     called, returned = lines[3], lines[4]
     assert (called["id"], called["name"]) == (returned["id"], returned["name"])
+    assert json.loads(called["arguments"]) == {"path": "a.txt"}
     assert returned["ok"]
     assert (last["result"], last["stop_reason"], last["steps"]) == ("It is forty-two.", "done", 2)
 

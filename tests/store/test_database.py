@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -10,6 +11,7 @@ import pytest
 from agent.errors import StoreError
 from agent.events import Steered
 from agent.messages import Message
+from agent.records import Lease
 from agent.store.prompts import PromptLog
 from agent.store.schema import MIGRATIONS
 from agent.store.sqlite import SqliteStore
@@ -63,6 +65,17 @@ def test_a_file_of_an_older_release_is_brought_up_to_date_with_what_it_holds(ver
     log = PromptLog(tmp_path / "state.db")
     assert log.newest(5) == ["newer", "older"]
     log.close()
+
+
+def test_conversations_and_tasks_of_an_older_release_are_found_and_gone_on_with(tmp_path: Path) -> None:
+    old_file(tmp_path / "state.db", 3)
+    store = SqliteStore(tmp_path / "state.db")
+    assert [hit.title for hit in store.search("hello")] == ["hi"]
+    (task,) = store.tasks()
+    assert store.steer_task(task.id, "hurry")
+    assert store.adopt_tasks("terminal:2", lambda lease: False) == [replace(task, owner="terminal:2")]
+    assert store.claim_task(Lease("w", 1, 1.0, 0.0), owner="terminal:2")
+    store.close()
 
 
 def test_old_and_new_files_have_the_same_shape(tmp_path: Path) -> None:

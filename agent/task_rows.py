@@ -1,0 +1,105 @@
+"""What the JSON texts of a task's row mean, and how its log and its receipt come about."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from agent.events import (
+    Event,
+    ReasoningDelta,
+    StepFinished,
+    StepStarted,
+    TextDelta,
+    ToolFinished,
+    ToolStarted,
+)
+from agent.records import CommandRun, Receipt, Store, Task, TaskOptions, TaskState
+
+ARGUMENTS_LOGGED = 4_000
+"""Characters of a tool call's arguments in the log; the conversation holds them whole."""
+
+COMMANDS_LISTED = 200
+"""Commands on a receipt; the first ones of more are left out."""
+
+_RUNNING: frozenset[TaskState] = frozenset({"running"})
+
+
+def options_of(task: Task) -> TaskOptions:
+    """What was asked for this task alone. What another release wrote, and this one does not know, does not count."""
+    import msgspec
+
+    return msgspec.json.decode(task.options, type=TaskOptions)
+
+
+def options_text(options: TaskOptions) -> str:
+    """For `Task.options`."""
+    import msgspec
+
+    return msgspec.json.encode(options).decode()
+
+
+def receipt_of(task: Task) -> Receipt:
+    """What a finished task did."""
+    import msgspec
+
+    return msgspec.json.decode(task.receipt, type=Receipt)
+
+
+def receipt_text(task: Task, events: Iterable[Event], *, finished: float) -> str:
+    """For `Task.receipt`, from the task's row and log."""
+    import msgspec
+
+    commands: list[CommandRun] = []
+    files: dict[str, None] = {}
+    shell: dict[str, str] = {}
+    for event in events:
+        match event:
+            case ToolStarted(call_id=call_id, name="terminal", title=title):
+                shell[call_id] = title
+            case ToolFinished(call_id=call_id) if call_id in shell:
+                commands.append(CommandRun(shell.pop(call_id), event.exit_code))
+        if isinstance(event, ToolFinished):
+            files.update(dict.fromkeys(event.files_changed))
+    usage = task.usage
+    receipt = Receipt(
+        commands=tuple(commands[-COMMANDS_LISTED:]),
+        files=tuple(files),
+        steps=task.steps,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cost=usage.cost,
+        seconds=round(finished - (task.started or finished), 3),
+    )
+    return msgspec.json.encode(receipt).decode()
+
+
+def record(store: Store, task_id: str, worker: str, event: Event) -> bool:
+    """Put an event into a task's log, and what follows from it into its row. False when the worker holds it no more."""
+    held: Task | None = None
+    match event:
+        case TextDelta() | ReasoningDelta():
+            return True
+        case StepStarted(step):
+            held = _doing(store, task_id, worker, f"thinking (step {step})")
+        case StepFinished(usage=usage):
+            task = store.task(task_id)
+            if task is not None:
+                steps, usage = task.steps + 1, task.usage + usage
+                held = store.update_task(task_id, expect=_RUNNING, holder=worker, steps=steps, usage=usage)
+        case ToolStarted(name=name, title=title, arguments=arguments):
+            held = _doing(store, task_id, worker, f"{name} {title}")
+            event = replace(event, arguments=_cut(arguments))
+        case ToolFinished():
+            held = _doing(store, task_id, worker, "thinking")
+        case _:
+            store.append_event(task_id, event)
+            return True
+    store.append_event(task_id, event)
+    return held is not None
+
+
+def _doing(store: Store, task_id: str, worker: str, activity: str) -> Task | None:
+    return store.update_task(task_id, expect=_RUNNING, holder=worker, activity=activity)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= ARGUMENTS_LOGGED else f"{text[:ARGUMENTS_LOGGED]}…"
