@@ -3,10 +3,12 @@
 Everything here runs on the UI loop's thread, except where a docstring says otherwise.
 """
 
+import logging
 from typing import TYPE_CHECKING
 
 from agent.approvals import Gatekeeper, Mailbox
 from agent.cancel import CancelToken
+from agent.errors import StoreError
 from agent.events import Event, TaskChanged, TextDelta, TurnFinished, TurnSuspended
 from agent.protocols import Sink, Task
 from agent.store.leases import is_alive, new_lease
@@ -14,6 +16,8 @@ from agent.tasks import TaskPool
 
 if TYPE_CHECKING:
     from hermes_cli.chat import Chat
+
+_log = logging.getLogger(__name__)
 
 
 class Background:
@@ -31,6 +35,13 @@ class Background:
             new_lease=new_lease,
             is_alive=is_alive,
         )
+
+    def open(self) -> None:
+        """From any thread: take up what front ends and workers that died have left."""
+        try:
+            self.pool.open()
+        except StoreError as error:
+            _log.warning("taking up tasks: %s", error)
 
     def submit(self, prompt: str) -> Task:
         """Send a prompt to the background, with the model and settings of now. Raises: StoreError."""

@@ -307,6 +307,7 @@ class Chat:
 
         warm_up()
         self.model.load()
+        self.background.open()
 
     def use(self, choice: ModelChoice) -> None:
         """Switch the model for this session; the conversation stays."""
