@@ -11,10 +11,10 @@ from agent import loop, prompt
 from agent.approvals import Gatekeeper, Policy, nobody
 from agent.cancel import CancelToken
 from agent.config import ModelChoice, Settings, directories
-from agent.events import Event, TurnFinished, TurnSuspended
+from agent.events import Event, TurnFinished, TurnSuspended, cleaned
 from agent.messages import Message, Usage
 from agent.models import catalog, portable
-from agent.protocols import ChatModel, Gate, ModelOutput, Reply, Sink, Store, Tool, ToolContext, ToolSpec
+from agent.protocols import ChatModel, Gate, ModelOutput, Redact, Reply, Sink, Store, Tool, ToolContext, ToolSpec
 from agent.records import TASK_SOURCE
 from agent.redact import Redactor, secret_values
 from agent.store.memory import MemoryStore, new_session_id
@@ -36,8 +36,8 @@ class AIAgent:
 
     Give a `model`, or a `choice` from which it is built on first use. Without a `gate` nobody is asked, and
     whatever needs an approval is refused, whatever mode the settings name. Without a `store` the session
-    lives in memory. Without `price` the cost of a turn stays unknown. `redact` takes secrets out of what tools return;
-    by default those of the environment.
+    lives in memory. Without `price` the cost of a turn stays unknown. `redact` takes secrets, by default those
+    of the environment, out of what tools return and of what events tell of errors and questions.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class AIAgent:
         source: str = "terminal",
         cwd: Path | None = None,
         tools: Sequence[Tool] | None = None,
-        redact: Callable[[str], str] | None = None,
+        redact: Redact | None = None,
         price: Price | None = None,
     ) -> None:
         self.session_id = session_id or new_session_id()
@@ -66,11 +66,13 @@ class AIAgent:
         self._cancel = CancelToken()
         self._bench = self.session_id
         self._is_task = source == TASK_SOURCE
+        self._redact = redact or Redactor(secret_values(os.environ))
         self._toolset = Toolset(
             default_tools(bench_of(self._bench, state=directories().state)) if tools is None else tools,
-            context=ToolContext(self.cwd, self.settings.output_limit, self.settings.command_timeout),
+            context=ToolContext(
+                self.cwd, self.settings.output_limit, self.settings.command_timeout, redact=self._redact
+            ),
             gate=gate or Gatekeeper(Policy("ask"), nobody, session_id=self.session_id),
-            redact=redact or Redactor(secret_values(os.environ)),
         )
         stored = portable.dump(self._choice, self.tool_specs)
         self.store.create_session(
@@ -124,14 +126,14 @@ class AIAgent:
                 toolset=self._toolset,
                 store=self.store,
                 session_id=self.session_id,
-                emit=emit,
+                emit=lambda event: emit(cleaned(event, self._redact)),
                 cancel=self._cancel,
                 inbox=inbox,
                 max_steps=self.settings.max_steps,
             )
         if self._is_task and isinstance(end, TurnFinished):
             close_bench(self._bench)
-        return end
+        return cleaned(end, self._redact)
 
     def _note_model(self) -> None:
         """Keep the session's row at the model it is asked with, for whoever resumes it."""

@@ -16,8 +16,9 @@ answer first, or when it is parked, and goes on with `TurnResumed` in a later ru
 objects: they can cross threads and processes.
 """
 
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeVar
 
 from agent.messages import Usage
 
@@ -179,6 +180,23 @@ Event = (
     | TurnSuspended
     | TurnFinished
 )
+
+Told = TypeVar("Told", bound=Event)
+
+
+def cleaned(event: Told, redact: Callable[[str], str]) -> Told:
+    """The event without secrets in errors and questions.
+
+    What tools tell was cleaned with their results; words of the person and of the model stay as they are.
+    """
+    match event:
+        case TurnFinished(error=error, hint=hint) if error:
+            return replace(event, error=redact(error), hint=redact(hint))
+        case StepRestarted(reason):
+            return replace(event, reason=redact(reason))
+        case ApprovalRequested(title=title, preview=preview, pattern=pattern):
+            return replace(event, title=redact(title), preview=redact(preview), pattern=redact(pattern))
+    return event
 
 
 @dataclass(frozen=True, slots=True)

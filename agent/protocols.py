@@ -106,11 +106,34 @@ class Approved:
     preview: str = ""
 
 
+class Redact(Protocol):
+    """Takes secrets out of text. `agent.redact.Redactor` is the one in use."""
+
+    def __call__(self, text: str) -> str: ...
+
+    def part(self, text: str, start: int, end: int) -> str:
+        """`text[start:end]` without its secrets, also those that reach over its edges."""
+        ...
+
+
+class Verbatim:
+    """Takes out nothing: for text that is known to hold no secret."""
+
+    def __call__(self, text: str) -> str:
+        return text
+
+    def part(self, text: str, start: int, end: int) -> str:
+        return text[start:end]
+
+
 @dataclass(frozen=True, slots=True)
 class ToolContext:
     """Where a tool works. `cwd` is absolute; `output_limit` is in characters, `command_timeout` in seconds.
 
     `approved` is there while a call runs: a tool uses its paths and does not look for them a second time.
+
+    A tool that cuts text short cuts what `redact` gives, for half a secret is not known as one. What it returns is
+    cleaned once more.
     """
 
     cwd: Path
@@ -118,6 +141,7 @@ class ToolContext:
     command_timeout: float = 120.0
     call_id: str = ""
     approved: Approved | None = None
+    redact: Redact = Verbatim()
 
     def for_call(self, call_id: str, approved: Approved | None = None) -> "ToolContext":
         return replace(self, call_id=call_id, approved=approved)

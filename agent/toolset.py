@@ -54,12 +54,11 @@ class Toolset:
         *,
         context: ToolContext,
         gate: Gate,
-        redact: Callable[[str], str] = str,
     ) -> None:
         self._tools = {tool.name: tool for tool in tools}
         self._context = context
         self._gate = gate
-        self._redact = redact
+        self._redact = context.redact
 
     @cached_property
     def specs(self) -> tuple[ToolSpec, ...]:

@@ -53,7 +53,7 @@ class EditFile:
     def preview(self, args: EditFileArguments, context: ToolContext) -> str:
         path = files.target(args.path, context)
         try:
-            return _prepare(args, path, context.cwd).change.diff
+            return _prepare(args, path, context).change.diff
         except ToolError:
             if files.is_inside(path, context.cwd):
                 raise
@@ -61,7 +61,7 @@ class EditFile:
 
     def run(self, args: EditFileArguments, context: ToolContext, cancel: CancelToken) -> ToolResult:
         cancel.raise_if_cancelled()
-        edit = _prepare(args, files.target(args.path, context), context.cwd)
+        edit = _prepare(args, files.target(args.path, context), context)
         files.require_agreed(edit.change.diff, context)
         files.replace(edit.path, files.encoded(edit.after), context.cwd)
         times = f"{edit.count} replacement{'s' * (edit.count != 1)}"
@@ -79,15 +79,16 @@ def _require_change(args: EditFileArguments) -> None:
         raise ToolError("old and new are the same text: there is nothing to change.")
 
 
-def _prepare(args: EditFileArguments, path: Path, cwd: Path) -> Edit:
+def _prepare(args: EditFileArguments, path: Path, context: ToolContext) -> Edit:
     """Raises: ToolError when the file cannot be changed or the text is not there exactly once."""
+    cwd = context.cwd
     name = files.shown(path, cwd)
     before = files.read_text(path, cwd)
     files.check_writable(path, cwd)
     old, new = _with_line_ends_of(before, args)
     count = before.count(old)
     if not count:
-        raise ToolError(f"The text to replace is not in {name}. {_nearest(before, args.old)}")
+        raise ToolError(f"The text to replace is not in {name}. {_nearest(context.redact(before), args.old)}")
     if count > 1 and not args.replace_all:
         raise ToolError(
             f"The text to replace is in {name} {count} times (lines {_line_numbers(before, old)}). "

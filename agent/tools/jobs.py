@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.errors import ToolError
-from agent.tools.output import described_exit
+from agent.protocols import Redact
+from agent.redact import MARGIN
+from agent.tools.output import cleaned, described_exit
 
 if TYPE_CHECKING:
     from agent.tools.running import Running
@@ -35,26 +37,27 @@ class Job:
             return f"running for {time.time() - self.running.started:.0f}s"
         return described_exit(self.running.exit_status)[1]
 
-    def line(self) -> str:
-        command = " ".join(self.running.spawn.command.split())
+    def line(self, redact: Redact) -> str:
+        command = redact(" ".join(self.running.spawn.command.split()))
         short = command if len(command) <= 100 else f"{command[:99]}…"
         return f"{self.id}  {self.state}  pid {self.running.pid}{'  kept' if self.kept else ''}  {short}"
 
-    def after(self, position: int) -> tuple[str, int]:
-        """The output since `position` bytes, as far as it is kept, and the position of now."""
+    def after(self, position: int, redact: Redact) -> tuple[str, int]:
+        """The output since `position` bytes, as far as it is kept, cleaned; and the position of now."""
         log = self.running.spawn.log
         if log is None:
-            return self.running.output.after(position)
+            return self.running.output.after(position, redact)
         with log.open("rb") as file:
             skipped = max(position, log.stat().st_size - self.running.spawn.output_limit)
-            file.seek(skipped)
-            data = file.read(self.running.spawn.output_limit)
+            before = min(skipped, MARGIN)
+            file.seek(skipped - before)
+            data = file.read(before + self.running.spawn.output_limit)
         note = f"[… {skipped - position:,} bytes left out; all of it is in {log} …]\n" if skipped > position else ""
-        return note + data.decode(errors="replace"), skipped + len(data)
+        return note + cleaned(data, redact, start=before), skipped + len(data) - before
 
-    def news(self) -> str:
+    def news(self, redact: Redact) -> str:
         """The output since this was last asked."""
-        text, self.position = self.after(self.position)
+        text, self.position = self.after(self.position, redact)
         return text
 
 

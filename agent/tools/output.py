@@ -5,6 +5,9 @@ import re
 import signal
 import threading
 
+from agent.protocols import Redact
+from agent.redact import MARGIN
+
 _CONTROL = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # colours, cursor
     r"|\x1b[\]PX^_][^\x07\x1b]{0,2000}(?:\x07|\x1b\\)"  # titles, links
@@ -16,11 +19,13 @@ _CONTROL = re.compile(
 class BoundedOutput:
     """Keeps the first and the last half of `limit` bytes, and counts what falls out between.
 
+    A little more is kept, unseen, so that a secret is known as one where the cut goes through it.
     `add` and `text` may be called from different threads.
     """
 
     def __init__(self, limit: int) -> None:
         self._half = max(limit // 2, 1)
+        self._kept = self._half + MARGIN
         self._head = bytearray()
         self._tail = bytearray()
         self._dropped = 0
@@ -28,36 +33,57 @@ class BoundedOutput:
 
     def add(self, chunk: bytes) -> None:
         with self._lock:
-            room = self._half - len(self._head)
+            room = self._kept - len(self._head)
             self._head += chunk[:room]
             self._tail += chunk[room:]
             # Trimmed in bulk: cutting at every chunk would copy the tail each time.
-            if len(self._tail) > 4 * self._half:
+            if len(self._tail) > 4 * self._kept:
                 self._trim()
 
-    def after(self, position: int) -> tuple[str, int]:
-        """What came since `position` bytes, as far as it is kept, and the position of now."""
-        with self._lock:
-            tail_start = len(self._head) + self._dropped
-            total = tail_start + len(self._tail)
-            head, tail = self._head[position:], self._tail[max(position - tail_start, 0) :]
-            lost = tail_start - max(position, len(self._head))
-        note = f"\n[… {lost:,} bytes left out …]\n" if lost > 0 else ""
-        return head.decode(errors="replace") + note + tail.decode(errors="replace"), total
+    def after(self, position: int, redact: Redact) -> tuple[str, int]:
+        """What came since `position` bytes, as far as it is kept, cleaned; and the position of now.
 
-    def text(self) -> str:
-        """What was kept, as text; undecodable bytes become `�`."""
+        The beginning of a secret whose rest has not come yet is not known as one.
+        """
+        with self._lock:
+            head, tail, dropped = bytes(self._head), bytes(self._tail), self._dropped
+        total = len(head) + dropped + len(tail)
+        if not dropped:
+            return cleaned(head + tail, redact, start=position), total
+        # Where it was cut, a secret may have begun before.
+        start = max(position - len(head) - dropped, MARGIN)
+        lost = total - len(tail) + start - max(position, len(head) - MARGIN)
+        note = f"\n[… {lost:,} bytes left out …]\n" if lost > 0 else ""
+        early = cleaned(head, redact, start=position, end=len(head) - MARGIN) if position < len(head) else ""
+        return early + note + cleaned(tail, redact, start=start), total
+
+    def text(self, redact: Redact) -> str:
+        """What was kept, fit for a terminal and cleaned where it was cut; undecodable bytes become `�`."""
         with self._lock:
             self._trim()
-            if not self._dropped:
-                return (self._head + self._tail).decode(errors="replace")
-            head, tail = _decoded_start(bytes(self._head)), _decoded_end(bytes(self._tail))
-            return f"{head}\n[… {self._dropped:,} bytes left out …]\n{tail}"
+            kept, dropped = bytes(self._head + self._tail), self._dropped
+        left_out = len(kept) + dropped - 2 * self._half
+        if left_out <= 0:
+            return cleaned(kept, redact)
+        head = cleaned(kept[: self._kept], redact, end=self._half)
+        tail = cleaned(kept[-self._kept :], redact, start=-self._half)
+        return f"{head}\n[… {left_out:,} bytes left out …]\n{tail}"
 
     def _trim(self) -> None:
-        if (excess := len(self._tail) - self._half) > 0:
+        if (excess := len(self._tail) - self._kept) > 0:
             del self._tail[:excess]
             self._dropped += excess
+
+
+def cleaned(data: bytes, redact: Redact, *, start: int = 0, end: int | None = None) -> str:
+    """`data[start:end]` as text fit for a terminal, without the secrets that the whole shows."""
+    before, wanted, beyond = data[:start], data[start:end], data[end:] if end is not None else b""
+    if before:
+        wanted = _whole_start(wanted)
+    text = _decoded_start(wanted) if beyond else wanted.decode(errors="replace")
+    around = [printable(part[-MARGIN:].decode(errors="replace")) for part in (before, beyond[:MARGIN])]
+    text = printable(text)
+    return redact.part(around[0] + text + around[1], len(around[0]), len(around[0] + text))
 
 
 def printable(text: str) -> str:
@@ -83,7 +109,6 @@ def _decoded_start(data: bytes) -> str:
     return codecs.getincrementaldecoder("utf-8")(errors="replace").decode(data)
 
 
-def _decoded_end(data: bytes) -> str:
-    """Decode without the rest of a character at the beginning."""
-    skip = next((index for index, byte in enumerate(data[:4]) if byte & 0xC0 != 0x80), 0)
-    return data[skip:].decode(errors="replace")
+def _whole_start(data: bytes) -> bytes:
+    """The data without the rest of a character at the beginning."""
+    return data[next((index for index, byte in enumerate(data[:4]) if byte & 0xC0 != 0x80), 0) :]

@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from agent.cancel import CancelToken
 from agent.errors import ToolError
-from agent.protocols import Action, ToolContext, ToolResult
+from agent.protocols import Action, ToolContext, ToolResult, Verbatim
 from agent.tools.bench import Workbench
 from agent.tools.jobs import Job
 from agent.tools.output import printable
@@ -64,13 +64,13 @@ class Process:
     def run(self, args: ProcessArguments, context: ToolContext, cancel: CancelToken) -> ToolResult:
         cancel.raise_if_cancelled()
         if args.action == "list":
-            found = [job.line() for job in self._jobs.all()]
+            found = [job.line(context.redact) for job in self._jobs.all()]
             text = "\n".join(found) or "No command runs in the background."
             return ToolResult(text, summary=f"{len(found)}", display=text)
         job = self._jobs.find(args.id)
         match args.action:
             case "tail":
-                text = job.after(0)[0]
+                text = job.after(0, context.redact)[0]
                 return _told(job, "\n".join(text.rstrip("\n").split("\n")[-args.lines :]))
             case "write":
                 job.running.write(args.text.encode(errors="replace"))
@@ -83,7 +83,7 @@ class Process:
                 cancel.raise_if_cancelled()
             case "kill" if not job.running.over:
                 job.running.stop(leftovers_only=False)
-        return _told(job, job.news())
+        return _told(job, job.news(context.redact))
 
 
 def _settle(job: Job, cancel: CancelToken) -> None:
@@ -91,7 +91,7 @@ def _settle(job: Job, cancel: CancelToken) -> None:
     before, deadline = job.position, time.monotonic() + 1.0
     seen = before
     while time.monotonic() < deadline and not cancel.wait(0.1):
-        now = job.after(seen)[1]
+        now = job.after(seen, Verbatim())[1]
         if now > before and now == seen:
             break
         seen = now

@@ -10,6 +10,7 @@ from msgspec import Meta
 from agent.cancel import CancelToken
 from agent.errors import ToolError
 from agent.protocols import Action, ToolContext, ToolResult
+from agent.redact import MARGIN
 from agent.tools import files, unlinked
 from agent.tools.prose import prose
 
@@ -25,9 +26,13 @@ class ReadFileArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """Lines `first` to `last` of a file of `total` lines; `cut` when the limit ended it, `torn` within a line."""
+    """Lines `first` to `last` of a file of `total` lines; `cut` when the limit ended it, `torn` within a line.
+
+    `offset` is where the data begins in the file.
+    """
 
     data: bytes
+    offset: int
     first: int
     last: int
     total: int
@@ -65,6 +70,7 @@ class ReadFile:
                 raise files.binary(path, context.cwd, head, size)
             file.seek(0)
             excerpt = _excerpt(file, args, files.text_limit(context.output_limit), cancel)
+            before, after = _around(file, excerpt)
         if args.start_line > max(excerpt.total, 1):
             raise ToolError(f"{name} has {excerpt.total} lines; start_line {args.start_line} is past its end.")
         try:
@@ -72,7 +78,7 @@ class ReadFile:
             text = excerpt.data.decode(errors="ignore" if excerpt.torn else "strict")
         except UnicodeDecodeError as error:
             raise files.binary(path, context.cwd, head, size) from error
-        return _result(name, text, excerpt)
+        return _result(name, context.redact.part(before + text + after, len(before), len(before + text)), excerpt)
 
 
 def _range(args: ReadFileArguments) -> str:
@@ -86,6 +92,7 @@ def _excerpt(file: IO[bytes], args: ReadFileArguments, limit: int, cancel: Cance
     count = _LineCount()
     while count.newlines < args.start_line - 1 and count.add(file.readline(CHUNK)):
         cancel.raise_if_cancelled()
+    offset = file.tell()
     kept, cut, torn = bytearray(), False, False
     while not cut and (args.end_line is None or count.newlines < args.end_line):
         if not (piece := count.add(file.readline(CHUNK))):
@@ -99,7 +106,16 @@ def _excerpt(file: IO[bytes], args: ReadFileArguments, limit: int, cancel: Cance
     while count.add(file.read(1 << 20)):
         cancel.raise_if_cancelled()
     last = args.start_line - 1 + kept.count(b"\n") + (not kept.endswith(b"\n") and bool(kept))
-    return Excerpt(bytes(kept), args.start_line, last, count.lines, cut, torn)
+    return Excerpt(bytes(kept), offset, args.start_line, last, count.lines, cut, torn)
+
+
+def _around(file: IO[bytes], excerpt: Excerpt) -> tuple[str, str]:
+    """The text on both sides of an excerpt, in which a secret may begin or go on."""
+    start, end = max(excerpt.offset - MARGIN, 0), excerpt.offset + len(excerpt.data)
+    file.seek(start)
+    before = file.read(excerpt.offset - start)
+    file.seek(end)
+    return before.decode(errors="ignore"), file.read(MARGIN).decode(errors="ignore")
 
 
 class _LineCount:

@@ -13,7 +13,8 @@ from msgspec import Meta
 
 from agent.cancel import CancelToken
 from agent.errors import ToolError
-from agent.protocols import Action, ToolContext, ToolResult
+from agent.protocols import Action, Redact, ToolContext, ToolResult
+from agent.redact import MARGIN
 from agent.tools import files
 from agent.tools.prose import prose
 
@@ -72,7 +73,7 @@ class SearchFiles:
                 if pattern is None:
                     found.add_name(entry.shown + "/" * entry.is_dir)
                 elif not entry.is_dir:
-                    _search(entry, pattern, found)
+                    _search(entry, pattern, found, context.redact)
                 if found.full:
                     break
         return found.result(names_only=pattern is None)
@@ -103,11 +104,14 @@ class Findings:
     def add_name(self, name: str) -> None:
         self._add(name)
 
-    def add_matches(self, name: str, matches: Iterator[tuple[int, str]]) -> None:
+    def add_matches(self, name: str, text: str, lines: Iterator[tuple[int, int, int]], redact: Redact) -> None:
         before = len(self.lines)
-        for number, line in matches:
-            cut = "…" if len(line) > SHOWN_LINE else ""
-            self._add(f"{name}:{number}: {line[:SHOWN_LINE]}{cut}")
+        for number, start, end in lines:
+            cut = "…" if end - start > SHOWN_LINE else ""
+            # A private key, say, is known by its other lines.
+            around = max(start - MARGIN, 0)
+            window, end = text[around : end + MARGIN], min(end, start + SHOWN_LINE)
+            self._add(f"{name}:{number}: {redact.part(window, start - around, end - around)}{cut}")
             if self.full:
                 break
         self.matched_files += len(self.lines) > before
@@ -215,7 +219,7 @@ def _scan(folder: Entry) -> list["os.DirEntry[str]"]:
 # -- contents --------------------------------------------------------------------------------------
 
 
-def _search(entry: Entry, pattern: re.Pattern[str], found: Findings) -> None:
+def _search(entry: Entry, pattern: re.Pattern[str], found: Findings, redact: Redact) -> None:
     """Add the matching lines of one file; binary and unreadable ones have none."""
     try:
         # A link could lead out of the directory that was allowed.
@@ -230,16 +234,19 @@ def _search(entry: Entry, pattern: re.Pattern[str], found: Findings) -> None:
     if not small:
         found.too_large.append(entry.shown)
     elif b"\0" not in data:
-        found.add_matches(entry.shown, matches(pattern, data.decode(errors="replace")))
+        text = data.decode(errors="replace")
+        found.add_matches(entry.shown, text, matches(pattern, text), redact)
 
 
-def matches(pattern: re.Pattern[str], text: str) -> Iterator[tuple[int, str]]:
-    """The matching lines with their numbers. Each line is searched by itself."""
+def matches(pattern: re.Pattern[str], text: str) -> Iterator[tuple[int, int, int]]:
+    """The matching lines: number, start and end in the text. Each line is searched by itself."""
     if not _NEEDS_LINES.search(pattern.pattern) and not _LONG_LINE.search(text) and not pattern.search(text):
         return
+    start = 0
     for number, line in enumerate(text.split("\n"), 1):
         if pattern.search(line[:LONGEST_LINE]):
-            yield number, line.rstrip("\r")
+            yield number, start, start + len(line.rstrip("\r"))
+        start += len(line) + 1
 
 
 if TYPE_CHECKING:

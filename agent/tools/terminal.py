@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from agent.cancel import CancelToken
 from agent.errors import ToolError
-from agent.protocols import Action, ToolContext, ToolResult
+from agent.protocols import Action, Redact, ToolContext, ToolResult
 from agent.tools.bench import Workbench
 from agent.tools.files import text_limit
 from agent.tools.output import described_exit, printable
@@ -51,7 +51,12 @@ class Terminal:
         if args.keep and not args.background:
             raise ToolError("Only a command in the background can be kept.")
         aside = " (kept running)" if args.keep else " (in the background)" if args.background else ""
-        return Action("execute", _title(args.command) + aside, command=args.command, directory=self._directory(context))
+        return Action(
+            "execute",
+            _title(args.command, context.redact) + aside,
+            command=args.command,
+            directory=self._directory(context),
+        )
 
     def preview(self, args: TerminalArguments, context: ToolContext) -> str:
         directory = self._directory(context)
@@ -66,16 +71,18 @@ class Terminal:
         directory = (context.approved.action.directory if context.approved else None) or self._directory(context)
         spawn = Spawn(args.command, directory, text_limit(context.output_limit), args.pty, args.background)
         if args.background:
-            return self._run_aside(args, spawn, cancel)
+            return self._run_aside(args, spawn, context, cancel)
         command = Running(spawn)
         seconds = args.timeout or context.command_timeout
         finished = command.wait(seconds, cancel)
         if not (finished or cancel.cancelled or args.timeout):
             job = self._bench.jobs.add(command)
-            return _aside(job.id, job.news(), f"still running after {seconds:g}s, and goes on as {job.id}")
+            return _aside(
+                job.id, job.news(context.redact), f"still running after {seconds:g}s, and goes on as {job.id}"
+            )
         stopped = command.stop(leftovers_only=finished)
         cancel.raise_if_cancelled()
-        output = command.output.text()
+        output = command.output.text(context.redact)
         if not finished:
             summary = f"timed out after {seconds:g}s"
             return _result(output, summary, f"[{summary}; it was stopped, with its child processes]", None)
@@ -89,7 +96,9 @@ class Terminal:
             also += f"; the shell is now in {command.cwd}"
         return _result(output, summary, f"[{summary}{also}]", code)
 
-    def _run_aside(self, args: TerminalArguments, spawn: "Spawn", cancel: CancelToken) -> ToolResult:
+    def _run_aside(
+        self, args: TerminalArguments, spawn: "Spawn", context: ToolContext, cancel: CancelToken
+    ) -> ToolResult:
         from agent.tools.running import Running
 
         jobs = self._bench.jobs
@@ -98,9 +107,9 @@ class Terminal:
         job = jobs.add(command)
         if command.wait(FIRST_LOOK, cancel):
             code, summary = described_exit(command.exit_status)
-            return _result(job.news(), summary, f"[{job.id} has ended already: {summary}]", code)
+            return _result(job.news(context.redact), summary, f"[{job.id} has ended already: {summary}]", code)
         log = f"; its output goes to {command.spawn.log}" if command.spawn.log else ""
-        return _aside(job.id, job.news(), f"{job.id} runs in the background, pid {command.pid}{log}")
+        return _aside(job.id, job.news(context.redact), f"{job.id} runs in the background, pid {command.pid}{log}")
 
     def _directory(self, context: ToolContext) -> Path:
         """Where the next shell starts: where the last one ended, if that is still there."""
@@ -108,9 +117,9 @@ class Terminal:
         return there if there is not None and there.is_dir() else context.cwd
 
 
-def _title(command: str) -> str:
+def _title(command: str, redact: Redact) -> str:
     first, *more = command.strip().splitlines()
-    return f"{first[:79]}…" if more or len(first) > 80 else first
+    return f"{redact.part(first, 0, 79)}…" if more or len(first) > 80 else first
 
 
 def _aside(job_id: str, output: str, what: str) -> ToolResult:
@@ -121,7 +130,6 @@ def _aside(job_id: str, output: str, what: str) -> ToolResult:
 
 
 def _result(output: str, summary: str, trailer: str, code: int | None) -> ToolResult:
-    output = printable(output)
     body = output if not output or output.endswith("\n") else f"{output}\n"
     return ToolResult(body + trailer, summary=summary, display=output, ok=code == 0, exit_code=code)
 

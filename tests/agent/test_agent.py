@@ -8,13 +8,24 @@ from pathlib import Path
 
 import pytest
 
+from agent.approvals import Gatekeeper, Policy
 from agent.cancel import CancelToken
 from agent.config import ModelChoice, Settings
-from agent.events import Event, StepStarted, TurnFinished
+from agent.errors import RefusedError
+from agent.events import (
+    ApprovalRequested,
+    Event,
+    StepRestarted,
+    StepStarted,
+    ToolFinished,
+    ToolStarted,
+    TurnFinished,
+)
 from agent.messages import Message
 from agent.models import portable
-from agent.models.scripted import Call, Say, ScriptedModel, Until
+from agent.models.scripted import Call, Fail, Restart, Say, ScriptedModel, Until
 from agent.prompt import PROJECT_FILES_LIMIT, build, project_files
+from agent.protocols import Decision, Sink
 from agent.redact import Redactor
 from agent.store.memory import MemoryStore
 from run_agent import AIAgent
@@ -183,6 +194,26 @@ def test_a_turn_takes_the_cancel_it_was_given() -> None:
     assert isinstance(end, TurnFinished)
     assert end.outcome == "cancelled"
     assert agent.store.messages(agent.session_id)[-1] == Message("user", "hi")
+
+
+@pytest.mark.parametrize("secret", ["sk-live-0123456789abcdef"])
+def test_no_event_tells_a_secret_in_an_error_or_a_question(secret: str, tmp_path: Path) -> None:
+    events: list[Event] = []
+    broken = Fail(RefusedError(f"no credit for {secret}", hint=f"pay for {secret}"))
+
+    def ask(request: ApprovalRequested, *, emit: Sink, cancel: CancelToken) -> Decision:
+        emit(request)
+        return Decision(False)
+
+    model = ScriptedModel([[Restart(f"lost {secret}"), Call("terminal", command=f"curl -u {secret}")], broken])
+    gate = Gatekeeper(Policy("ask"), ask, session_id="s")
+    with AIAgent(model=model, cwd=tmp_path, redact=Redactor([secret]), gate=gate, session_id="s") as agent:
+        end = agent.run_turn("x", emit=events.append)
+    kinds = {type(event) for event in events}
+    assert {StepRestarted, ApprovalRequested, ToolStarted, ToolFinished, TurnFinished} <= kinds
+    assert secret not in str(events)
+    assert isinstance(end, TurnFinished)
+    assert (end.error, end.hint) == ("no credit for [redacted]", "pay for [redacted]")
 
 
 @pytest.mark.parametrize("secret", ["sk-live-0123456789abcdef"])

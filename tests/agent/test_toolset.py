@@ -15,6 +15,7 @@ from agent.events import ApprovalRequested, ToolFinished, ToolStarted
 from agent.messages import Message, ToolCall
 from agent.models.scripted import Call
 from agent.protocols import Action, Decision, ToolContext
+from agent.redact import Redactor
 from agent.store.memory import MemoryStore
 from agent.tools import default_tools
 from agent.toolset import Toolset, bounded
@@ -275,14 +276,14 @@ def test_secrets_are_taken_out_of_results_failures_and_displays() -> None:
             raise ToolError("cannot use hunter2hunter2")
         return "the key is hunter2hunter2"
 
-    bench = Bench(tools=[Note(work=work)], redact=lambda text: text.replace("hunter2hunter2", "[redacted]"))
+    bench = Bench(tools=[Note(work=work)], redact=Redactor(["hunter2hunter2"]))
     bench.turn("x", [[Call("note"), Call("note", text="hunter2hunter2")], "ok"])
     assert bench.results() == ["the key is [redacted]", "cannot use [redacted]"]
     assert "hunter2" not in "".join(event.display for event in bench.events if isinstance(event, ToolFinished))
 
 
 def test_secrets_are_taken_out_of_what_a_front_end_is_told_of_a_call() -> None:
-    bench = Bench(tools=[Note()], redact=lambda text: text.replace("hunter2hunter2", "[redacted]"))
+    bench = Bench(tools=[Note()], redact=Redactor(["hunter2hunter2"]))
     bench.turn("x", [[Call("note", text="hunter2hunter2"), Call("hunter2hunter2")], "ok"])
     told = [event for event in bench.events if isinstance(event, ToolStarted | ToolFinished)]
     assert [event.title for event in told] == ["note [redacted]"] * 2 + ["[redacted]"] * 2

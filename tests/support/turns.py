@@ -24,7 +24,7 @@ from agent.events import (
 from agent.loop import Inbox, run_turn
 from agent.messages import Message
 from agent.models.scripted import Script, ScriptedModel
-from agent.protocols import Action, ChatModel, Gate, Store, Tool, ToolContext, ToolResult
+from agent.protocols import Action, ChatModel, Gate, Redact, Store, Tool, ToolContext, ToolResult, Verbatim
 from agent.store.memory import MemoryStore
 from agent.toolset import Toolset
 
@@ -68,7 +68,7 @@ class Bench:
     gate: Gate | None = None
     cwd: Path = Path("/")
     events: list[Event] = field(default_factory=list)
-    redact: Callable[[str], str] = str
+    redact: Redact = Verbatim()
     output_limit: int = 30_000
 
     def __post_init__(self) -> None:
@@ -98,7 +98,7 @@ class Bench:
             self.history,
             model=ScriptedModel(script) if isinstance(script, Sequence) or callable(script) else script,
             toolset=Toolset(
-                self.tools, context=ToolContext(self.cwd, self.output_limit), gate=gate, redact=self.redact
+                self.tools, context=ToolContext(self.cwd, self.output_limit, redact=self.redact), gate=gate
             ),
             store=self.store,
             session_id=SESSION,

@@ -35,6 +35,28 @@ SECRETS = [
     "AIza" + MIXED + "xy",
     "123456789:AA" + MIXED,
     "eyJhbGciOiJIUzI1NiJ9." + "eyJzdWIiOiIxMjM0In0." + MIXED,
+    "tgp_v1_" + MIXED + MIXED,
+    "csk-" + HEX[:48],
+    "pplx-" + MIXED + MIXED,
+    "nvapi-" + MIXED + MIXED,
+    "r8_" + MIXED + "abcd",
+    "npm_" + MIXED + "abc",
+    "pypi-" + "AgEIcHlwaS5vcmc" + MIXED + MIXED,
+    "dckr_pat_" + MIXED,
+    "dop_v1_" + HEX,
+    "lin_api_" + MIXED,
+    "shpat_" + HEX[:32],
+    "dapi" + HEX[:32],
+    "hvs." + MIXED,
+    "SG." + MIXED[:22] + "." + MIXED + MIXED[:10],
+    "ya29." + MIXED,
+    "GOCSPX-" + MIXED[:28],
+    "whsec_" + MIXED,
+    "rk_live_" + MIXED,
+    "glrt-" + MIXED[:20],
+    "ASIA" + "ABCDEFGH12345678",
+    "AGE-SECRET-KEY-1" + HEX[:58].upper(),
+    "ATATT3" + MIXED + MIXED,
 ]
 
 
@@ -60,6 +82,19 @@ def test_keys_of_well_known_shapes_disappear(secret: str, around: str) -> None:
         ("DB_PASSWORD=correct4horse!\nX=1", "DB_PASSWORD=[redacted]\nX=1"),
         ("export SOME_API_KEY=" + MIXED, "export SOME_API_KEY=[redacted]"),
         ("postgres://admin:s3cr3tpazz@db:5432/x", "postgres://admin:[redacted]@db:5432/x"),
+        ("redis://:s3cr3tpazz@cache:6379/0", "redis://:[redacted]@cache:6379/0"),
+        ("https://x-token:" + MIXED + "@host/a.git (fetch)", "https://x-token:[redacted]@host/a.git (fetch)"),
+        (
+            "https://hooks.slack.com/services/T0000AAAA/B0000BBBB/" + MIXED,
+            "https://hooks.slack.com/services/[redacted]",
+        ),
+        ("[default]\naws_secret_access_key = " + MIXED + "/x+", "[default]\naws_secret_access_key = [redacted]"),
+        ("db:\n  password: c0rrecthorse\n  port: 5", "db:\n  password: [redacted]\n  port: 5"),
+        ("export MISTRAL_API_KEY=" + HEX[:32], "export MISTRAL_API_KEY=[redacted]"),
+        ("TOGETHER_API_KEY='" + HEX + "'", "TOGETHER_API_KEY='[redacted]'"),
+        ("NOUS_API_KEY=" + MIXED, "NOUS_API_KEY=[redacted]"),
+        ("django.secret_key=" + MIXED, "django.secret_key=[redacted]"),
+        ("npm_config_auth_token: " + MIXED, "npm_config_auth_token: [redacted]"),
     ],
 )
 def test_credentials_in_their_places_disappear_and_the_place_stays(text: str, cleaned: str) -> None:
@@ -88,6 +123,8 @@ def test_private_keys_disappear_also_when_cut_off_or_on_one_line(kind: str) -> N
         "-----BEGIN PRIVATE " + "KEY-----", "ssh-rsa AAAAB3NzaC1yc2E", "d41d8cd98f00b204e9800998ecf8427e",
         "self.password = password", "SECRET_KEY = config('SECRET_KEY1', default='x')", "git@github.com:a/b.git",
         "KEY=$(cat /run/secrets/key1)", "password: str | None = None  # 8chars",
+        '"AWS::IAM::AccessKey": "62d91b17309e76c8"', "token = tokens2[index]", "    secret: SecretStr2",
+        "    token = next_token2", "password = load_password2(path)", "-----END PRIVATE " + "KEY-----",
     ],
 )  # fmt: skip
 def test_ordinary_text_stays_as_it_is(text: str) -> None:
@@ -111,6 +148,43 @@ def test_known_values_disappear_wherever_they_are() -> None:
     assert Redactor()("nothing known") == "nothing known"
 
 
+def test_a_known_value_disappears_also_when_it_is_wrapped_or_encoded() -> None:
+    secret = "correct+horse/battery=staple"
+    redact = Redactor([secret])
+    assert redact(f"a {secret[:10]}\n    {secret[10:20]}\\\n{secret[20:]} b") == "a [redacted] b"
+    assert redact("?key=correct%2Bhorse%2Fbattery%3Dstaple&x") == "?key=[redacted]&x"
+    assert redact("correct\nhorse") == "correct\nhorse"
+
+
+def test_the_lines_of_a_known_key_disappear_one_by_one() -> None:
+    lines = [MIXED + "1", MIXED + "2", MIXED + "3"]
+    redact = Redactor(["\n".join(["-----BEGIN PRIVATE " + "KEY-----", *lines, "-----END PRIVATE " + "KEY-----"])])
+    assert redact(f"key.pem:3: {lines[1]}") == "key.pem:3: [redacted]"
+    assert redact("-----BEGIN PRIVATE " + "KEY-----") == "-----BEGIN PRIVATE " + "KEY-----"
+
+
+def test_the_rest_of_a_private_key_disappears() -> None:
+    end = "-----END RSA PRIVATE " + "KEY-----"
+    rest = "\n".join([MIXED + MIXED[:31]] * 3 + ["Ab3=", end])
+    assert Redactor()(f"ordinary words\n{rest}\nmore") == "ordinary words\n[redacted]\nmore"
+
+
+def test_a_part_of_a_text_shows_no_part_of_a_secret() -> None:
+    secret = "sk-" + MIXED
+    text = f"one {secret} two"
+    redact = Redactor()
+    whole = [redact.part(text, start, end) for start in range(len(text)) for end in range(start, len(text) + 1)]
+    assert not [part for part in whole if any(secret[at : at + 3] in part for at in range(3, len(secret) - 2))]
+    assert redact.part(text, 0, 10) == "one [redacted]"
+    assert redact.part(text, 10, len(text)) == "[redacted] two"
+    assert redact.part(text, 0, 4) == "one "
+
+
+def test_what_overlaps_is_taken_out_once() -> None:
+    secret = "sk-" + MIXED
+    assert Redactor([secret + "-x"])(f'api_key="{secret}-x"') == 'api_key="[redacted]"'
+
+
 def test_cleaning_twice_is_cleaning_once() -> None:
     redact = Redactor(["hunter2hunter2"])
     once = redact("\n".join([*SECRETS, "Authorization: Bearer " + MIXED, 'password="correct4horse"', "hunter2hunter2"]))
@@ -131,8 +205,14 @@ def test_hostile_text_takes_no_time() -> None:
         "A_KEY=a",
         "A_",
         "x",
+        "-----BEGIN PRIVATE " + "KEY-----\n3: 3: 3: 3: 3: 3:\n",
+        "-----BEGIN PRIVATE " + "KEY-----\n" + "  3-\n\n3\t" * 20,
+        f"{MIXED}\n  3:  {MIXED}\n -{MIXED} \n  a: ",
+        "-----END PRIVATE " + "KEY-----",
+        f"token: {MIXED} ",
+        "token=\n",
     ):
-        redact(piece * (90_000 // len(piece)) + "://")
+        redact(piece * (90_000 // len(piece)) + "://-----END")
     redact("Authorization: Bearer " * 5_000)
     redact("password = '" + " " * 90_000)
     assert time.monotonic() - began < 20  # Quadratic work would take minutes.

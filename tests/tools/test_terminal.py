@@ -9,7 +9,8 @@ import pytest
 
 from agent.cancel import CancelToken
 from agent.errors import Cancelled, ToolError
-from agent.protocols import ToolContext
+from agent.protocols import ToolContext, Verbatim
+from agent.redact import MARGIN
 from agent.tools.bench import Workbench
 from agent.tools.output import BoundedOutput, printable
 from agent.tools.terminal import Terminal, TerminalArguments
@@ -100,8 +101,8 @@ def test_memory_does_not_grow_with_the_output() -> None:
     output = BoundedOutput(1000)
     for _ in range(2000):
         output.add(b"x" * 10_000)
-        assert len(output._head) + len(output._tail) <= 1000 // 2 + 4 * 500
-    assert f"{20_000_000 - 1000:,} bytes left out" in output.text()
+        assert len(output._head) + len(output._tail) <= 5 * (1000 // 2 + MARGIN)
+    assert f"{20_000_000 - 1000:,} bytes left out" in output.text(Verbatim())
 
 
 def test_what_is_kept_is_exact_at_every_size() -> None:
@@ -112,13 +113,13 @@ def test_what_is_kept_is_exact_at_every_size() -> None:
             output.add(data[index : index + 7])
         head, tail = data[:10].decode(), data[-10:].decode()
         expected = data.decode() if size <= 20 else f"{head}\n[… {size - 20} bytes left out …]\n{tail}"
-        assert output.text() == expected
+        assert output.text(Verbatim()) == expected
 
 
 def test_a_cut_tears_no_character_and_bad_bytes_are_replaced(call) -> None:
     output = BoundedOutput(21)
     output.add("é".encode() * 100)
-    assert "�" not in output.text()
+    assert "�" not in output.text(Verbatim())
     assert call("terminal", command=r"printf 'a\377b'").display == "a�b"
 
 
