@@ -78,8 +78,8 @@ class ChatStore(Protocol):
 
     def mark_sent(self, outbound_id: int, message_id: str) -> None: ...
 
-    def postpone(self, outbound_id: int, due: float, error: str) -> None:
-        """It certainly did not arrive, and is to be tried again."""
+    def postpone(self, outbound_id: int, due: float, error: str, *, repeat: bool = False) -> None:
+        """It is to be tried again; as a possible `repeat` where it is not certain that it did not arrive."""
         ...
 
     def refuse(self, outbound_id: int, error: str) -> None:
@@ -90,8 +90,8 @@ class ChatStore(Protocol):
         """Make those pending again, as a possible repeat, whose sender died. Gives what changed."""
         ...
 
-    def unsent(self) -> list[Outbound]:
-        """All that is pending or being sent, in order."""
+    def unsent(self, chat: str | None = None) -> list[Outbound]:
+        """What is pending or being sent, in order; of one chat or all."""
         ...
 
     def refused(self, *, limit: int = 20) -> list[Outbound]:

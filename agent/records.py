@@ -316,7 +316,7 @@ class TaskStore(Protocol):
     def task(self, task_id: str) -> Task | None: ...
 
     def tasks(self, *, owner: str | None = None, states: frozenset[TaskState] | None = None) -> list[Task]:
-        """Oldest first; of one owner or all, in some states or any."""
+        """Oldest first; of one owner, of a kind of owners (`terminal:`) or of all, in some states or any."""
         ...
 
     def update_task(
@@ -334,7 +334,7 @@ class TaskStore(Protocol):
     ) -> Task | None:
         """Take up a task: it is running, with this lease, and one attempt more. None when there is nothing to take.
 
-        With `task_id` that one, without the next of `owner`'s, or of all: owners in turn, the oldest of each first.
+        With `task_id` that one, without the next of `owner`'s (see `tasks`): owners in turn, the oldest of each first.
         Queued and parked ones can be taken (held ones by id only), and running ones whose last heartbeat is older than
         `expired`, seconds since the epoch; one of these that has had its attempts becomes failed instead.
         """
@@ -353,7 +353,7 @@ class TaskStore(Protocol):
         ...
 
     def standings(self, owner: str | None = None) -> dict[str, Standing]:
-        """The live tasks, of one owner or of all, by id, oldest first. Quick, for those who look often."""
+        """The live tasks by id, oldest first; whose, as in `tasks`. Quick, for those who look often."""
         ...
 
     def steer_task(self, task_id: str, text: str) -> bool:

@@ -58,7 +58,8 @@ class TaskPool:
     """Submits, runs, watches and stops tasks. Safe to call from any thread; what writes to the store may block.
 
     `run` does the work; `notify` hears of each change of state, in order, on whatever thread made or noticed it, after
-    it is stored. With an `owner` the pool is a front end's and runs what reports there; without, it runs everybody's.
+    it is stored. With an `owner` the pool is a front end's and runs what reports there; without, it runs everybody's,
+    or that of one `kind` of owners (`terminal:`).
     `new_lease` and `is_alive` are those of `agent.store.leases` wherever other processes share the store.
     """
 
@@ -71,6 +72,7 @@ class TaskPool:
         workers: int = 4,
         executor: Executor | None = None,
         owner: str | None = None,
+        kind: str | None = None,
         new_lease: Callable[[], Lease] = alone,
         is_alive: IsAlive = lambda lease: True,
     ) -> None:
@@ -80,6 +82,7 @@ class TaskPool:
         self._workers = workers
         self._executor = executor or ThreadPoolExecutor(workers, thread_name_prefix="task")
         self._owner = owner
+        self._whose = kind if owner is None else owner
         self._new_lease, self._is_alive = new_lease, is_alive
         # Held while a state is stored and announced, so that announcements keep the order of the changes.
         self._lock = threading.RLock()
@@ -233,7 +236,7 @@ class TaskPool:
         if park:
             self._park_all(wait)
         else:
-            for task in self.live(self._owner):
+            for task in self.live(self._whose):
                 self.stop(task.id)
         if self._owner is not None and self._entered:
             with contextlib.suppress(StoreError):  # then it is found dead
@@ -258,7 +261,7 @@ class TaskPool:
     def _take(self) -> Task | None:
         try:
             with self._lock:
-                task = None if self._closing.is_set() else self._store.claim_task(self.lease, owner=self._owner)
+                task = None if self._closing.is_set() else self._store.claim_task(self.lease, owner=self._whose)
                 if task is not None:
                     self._cancels[task.id] = CancelToken()
                     self._announce(task)
@@ -347,7 +350,7 @@ class TaskPool:
         Gives how many tasks run or want to: none is left for a worker to do when it is 0.
         """
         with self._lock:
-            standings, worker = self._store.standings(self._owner), self.lease.worker
+            standings, worker = self._store.standings(self._whose), self.lease.worker
             for task_id, standing in standings.items():
                 if standing.state != self._seen.get(task_id):
                     self._announce(self._store.task(task_id))

@@ -34,6 +34,7 @@ FLOORS: dict[str, int] = {
     "agent.readers": 1,
     "agent.records": 1,
     "agent.chats": 1,
+    "agent.people": 1,
     "agent.commands": 1,
     "agent.config": 1,
     "agent.events": 0,

@@ -81,8 +81,9 @@ class SqliteChats(OnDatabase):
         change = f"state = 'sent', at = ?, message_id = ?, {_FREE}"
         self._change_letter(outbound_id, change, (time.time(), message_id), durable=False)
 
-    def postpone(self, outbound_id: int, due: float, error: str) -> None:
-        self._change_letter(outbound_id, f"state = 'pending', due = ?, error = ?, {_FREE}", (due, cleaned(error)))
+    def postpone(self, outbound_id: int, due: float, error: str, *, repeat: bool = False) -> None:
+        change = f"state = 'pending', due = ?, error = ?, repeat = repeat OR ?, {_FREE}"
+        self._change_letter(outbound_id, change, (due, cleaned(error), repeat))
 
     def refuse(self, outbound_id: int, error: str) -> None:
         self._change_letter(
@@ -96,8 +97,9 @@ class SqliteChats(OnDatabase):
             self._change_letter(outbound_id, f"state = 'pending', repeat = 1, {_FREE}", (), "AND state = 'sending'")
         return [one for one in self._letters("WHERE state = 'pending' ORDER BY place", ()) if one.id in gone]
 
-    def unsent(self) -> list[Outbound]:
-        return self._letters("WHERE state IN ('pending', 'sending') ORDER BY place", ())
+    def unsent(self, chat: str | None = None) -> list[Outbound]:
+        condition, values = ("", ()) if chat is None else ("AND chat = ?", (cleaned(chat),))
+        return self._letters(f"WHERE state IN ('pending', 'sending') {condition} ORDER BY place", values)
 
     def refused(self, *, limit: int = 20) -> list[Outbound]:
         return self._letters("WHERE state = 'refused' ORDER BY at DESC, id DESC LIMIT ?", (limit,))

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from agent.chats import ChatStore
 from agent.messages import Message, Usage
+from agent.people import PeopleStore
 from agent.protocols import Decision
 from agent.records import LIVE_STATES, Hit, Pruned, Session, Store, StoreStats, UsageRow
 from agent.store.memory_chats import MemoryChats
+from agent.store.memory_people import MemoryPeople
 from agent.store.memory_presence import MemoryPresence
 from agent.store.rules import EVENTS_PER_TASK as EVENTS_PER_TASK
 from agent.store.rules import check_session_changes, listed, match_rank, no_session, task_is_live
@@ -18,7 +20,7 @@ from agent.store.rules import new_task_id as new_task_id
 from agent.store.text import Query, cleaned, title_from
 
 
-class MemoryStore(MemoryPresence, MemoryChats):
+class MemoryStore(MemoryPresence, MemoryChats, MemoryPeople):
     """Everything in dictionaries, behind one lock."""
 
     # -- conversations -----------------------------------------------------------------------------
@@ -210,3 +212,4 @@ class MemoryStore(MemoryPresence, MemoryChats):
 if TYPE_CHECKING:
     _: Store = MemoryStore()
     _chats: ChatStore = MemoryStore()
+    _people: PeopleStore = MemoryStore()

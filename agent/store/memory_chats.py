@@ -63,7 +63,7 @@ class MemoryChats(Tables):
 
     def take_outbound(self, chat: str, sender: Lease, now: float) -> Outbound | None:
         with self._lock:
-            first = next((one for one in self.unsent() if one.chat == cleaned(chat)), None)
+            first = next(iter(self.unsent(chat)), None)
             if first is None or first.state != "pending" or first.due > now:
                 return None
             lease = replace(sender, heartbeat=now)
@@ -73,8 +73,10 @@ class MemoryChats(Tables):
     def mark_sent(self, outbound_id: int, message_id: str) -> None:
         self._change_letter(outbound_id, state="sent", at=time.time(), message_id=message_id, sender=None)
 
-    def postpone(self, outbound_id: int, due: float, error: str) -> None:
-        self._change_letter(outbound_id, state="pending", due=due, error=cleaned(error), sender=None)
+    def postpone(self, outbound_id: int, due: float, error: str, *, repeat: bool = False) -> None:
+        with self._lock:
+            repeat = repeat or self._outbound[outbound_id].repeat
+            self._change_letter(outbound_id, state="pending", due=due, error=cleaned(error), repeat=repeat, sender=None)
 
     def refuse(self, outbound_id: int, error: str) -> None:
         self._change_letter(outbound_id, state="refused", at=time.time(), error=cleaned(error), sender=None)
@@ -87,9 +89,10 @@ class MemoryChats(Tables):
                 self._change_letter(id_, state="pending", repeat=True, sender=None)
             return [self._outbound[id_] for id_ in gone]
 
-    def unsent(self) -> list[Outbound]:
+    def unsent(self, chat: str | None = None) -> list[Outbound]:
         with self._lock:
-            found = [one for one in self._outbound.values() if one.state in ("pending", "sending")]
+            open_ = [one for one in self._outbound.values() if one.state in ("pending", "sending")]
+            found = [one for one in open_ if chat is None or one.chat == cleaned(chat)]
             return sorted(found, key=lambda one: self._places[one.id])
 
     def refused(self, *, limit: int = 20) -> list[Outbound]:

@@ -20,7 +20,7 @@ from agent.records import (
     TaskState,
 )
 from agent.store.memory_tables import Tables
-from agent.store.rules import changed, lost, may_be_taken, new_session_id, new_task_id, owes_outcome, taken
+from agent.store.rules import changed, lost, may_be_taken, new_session_id, new_task_id, owes_outcome, owner_range, taken
 from agent.store.text import cleaned
 
 
@@ -54,7 +54,8 @@ class MemoryTasks(Tables):
 
     def tasks(self, *, owner: str | None = None, states: frozenset[TaskState] | None = None) -> list[Task]:
         with self._lock:
-            mine = [task for task in self._tasks.values() if owner in (None, task.owner)]
+            first, last = owner_range(owner)
+            mine = [task for task in self._tasks.values() if first <= task.owner <= last]
             return [task for task in mine if states is None or task.state in states]
 
     def update_task(
@@ -86,8 +87,9 @@ class MemoryTasks(Tables):
 
     def _next(self, owner: str | None, expired: float) -> Task | None:
         ready: dict[str, Task] = {}
+        first, last = owner_range(owner)
         for task in self._tasks.values():
-            if owner in (None, task.owner) and may_be_taken(task, expired=expired, by_id=False):
+            if first <= task.owner <= last and may_be_taken(task, expired=expired, by_id=False):
                 ready.setdefault(task.owner, task)
         return min(ready.values(), key=lambda task: (self._last_claim.get(task.owner, 0), task.number), default=None)
 

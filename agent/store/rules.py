@@ -65,6 +65,13 @@ def listed(session: Session, *, cwd: str | None, source: str | None, archived: b
     return session.source == source if source is not None else session.source != TASK_SOURCE
 
 
+def owner_range(owner: str | None) -> tuple[str, str]:
+    """The first and the last owner that a filter means: one, those of a kind (`terminal:`), or all."""
+    if owner is None:
+        return "", chr(0x10FFFF)
+    return (owner, f"{owner[:-1]};") if owner.endswith(":") else (owner, owner)
+
+
 def is_left(owner: str, heir: str) -> bool:
     """Whether `heir` may take over from `owner`, should that be gone: another front end of the same kind."""
     kind, colon, _ = owner.partition(":")

@@ -206,6 +206,25 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT, WITHOUT ROWID
         """,
     ),
+    (
+        """
+        CREATE TABLE people (
+            platform TEXT NOT NULL,
+            user_id TEXT NOT NULL,
+            name TEXT NOT NULL,
+            state TEXT NOT NULL,
+            code TEXT NOT NULL,
+            at REAL NOT NULL,
+            PRIMARY KEY (platform, user_id)
+        ) STRICT, WITHOUT ROWID
+        """,
+        """
+        CREATE TABLE wrong_codes (
+            platform TEXT NOT NULL,
+            at REAL NOT NULL
+        ) STRICT
+        """,
+    ),
 )
 """Step N takes a file from `user_version` N to N+1. Released steps are never edited."""
 

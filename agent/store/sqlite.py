@@ -7,19 +7,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.chats import ChatStore
+from agent.people import PeopleStore
 from agent.records import Store
 from agent.store.accounts import SqliteAccounts
 from agent.store.chats import SqliteChats
 from agent.store.database import BUSY, Database, copy_database
 from agent.store.deliveries import SqliteDeliveries
 from agent.store.failures import primary_code
+from agent.store.people import SqlitePeople
 from agent.store.presence import SqlitePresence
 from agent.store.search import has_index
 from agent.store.sessions import SqliteSessions
 from agent.store.tasks import SqliteTasks
 
 
-class SqliteStore(SqliteSessions, SqliteAccounts, SqliteTasks, SqliteDeliveries, SqlitePresence, SqliteChats):
+class SqliteStore(
+    SqliteSessions, SqliteAccounts, SqliteTasks, SqliteDeliveries, SqlitePresence, SqliteChats, SqlitePeople
+):
     """Conversations and tasks in one database, safe for threads and for several processes at once.
 
     Messages, states of tasks and deliveries are on the disk when a call returns, and survive the loss of power; events,
@@ -86,3 +90,4 @@ def _corruption_into(problems: list[str]) -> Iterator[None]:
 if TYPE_CHECKING:
     _: Store = SqliteStore(Path())
     _chats: ChatStore = SqliteStore(Path())
+    _people: PeopleStore = SqliteStore(Path())

@@ -23,6 +23,7 @@ from agent.store.rules import (
     new_session_id,
     new_task_id,
     owes_outcome,
+    owner_range,
     taken,
 )
 from agent.store.sessions import insert_session
@@ -38,7 +39,7 @@ _NEXT = """
         SELECT owner, min(number) AS number FROM tasks
         WHERE ((state IN ('queued', 'parked') AND NOT held)
             OR (state = 'running' AND coalesce(heartbeat, 0) < :expired))
-        AND (:owner IS NULL OR owner = :owner)
+        AND owner BETWEEN :first AND :last
         GROUP BY owner
     ) AS first
     ORDER BY (SELECT max(claimed) FROM tasks WHERE tasks.owner = first.owner), number LIMIT 1
@@ -92,8 +93,8 @@ class SqliteTasks(OnDatabase):
     def tasks(self, *, owner: str | None = None, states: frozenset[TaskState] | None = None) -> list[Task]:
         conditions, values = ["TRUE"], list[str]()
         if owner is not None:
-            conditions.append("owner = ?")
-            values.append(owner)
+            conditions.append("owner BETWEEN ? AND ?")
+            values.extend(owner_range(owner))
         if states is not None:
             conditions.append(f"state IN ({', '.join('?' * len(states))})")
             values.extend(states)
@@ -151,7 +152,7 @@ class SqliteTasks(OnDatabase):
             return [_save(connection, task, lost(task, now)) for task in dead]
 
     def standings(self, owner: str | None = None) -> dict[str, Standing]:
-        condition, values = ("", []) if owner is None else ("AND owner = ?", [owner])
+        condition, values = ("", ()) if owner is None else ("AND owner BETWEEN ? AND ?", owner_range(owner))
         with self._database.read() as connection:
             columns = "id, state, held, coalesce(worker, '')"
             statement = f"SELECT {columns} FROM tasks WHERE {LIVE} {condition} ORDER BY number"
@@ -244,7 +245,8 @@ def _load(connection: sqlite3.Connection, task_id: str) -> Task | None:
 
 
 def _next(connection: sqlite3.Connection, owner: str | None, expired: float) -> Task | None:
-    found = select_tasks(connection, f"WHERE number = ({_NEXT})", {"owner": owner, "expired": expired})
+    first, last = owner_range(owner)
+    found = select_tasks(connection, f"WHERE number = ({_NEXT})", {"first": first, "last": last, "expired": expired})
     return found[0] if found else None
 
 

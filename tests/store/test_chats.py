@@ -45,6 +45,7 @@ def test_chats_do_not_wait_for_each_other(store: ChatStore) -> None:
     other = store.take_outbound("d", ME, LATER)
     assert other is not None
     assert other.payload == "b"
+    assert [one.payload for one in store.unsent("d")] == ["b"]
 
 
 def test_what_is_postponed_holds_the_chat_until_it_is_due(store: ChatStore) -> None:
@@ -55,6 +56,17 @@ def test_what_is_postponed_holds_the_chat_until_it_is_due(store: ChatStore) -> N
     again = store.take_outbound("c", ME, LATER + 11)
     assert again is not None
     assert (again.id, again.attempts, again.error, again.repeat) == (first, 2, "slow down", False)
+
+
+def test_what_may_have_arrived_is_tried_again_as_a_possible_repeat(store: ChatStore) -> None:
+    (first,) = posted(store, "first")
+    store.take_outbound("c", ME, LATER)
+    store.postpone(first, 0.0, "cut off", repeat=True)
+    store.take_outbound("c", ME, LATER)
+    store.postpone(first, 0.0, "slow down")
+    again = store.take_outbound("c", ME, LATER)
+    assert again is not None
+    assert again.repeat
 
 
 def test_a_refused_message_lets_the_next_one_through(store: ChatStore) -> None:

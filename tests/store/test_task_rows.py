@@ -393,3 +393,25 @@ def test_an_outcome_that_was_told_as_it_was_stored_is_owed_to_nobody(store: Stor
     task = queue(store)
     store.update_task(task.id, state="done", told=True)
     assert store.undelivered() == []
+
+
+# -- whose ----------------------------------------------------------------------------------------
+
+
+def test_a_kind_of_owners_is_all_whose_name_begins_so(store: Store) -> None:
+    first = store.create_task(prompt="a", owner="turn:telegram:1", settings="{}")
+    second = store.create_task(prompt="b", owner="turn:discord:2", settings="{}")
+    store.create_task(prompt="c", owner="turning:x", settings="{}")
+    other = store.create_task(prompt="d", owner="chat:telegram:1", settings="{}")
+    assert [task.id for task in store.tasks(owner="turn:")] == [first.id, second.id]
+    assert list(store.standings("turn:")) == [first.id, second.id]
+    assert [task.id for task in store.tasks(owner="chat:telegram:1")] == [other.id]
+
+
+def test_a_worker_takes_only_the_kind_it_asks_for(store: Store) -> None:
+    store.create_task(prompt="c", owner="terminal:x", settings="{}")
+    wanted = store.create_task(prompt="a", owner="turn:telegram:1", settings="{}")
+    taken = store.claim_task(lease(), owner="turn:")
+    assert taken is not None
+    assert taken.id == wanted.id
+    assert store.claim_task(lease(), owner="turn:") is None
