@@ -188,6 +188,11 @@ def commands_for(surface: Surface) -> list[CommandDef]:
     return [command for command in COMMAND_TABLE if surface in command.surfaces]
 
 
+def subcommand(command: str, word: str) -> SubCommand | None:
+    """The sub-command that a word names, if the command has it."""
+    return next((sub for sub in _BY_NAME[command].subcommands if sub.name == word), None)
+
+
 def by_category(surface: Surface) -> dict[str, list[CommandDef]]:
     """The table's rows, grouped, in the table's order."""
     groups: dict[str, list[CommandDef]] = {}

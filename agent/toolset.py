@@ -98,7 +98,9 @@ class Toolset:
                 planned, decision = self._review(planned, emit, cancel)
             except ToolError as error:
                 yield from flush()
-                yield self._refused(call, str(error), "not possible", emit, title=title)
+                yield self._refused(
+                    call, str(error), "not possible", emit, title=title, display=self._clean(str(error))
+                )
                 continue
             if not decision.allowed:
                 yield from flush()
@@ -207,10 +209,12 @@ class Toolset:
         )
         return Message("tool", content, tool_call_id=planned.call.id)
 
-    def _refused(self, call: ToolCall, why: str, summary: str, emit: Sink, *, title: str = "") -> Message:
-        title, why = self._redact(title or call.name), self._clean(why)
+    def _refused(
+        self, call: ToolCall, why: str, summary: str, emit: Sink, *, title: str = "", display: str = ""
+    ) -> Message:
+        title, why = self._redact(title), self._clean(why)
         self._started(call, title, emit)
-        emit(ToolFinished(call.id, call.name, title, False, summary, why, 0.0))
+        emit(ToolFinished(call.id, call.name, title, False, summary, display, 0.0))
         return Message("tool", why, tool_call_id=call.id)
 
     def _clean(self, text: str) -> str:

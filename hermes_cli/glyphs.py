@@ -13,16 +13,18 @@ class Glyphs:
     tool: str
     running: str
     waiting: str
+    done: str
     failed: str
     ellipsis: str
     dot: str
     full: str
     empty: str
+    bar: str
     spinner: tuple[str, ...]
 
 
-UNICODE = Glyphs("›", "●", "┊", "▶", "⏸", "✗", "…", "·", "▰", "▱", tuple("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"))
-ASCII = Glyphs(">", "*", "|", ">", "!", "x", "...", "-", "#", ".", tuple("|/-\\"))
+UNICODE = Glyphs("›", "●", "┊", "▶", "⏸", "✓", "✗", "…", "·", "▰", "▱", "│", tuple("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"))
+ASCII = Glyphs(">", "*", "|", ">", "!", "+", "x", "...", "-", "#", ".", "|", tuple("|/-\\"))
 
 
 def choose(env: Mapping[str, str] = os.environ, encoding: str | None = None) -> Glyphs:

@@ -1,5 +1,6 @@
 """Keys to orders. Each binding calls one method of the prompt; none does work itself."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from prompt_toolkit.filters import Condition, has_completions, is_searching
@@ -9,6 +10,7 @@ from prompt_toolkit.keys import Keys
 from hermes_cli.terminal import FOCUS_IN, FOCUS_OUT
 
 if TYPE_CHECKING:
+    from hermes_cli.browser import TaskBrowser
     from hermes_cli.repl import Repl
 
 KEY_HELP = (
@@ -22,6 +24,7 @@ KEY_HELP = (
     ("Ctrl+G, Ctrl+X Ctrl+E", "edit the draft in $VISUAL or $EDITOR"),
     ("Ctrl+S", "set the draft aside; on an empty draft, bring it back"),
     ("Ctrl+O", "details of the last tool call, or of the open question"),
+    ("Ctrl+T", "background tasks: their logs, stop, steer, approve"),
     ("Ctrl+L", "redraw"),
     ("Ctrl+Z", "suspend"),
     ("Shift+Tab", "approvals: ask, accept edits, plan"),
@@ -96,6 +99,10 @@ def bindings(repl: "Repl") -> KeyBindings:
     def _(event: KeyPressEvent) -> None:
         repl.show_details()
 
+    @keys.add("c-t", filter=drafting)
+    def _(event: KeyPressEvent) -> None:
+        repl.browse()
+
     @keys.add("?", filter=drafting & empty)
     def _(event: KeyPressEvent) -> None:
         repl.show_keys()
@@ -108,12 +115,70 @@ def bindings(repl: "Repl") -> KeyBindings:
     def _(event: KeyPressEvent) -> None:
         repl.buffer.insert_text(repl.pastes.fold(event.data))
 
+    _watch_focus(keys, repl.watched)
+    return keys
+
+
+def browser_bindings(browser: "TaskBrowser") -> KeyBindings:
+    """The keys of the task browser."""
+    keys = KeyBindings()
+    typing = Condition(lambda: browser.typing)
+    looking = ~typing
+    orders: dict[str, Callable[[], None]] = {
+        "up": lambda: browser.move(-1),
+        "c-p": lambda: browser.move(-1),
+        "down": lambda: browser.move(1),
+        "c-n": lambda: browser.move(1),
+        "pageup": lambda: browser.page(-1),
+        "pagedown": lambda: browser.page(1),
+        " ": lambda: browser.page(1),
+        "home": lambda: browser.ends("first"),
+        "end": lambda: browser.ends("last"),
+        "enter": browser.zoom,
+        "tab": browser.switch_pane,
+        "/": browser.filter,
+        "s": browser.steer,
+        "x": browser.stop,
+        "a": browser.approve,
+        "d": browser.deny,
+        "o": lambda: browser.leave_for("open"),
+        "j": lambda: browser.leave_for("join"),
+        "v": lambda: browser.leave_for("show"),
+        "q": browser.close,
+    }
+
+    def bind(key: str, order: Callable[[], None]) -> None:
+        @keys.add(key, filter=looking)
+        def _(event: KeyPressEvent) -> None:
+            order()
+
+    for key, order in orders.items():
+        bind(key, order)
+
+    @keys.add("enter", filter=typing)
+    def _(event: KeyPressEvent) -> None:
+        browser.accept()
+
+    # At once: no key of this screen begins with Esc.
+    @keys.add("escape", eager=True)
+    @keys.add("c-c")
+    @keys.add("<sigint>")
+    def _(event: KeyPressEvent) -> None:
+        browser.back()
+
+    @keys.add("c-t")
+    def _(event: KeyPressEvent) -> None:
+        browser.close()
+
+    _watch_focus(keys, browser.watched)
+    return keys
+
+
+def _watch_focus(keys: KeyBindings, watched: Callable[[bool], None]) -> None:
     @keys.add(FOCUS_IN)
     def _(event: KeyPressEvent) -> None:
-        repl.focused = True
+        watched(True)
 
     @keys.add(FOCUS_OUT)
     def _(event: KeyPressEvent) -> None:
-        repl.focused = False
-
-    return keys
+        watched(False)

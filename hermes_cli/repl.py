@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from agent.approvals import Policy
     from agent.errors import StoreError
     from agent.store.kept import KeepingStore
+    from hermes_cli.browser import TaskBrowser
     from hermes_cli.chat import Chat
     from hermes_cli.render import Renderer
 
@@ -91,6 +92,14 @@ _STYLE = Style.from_dict(
         "completion-menu.completion.current": "bg:default ansicyan bold noreverse",
         "completion-menu.meta.completion": "bg:default ansibrightblack",
         "completion-menu.meta.completion.current": "bg:default ansicyan noreverse",
+        "browser.head": "ansicyan bold",
+        "browser.chosen": "reverse",
+        "browser.done": "ansigreen",
+        "browser.failed": "ansired",
+        "browser.urgent": "ansiyellow",
+        "browser.tool": "ansicyan",
+        "browser.text": "",
+        "browser.faint": "ansibrightblack",
         "scrollbar.background": "bg:default",
         "scrollbar.button": "bg:ansibrightblack",
     }
@@ -191,6 +200,8 @@ class Repl:
             self._release_notices()
 
     def refresh(self) -> None:
+        if self.app.full:
+            return  # the browser looks by itself, and the rest is drawn when it closes
         self._draw_live()
         self.app.invalidate()
         if self.chat.turn is not None and "spin" not in self._timers:
@@ -332,6 +343,25 @@ class Repl:
         if tool is not None:
             self.show(self.renderer().details(tool, 400) if tool.display else self.renderer().note("no output"))
 
+    @cached_property
+    def browser(self) -> "TaskBrowser":
+        from hermes_cli.browser import TaskBrowser
+
+        def left() -> None:
+            self.refresh()
+            self._flush()
+            self._release_notices()
+
+        return TaskBrowser(self.chat, self.app, left=left, watched=self.watched)
+
+    def browse(self) -> None:
+        """Ctrl+T: the task browser, on the other screen; the draft waits here."""
+        self.buffer.cancel_completion()
+        self.browser.open()
+
+    def watched(self, focused: bool) -> None:
+        self.focused = focused
+
     def show_keys(self) -> None:
         self.show("\n" + self.renderer().pairs([*KEY_HELP, ("/help", "lists the commands")]))
 
@@ -461,6 +491,8 @@ class Repl:
         """Write what waits in the outbox. While an editor or a suspended shell has the terminal, it waits."""
         if not self._outbox or not self.app.is_running or self.app.is_done:
             return
+        if self.app.full:
+            return  # it is written when the prompt is back
         if self.app._running_in_terminal:
             asyncio.get_running_loop().call_later(0.2, self._flush)
             return
@@ -509,6 +541,8 @@ class Repl:
         self._timers.pop("notices", None)
         if not self._notices:
             return
+        if self.app.full:
+            return  # told when the prompt is back
         now = time.monotonic()
         busy = self.buffer.complete_state is not None or now - self._last_key < QUIET
         if busy and now - self._held_since < AT_MOST:

@@ -13,8 +13,9 @@ from typing import Any
 from prompt_toolkit.application import Application
 from prompt_toolkit.input import Input
 from prompt_toolkit.input.ansi_escape_sequences import ANSI_SEQUENCES
-from prompt_toolkit.key_binding import KeyPress
+from prompt_toolkit.key_binding import KeyBindingsBase, KeyPress
 from prompt_toolkit.keys import Keys
+from prompt_toolkit.layout import Layout
 from prompt_toolkit.output import Output
 
 _log = logging.getLogger(__name__)
@@ -75,6 +76,31 @@ class PromptApplication(Application[None]):
         super().__init__(**options)
         self._reflows = reflows
         self._resize_timer: asyncio.TimerHandle | None = None
+        self._prompt: tuple[Layout, KeyBindingsBase | None] | None = None
+
+    @property
+    def full(self) -> bool:
+        """Whether something has the whole screen; then nothing may be printed above the prompt."""
+        return self._prompt is not None
+
+    def take_screen(self, layout: Layout, keys: KeyBindingsBase) -> None:
+        """Give the whole screen, the terminal's other one, and the keyboard to another layout."""
+        with self._frame():
+            self._erase()
+            self._prompt = self.layout, self.key_bindings
+            self.layout, self.key_bindings = layout, keys
+            self.renderer.full_screen = True
+            super()._redraw()
+
+    def give_back_screen(self) -> None:
+        """Show the prompt again, where it was."""
+        if self._prompt is None:
+            return
+        with self._frame():
+            self.renderer.erase()
+            self.renderer.full_screen = False
+            (self.layout, self.key_bindings), self._prompt = self._prompt, None
+            super()._redraw()
 
     def print_above(self, text: str) -> None:
         """Put finished text above the prompt in one go: erase the prompt, write, draw it again."""
@@ -104,6 +130,12 @@ class PromptApplication(Application[None]):
             super()._redraw(render_as_done)
 
     def _erase(self) -> None:
+        if self.full:
+            # Nothing wraps anew on the other screen, and wherever the cursor is now, the drawing begins at the top.
+            self.renderer.reset(leave_alternate_screen=False)
+            self.output.erase_screen()
+            self.output.cursor_goto(0, 0)
+            return
         self._climb_over_reflow()
         self.renderer.erase(leave_alternate_screen=False)
 

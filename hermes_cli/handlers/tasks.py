@@ -8,19 +8,10 @@ from rich.text import Text
 
 from agent.commands import preview
 from agent.errors import HermesError
-from agent.events import (
-    ApprovalRequested,
-    ApprovalSettled,
-    Event,
-    Steered,
-    StepFinished,
-    StepRestarted,
-    ToolFinished,
-    TurnFinished,
-    TurnStarted,
-)
+from agent.events import ToolFinished
 from agent.protocols import Decision, Task
 from hermes_cli.questions import approval_lines, approval_question
+from hermes_cli.step_log import StepLog
 from hermes_cli.text import clip, count, harmless, money, seconds
 
 if TYPE_CHECKING:
@@ -60,30 +51,6 @@ def notice(chat: "Chat", task: Task) -> str:
     more = [f"\n… {len(lines) - NOTICE_LINES} more lines"] if len(lines) > NOTICE_LINES else []
     cut = _closed(lines[:NOTICE_LINES]) + more
     return renderer.panel(head, "\n".join(cut) or "(no text)", f"/tasks show {task.number}", ok=task.state == "done")
-
-
-def log_lines(events: list[Event]) -> Iterator[str]:
-    """A task's events for a person to read, in order."""
-    for event in events:
-        match event:
-            case TurnStarted(prompt):
-                yield f"prompt    {prompt}"
-            case Steered(text):
-                yield f"steered   {text}"
-            case StepFinished(step=step, text=text, usage=usage):
-                tokens = f"{count(usage.input_tokens)} in, {count(usage.output_tokens)} out"
-                yield f"step {step:<4} ({tokens}) {text}".rstrip()
-            case StepRestarted(reason):
-                yield f"again     {reason}"
-            case ToolFinished(name=name, title=title, summary=summary, seconds=spent, display=display):
-                yield f"tool      {name} {title}  {seconds(spent)}  {summary}"
-                yield from (f"          {line}" for line in display.rstrip().split("\n")[:20] if display.strip())
-            case ApprovalRequested(tool=tool, title=title):
-                yield f"asks      {tool} {title}"
-            case ApprovalSettled(allowed=allowed, reason=reason):
-                yield f"answered  {'yes' if allowed else 'no'} {reason}".rstrip()
-            case TurnFinished(outcome=outcome, error=error):
-                yield f"{outcome:<9} {error}".rstrip()
 
 
 def _list(chat: "Chat") -> None:
@@ -149,8 +116,10 @@ def _done(chat: "Chat", task: Task) -> Iterator[str]:
 
 def _log(chat: "Chat", which: str) -> None:
     task = _find(chat, which)
-    lines = [harmless(line) for line in log_lines(chat.store.events(task.id))]
-    text = "\n".join(lines) or f"#{task.number} is {task.state}; nothing has happened yet."
+    text = (
+        "\n".join(map(str, StepLog(chat.store, task.id).more()))
+        or f"#{task.number} is {task.state}; nothing has happened yet."
+    )
     chat.screen.show(f"\n{text}\n")
 
 

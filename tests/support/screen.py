@@ -10,6 +10,7 @@ test. Every look at the screen takes a lock; every wait has a deadline and shows
 """
 
 import contextlib
+import copy
 import fcntl
 import os
 import pty
@@ -68,6 +69,7 @@ class Emulator(pyte.Screen):
         self.title_set = False
         self.bells = 0
         self._in_draw = False
+        self._main: tuple[Any, Any] | None = None
         super().__init__(columns, rows)
 
     # What a plain screen forgets: rows that scroll off, and which rows go on in the next one.
@@ -84,7 +86,7 @@ class Emulator(pyte.Screen):
         super().linefeed()
 
     def index(self) -> None:
-        if self.margins is None and self.cursor.y == self.lines - 1:
+        if self.margins is None and self.cursor.y == self.lines - 1 and self._main is None:
             self.scrollback.append(self.buffer[0])
         super().index()
 
@@ -100,6 +102,27 @@ class Emulator(pyte.Screen):
         if how == 3:
             self.scrollback.clear()
 
+    # The other screen, which programs that fill the whole terminal draw on.
+
+    @property
+    def on_other_screen(self) -> bool:
+        return self._main is not None
+
+    def set_mode(self, *modes: int, **options: Any) -> None:
+        if options.get("private") and 1049 in modes and self._main is None:
+            self._main = copy.copy(self.buffer), copy.copy(self.cursor)
+            self.buffer.clear()
+        super().set_mode(*modes, **options)
+
+    def reset_mode(self, *modes: int, **options: Any) -> None:
+        super().reset_mode(*modes, **options)
+        if options.get("private") and 1049 in modes and self._main is not None:
+            self.buffer.clear()
+            rows, self.cursor = self._main
+            self.buffer.update(rows)
+            self._main = None
+            self.dirty.update(range(self.lines))
+
     def set_title(self, param: str) -> None:
         self.title_set = True
         super().set_title(param)
@@ -113,6 +136,20 @@ class Emulator(pyte.Screen):
 
     def resize(self, lines: int | None = None, columns: int | None = None) -> None:
         lines, columns = lines or self.lines, columns or self.columns
+        if self._main is not None:
+            # Each screen gets the new size; only the main one wraps its lines anew.
+            (kept, cursor), self._main = self._main, None
+            other, place = copy.copy(self.buffer), self.cursor
+            self.buffer.clear()
+            self.buffer.update(kept)
+            self.cursor = cursor
+            self.resize(lines, columns)
+            self._main = copy.copy(self.buffer), self.cursor
+            self.buffer.clear()
+            self.buffer.update({number: row for number, row in other.items() if number < lines})
+            self.cursor = place
+            self.cursor.y, self.cursor.x = min(place.y, lines - 1), min(place.x, columns - 1)
+            return
         rows = [*self.scrollback, *(self.buffer[row] for row in range(self.lines))]
         cursor = len(self.scrollback) + self.cursor.y
         last = max([cursor, *(number for number, row in enumerate(rows) if _row_text(row, self.columns).strip())])

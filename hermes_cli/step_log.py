@@ -1,0 +1,130 @@
+"""A task's log for a person to read: prompts, text, tool calls with arguments, outputs, answers, cost, in order."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agent.events import (
+    ApprovalRequested,
+    ApprovalSettled,
+    Event,
+    Steered,
+    StepFinished,
+    StepRestarted,
+    ToolFinished,
+    ToolStarted,
+    TurnFinished,
+    TurnResumed,
+    TurnStarted,
+    TurnSuspended,
+)
+from agent.messages import Usage
+from hermes_cli.text import count, harmless, money, seconds
+
+if TYPE_CHECKING:
+    from agent.records import Store
+
+MOST_LINES = 40
+"""Lines of one output or argument; what is left out is counted."""
+
+LABEL = 9
+"""Columns of the label at the beginning of a line."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line of the log. `label` says what it is about, "" for what goes on from the line above. `text` is harmless."""
+
+    label: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.label:<{LABEL}} {self.text}".rstrip()
+
+
+class StepLog:
+    """Reads a task's log as it grows; each line comes once."""
+
+    def __init__(self, store: "Store", task_id: str) -> None:
+        self._store = store
+        self._task_id = task_id
+        self._after = 0
+        self._last_call = ""
+
+    def more(self) -> list[LogLine]:
+        """What has come since the last call."""
+        found: list[LogLine] = []
+        for entry in self._store.log(self._task_id, after=self._after):
+            if entry.number > self._after + 1:
+                found.append(LogLine("", f"({entry.number - self._after - 1} older entries were dropped)"))
+            self._after = entry.number
+            found += self._lines(entry.event)
+        return found
+
+    def _lines(self, event: Event) -> Iterator[LogLine]:
+        match event:
+            case TurnStarted(prompt):
+                yield from _block("prompt", prompt)
+            case TurnResumed():
+                yield LogLine("resumed", "")
+            case Steered(text):
+                yield from _block("steered", text)
+            case StepFinished(step=step, text=text, usage=usage):
+                yield LogLine(f"step {step}", _spent(usage))
+                yield from _block("", text)
+            case StepRestarted(reason):
+                yield LogLine("again", harmless(reason))
+            case ToolStarted(call_id, name, title, arguments):
+                yield LogLine("tool", f"{name} {harmless(title)}".rstrip())
+                yield from _call(arguments, title)
+                self._last_call = call_id
+            case ToolFinished(call_id=call_id, name=name, title=title, summary=summary, seconds=spent):
+                about = "" if call_id == self._last_call else f"{name} {title}  "
+                parts = [part for part in (summary, seconds(spent)) if part]
+                yield LogLine("result", harmless(about + "  ".join(parts)))
+                yield from _block("", event.display)
+            case ApprovalRequested(tool=tool, title=title, preview=preview):
+                yield LogLine("asks", f"{tool} {harmless(title)}".rstrip())
+                if preview.strip() != title.strip():
+                    yield from _block("", preview)
+            case ApprovalSettled(allowed=allowed, reason=reason):
+                yield LogLine("answered", f"{'yes' if allowed else 'no'}  {harmless(reason)}".rstrip())
+            case TurnSuspended(request_id="", reason=reason):
+                yield LogLine("parked", harmless(reason))
+            case TurnSuspended():
+                yield LogLine("waits", "for an answer")
+            case TurnFinished(outcome=outcome, usage=usage, error=error, seconds=spent):
+                yield LogLine(outcome, f"{seconds(spent)}, {_spent(usage)}")
+                yield from _block("error", error)
+
+
+def _call(arguments: str, title: str) -> Iterator[LogLine]:
+    """The arguments of a call that its title does not tell already; those that are no JSON as they are."""
+    import msgspec
+
+    try:
+        found = msgspec.json.decode(arguments or "{}", type=dict[str, object])
+    except msgspec.DecodeError:
+        yield from _block("", arguments)
+        return
+    for name, value in found.items():
+        text = value if isinstance(value, str) else str(value)
+        if text and text != title:
+            yield from _block("", f"{name}: {text}")
+
+
+def _block(label: str, text: str) -> Iterator[LogLine]:
+    """A text of several lines; too many are cut in the middle."""
+    lines = harmless(text).expandtabs(4).strip("\n").rstrip().split("\n")
+    if lines == [""]:
+        return
+    if len(lines) > MOST_LINES:
+        head = MOST_LINES // 2
+        lines[head:-head] = [f"({len(lines) - MOST_LINES} more lines)"]
+    for number, line in enumerate(lines):
+        yield LogLine("" if number else label, line.rstrip())
+
+
+def _spent(usage: Usage) -> str:
+    cost = "" if usage.cost is None else f", {money(usage.cost)}"
+    return f"{count(usage.input_tokens)} in, {count(usage.output_tokens)} out{cost}"

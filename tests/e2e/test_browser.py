@@ -1,0 +1,153 @@
+"""The task browser: what it shows, what its keys do, and that the prompt beneath comes back as it was."""
+
+import json
+
+import pytest
+
+from tests.support.openai_server import OpenAIServer, Stream, Tool, say
+from tests.support.screen import Terminal
+
+from .conftest import Start
+from .test_background import by_prompt, send_aside, shell
+
+
+def browse(hermes: Terminal) -> Terminal:
+    return hermes.press("ctrl+t").wait_for(lambda seen: seen.emulator.on_other_screen, why="the other screen")
+
+
+def back(hermes: Terminal) -> Terminal:
+    return hermes.wait_for(lambda seen: not seen.emulator.on_other_screen, why="the prompt's screen")
+
+
+def row(hermes: Terminal, text: str) -> str:
+    return next((line for line in hermes.visible if text in line), "")
+
+
+@pytest.mark.parametrize("key", ["q", "esc", "ctrl+t"])
+def test_the_draft_comes_back_byte_for_byte(start: Start, key: str) -> None:
+    with OpenAIServer(default=Stream(delay=30)) as server:
+        hermes = start(server)
+        send_aside(hermes, "look")
+        draft = 'and who   calls "it"? 漢字\n  two'
+        hermes.type(draft.replace("\n", "\x1b\r")).press("left", "left").wait_for(lambda seen: seen.draft == draft)
+        before, cursor = hermes.lines, hermes.cursor
+        browse(hermes).wait_for("Tasks · 1 live of 1")
+        if key == "q":
+            hermes.type("q")
+        else:
+            hermes.press(key)
+        back(hermes).wait_for(lambda seen: seen.draft == draft).settle()
+        assert (hermes.draft, hermes.cursor) == (draft, cursor)
+        assert [line for line in hermes.lines if "▶ 1 task" not in line] == [
+            line for line in before if "▶ 1 task" not in line
+        ]
+        hermes.type("!").wait_for(lambda seen: seen.draft == 'and who   calls "it"? 漢字\n  t!wo')
+
+
+def test_the_log_follows_while_the_task_works(start: Start) -> None:
+    steps = [Stream(text=("Looking.",), tools=(Tool("terminal", json.dumps({"command": "seq 3"}), id="one"),))]
+    steps += [Stream(text=("I have seen it.",), delay=1.0)]
+    with OpenAIServer(default=by_prompt(count=steps)) as server:
+        hermes = start(server, columns=80, rows=24)
+        hermes.send("/yolo")
+        send_aside(hermes, "count to three")
+        browse(hermes).wait_for("tool      terminal seq 3").wait_for("result    exit 0")
+        hermes.wait_for("I have seen it.").wait_for(lambda seen: "✓" in row(seen, "› #1"))
+        assert len(hermes.visible) == 24
+        hermes.press("tab").wait_for(lambda seen: "result · done" in seen.text)
+        hermes.type("q")
+        back(hermes).wait_for("#1 done · count to three")
+
+
+def test_a_line_steers_the_task(start: Start) -> None:
+    with OpenAIServer([shell("sleep 1"), "as you wish"]) as server:
+        hermes = start(server)
+        hermes.send("/yolo")
+        send_aside(hermes, "work").wait_for(lambda seen: seen.runs("sleep 1"))
+        browse(hermes).type("s").wait_for("tell #1:").send("use tabs").wait_for("#1 reads it before its next step.")
+        hermes.wait_for("steered   use tabs").wait_for("as you wish")
+        assert "use tabs" in json.dumps(server.bodies[1])
+
+
+def test_what_happens_meanwhile_is_told_when_it_closes(start: Start) -> None:
+    with OpenAIServer(
+        default=by_prompt(quick=say("the result", delay=0.5), talk=say("the answer", delay=0.5))
+    ) as server:
+        hermes = start(server)
+        send_aside(hermes, "quick one")
+        hermes.send("talk to me")
+        browse(hermes).wait_for(lambda seen: "✓" in row(seen, "› #1"))
+        hermes.wait_for(lambda _: len(server.bodies) == 2).settle()
+        assert "● the answer" not in hermes.text
+        hermes.type("q")
+        back(hermes).wait_for("● the answer").wait_for("#1 done · quick one").wait_for("the result")
+        assert hermes.count("● the answer") == 1
+
+
+def test_moving_filtering_and_stopping(start: Start) -> None:
+    with OpenAIServer(default=Stream(delay=30)) as server:
+        hermes = start(server)
+        for number, prompt in enumerate(("alpha work", "beta work", "gamma work"), 1):
+            send_aside(hermes, prompt, number)
+        hermes.wait_for(lambda _: len(server.bodies) == 3, why="three requests")
+        browse(hermes).wait_for(lambda seen: row(seen, "› #3"))
+        hermes.press("down").wait_for(lambda seen: row(seen, "› #2")).wait_for("prompt    beta work")
+        hermes.press("down", "down", "down").wait_for(lambda seen: row(seen, "› #1"))
+        hermes.press("up").wait_for(lambda seen: row(seen, "› #2"))
+        hermes.type("/gamma").press("enter").wait_for(lambda seen: row(seen, "› #3") and not row(seen, "#1 "))
+        hermes.type("x").wait_for("stop #3? y/n").send("n").wait_for("q back")
+        hermes.type("x").wait_for("stop #3? y/n").send("y").wait_for("Stopped #3.")
+        server.wait_for_hangups(1)
+        hermes.press("esc").wait_for(lambda seen: row(seen, "#1 "))
+        hermes.type("q")
+        back(hermes).wait_for(lambda seen: "▶ 2 tasks" in seen.status)
+
+
+@pytest.mark.parametrize(("columns", "keys", "made"), [(100, "ay", True), (60, "ay", True), (100, "dnot now", False)])
+def test_a_request_is_seen_and_answered(start: Start, folder: object, columns: int, keys: str, made: bool) -> None:
+    with OpenAIServer([shell("touch made", delay=0.2), "over"]) as server:
+        hermes = start(server, columns=columns)
+        send_aside(hermes, "make it").wait_for("#1 needs you")
+        browse(hermes).wait_for("1 need you")
+        hermes.type(keys[0]).wait_for("asks      terminal touch made")
+        hermes.send(keys[1:]).wait_for("Approved." if made else "Denied.")
+        hermes.wait_for(lambda seen: "1 need you" not in seen.text)
+        hermes.wait_for(lambda _: len(server.bodies) == 2, why="the next step")
+        if not made:
+            assert "not now" in json.dumps(server.bodies[1])
+
+
+def test_sixty_columns_show_the_list_and_enter_opens_the_log(start: Start) -> None:
+    with OpenAIServer(default=Stream(delay=30)) as server:
+        hermes = start(server, columns=60, rows=20)
+        send_aside(hermes, "look into the checkout")
+        browse(hermes).wait_for(lambda seen: "running" in row(seen, "› #1"))
+        assert "prompt    look" not in hermes.text
+        hermes.press("enter").wait_for("prompt    look into the checkout").press("esc")
+        hermes.wait_for(lambda seen: row(seen, "› #1") and "prompt    " not in seen.text)
+        hermes.resize(100).wait_for("prompt    look into the checkout").resize(60)
+        hermes.wait_for(lambda seen: row(seen, "› #1") and "prompt    " not in seen.text).type("q")
+        back(hermes).wait_for(lambda seen: seen.draft == "")
+        assert hermes.count("hermes 0.1") == 1
+
+
+def test_a_long_log_scrolls_and_follows_again(start: Start) -> None:
+    text = "\n".join(f"line {number}" for number in range(30))
+    steps = [
+        Stream(text=(text,), tools=(Tool("terminal", json.dumps({"command": f"echo {n}"}), id=f"c{n}"),))
+        for n in range(2)
+    ]
+    with OpenAIServer(default=by_prompt(write=[*steps, say("over")])) as server:
+        hermes = start(server, columns=90, rows=20)
+        hermes.send("/yolo")
+        send_aside(hermes, "write").wait_for("#1 done")
+        browse(hermes).wait_for("over").press("home").wait_for("prompt    write").wait_for("log (End follows)")
+        hermes.type(" ").wait_for("line 20").press("end").wait_for(lambda seen: "End follows" not in seen.text)
+
+
+def test_leaving_the_program_from_the_browser_leaves_the_other_screen(start: Start) -> None:
+    hermes = start()
+    browse(hermes).wait_for("No tasks here.")
+    hermes.process.terminate()
+    hermes.wait_for_exit()
+    assert not hermes.emulator.on_other_screen
