@@ -1,0 +1,156 @@
+"""An answer that grows in the chat while it is written."""
+
+import asyncio
+import contextlib
+import logging
+import time
+
+from agent.chats import Outbound
+from agent.errors import StoreError
+from agent.events import (
+    ApprovalRequested,
+    Event,
+    StepFinished,
+    StepRestarted,
+    TextDelta,
+    ToolFinished,
+    ToolStarted,
+    TurnFinished,
+    TurnSuspended,
+)
+from gateway.outbox import Outbox
+from gateway.platforms.base import Adapter, CanEdit, CanType, DeliveryError, RetryAfter
+from gateway.session import Chat
+
+_log = logging.getLogger(__name__)
+
+ACTIVITY = 80
+"""Characters of the line that says what the agent is doing."""
+
+
+class LiveAnswer:
+    """Shows one turn in one chat: that somebody is typing, what the tools do, the text as it comes.
+
+    Best effort: whatever fails here, the whole answer is sent by the outbox when the turn is over. `take` may be
+    called from any thread.
+    """
+
+    def __init__(self, outbox: Outbox, adapter: Adapter, chat: Chat, *, key: str) -> None:
+        self._outbox, self._adapter, self._chat, self._key = outbox, adapter, chat, key
+        self._loop = asyncio.get_running_loop()
+        self._texts: list[str] = []
+        self._said: list[str] = []
+        self._activity = ""
+        self._shown = ""
+        self._not_before = 0.0
+        self._row: Outbound | None = None
+        self._message_id = ""
+        self._tasks: list[asyncio.Task[None]] = []
+        self._beginning: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+
+    def start(self) -> None:
+        if isinstance(self._adapter, CanType):
+            self._tasks.append(asyncio.create_task(self._type(self._adapter)))
+        if isinstance(self._adapter, CanEdit):
+            self._tasks.append(asyncio.create_task(self._draw(self._adapter)))
+
+    async def stop(self) -> None:
+        """Stop drawing; no edit is under way when this returns."""
+        for task in self._tasks:
+            task.cancel()
+        # A message that stands in the chat must be known, or it could not be completed.
+        last = [self._beginning] if self._beginning else []
+        await asyncio.gather(*self._tasks, *last, return_exceptions=True)
+
+    def take(self, event: Event) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is there to see it
+            self._loop.call_soon_threadsafe(self._take, event)
+
+    @property
+    def text(self) -> str:
+        """What the chat should show now."""
+        said = "\n\n".join([*self._said, "".join(self._texts)]).strip()
+        return f"{said}\n\n{self._activity}".strip() if self._activity else said
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case TextDelta(text):
+                self._texts.append(text)
+                self._activity = ""
+            case StepRestarted():
+                self._texts.clear()
+            case StepFinished(text=text):
+                self._texts.clear()
+                if text.strip():
+                    self._said.append(text.strip())
+            case ToolStarted(name=name, title=title):
+                self._activity = _line(f"⚙ {name} {title}")
+            case ToolFinished(name=name, title=title, summary=summary):
+                self._activity = _line(f"⚙ {name} {title}  {summary}")
+            case ApprovalRequested(title=title):
+                self._activity = _line(f"⏸ waits for an answer: {title}")
+            case TurnFinished() | TurnSuspended():
+                return
+        self._changed.set()
+
+    # -- on the loop -------------------------------------------------------------------------------
+
+    async def _type(self, adapter: CanType) -> None:
+        while True:
+            with contextlib.suppress(DeliveryError):
+                await adapter.typing(self._chat)
+            await asyncio.sleep(adapter.typing_interval)
+
+    async def _draw(self, adapter: CanEdit) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            await self._wait_for_room(adapter.edit_interval)
+            try:
+                await self._show(adapter)
+            except RetryAfter as error:
+                self._not_before = time.monotonic() + error.seconds
+                self._changed.set()
+            except (DeliveryError, StoreError) as error:
+                _log.info("live answer: %s", error)
+                return
+
+    async def _wait_for_room(self, interval: float) -> None:
+        pause = self._not_before - time.monotonic()
+        if pause > 0:
+            await asyncio.sleep(pause)
+        self._not_before = time.monotonic() + interval
+
+    async def _show(self, adapter: CanEdit) -> None:
+        text = self._fitting(self.text)
+        if not text or text == self._shown:
+            return
+        if self._row is None:
+            self._row = await self._outbox.open_live(self._chat, self._key)
+            self._message_id = self._row.message_id if self._row else ""
+        if self._row is None:
+            return
+        if self._message_id:
+            await adapter.edit(self._chat, self._message_id, text)
+        else:
+            self._beginning = asyncio.create_task(self._begin(text))
+            await asyncio.shield(self._beginning)
+        self._shown = text
+
+    async def _begin(self, text: str) -> None:
+        assert self._row is not None
+        self._message_id = (await self._adapter.send(self._chat, text)).message_id
+        await self._outbox.set_live(self._row.id, self._message_id)
+
+    def _fitting(self, text: str) -> str:
+        """As much of the end as one message holds."""
+        dialect = self._adapter.dialect
+        while text and dialect.measure(dialect.render(text)) > dialect.limit:
+            text = f"…{text[1 + max(len(text) // 8, 1) :]}"
+        return text
+
+
+def _line(text: str) -> str:
+    text = " ".join(text.split()).replace("`", "'")
+    return f"`{text if len(text) <= ACTIVITY else text[: ACTIVITY - 1] + '…'}`"

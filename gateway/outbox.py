@@ -1,0 +1,276 @@
+"""Messages on their way to chats: kept before they are sent, in order within a chat, tried until they arrive."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from agent.chats import ChatStore, Outbound
+from agent.errors import StoreError
+from agent.records import IsAlive, Lease
+from gateway.config import Platform
+from gateway.formatting import split
+from gateway.platforms.base import (
+    Adapter,
+    Button,
+    CanAsk,
+    CanEdit,
+    MediaKind,
+    OutgoingFile,
+    Refused,
+    RetryAfter,
+    SendsFiles,
+    Unavailable,
+)
+from gateway.session import Chat, SessionSource, chat_of, session_key
+
+_log = logging.getLogger(__name__)
+
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
+"""Seconds after the first failure to send, doubled each time, and at most."""
+
+GIVE_UP_AFTER = 24 * 3600.0
+"""Seconds for which a platform that cannot be reached is tried."""
+
+REPEAT = "(This may be a repeat.)\n"
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """One message. `file` is sent with the text as its caption. `edit` replaces the message with this id."""
+
+    text: str = ""
+    buttons: tuple[tuple[Button, ...], ...] = ()
+    reply_to: str = ""
+    file: str = ""
+    file_name: str = ""
+    file_kind: MediaKind = "document"
+
+
+def address(chat: Chat) -> str:
+    """The name under which the chat's messages are kept in order. `chat_of` reads it."""
+    return session_key(SessionSource(platform=chat.platform, chat_id=chat.chat_id, thread_id=chat.thread_id))
+
+
+class Outbox:
+    """Sends what is posted. Belongs to one event loop; the store is used on threads of its own.
+
+    `refused` hears of each message that a platform will never take.
+    """
+
+    def __init__(
+        self,
+        store: ChatStore,
+        adapters: Mapping[Platform, Adapter],
+        *,
+        lease: Lease,
+        is_alive: IsAlive,
+        refused: Callable[[Outbound], None] = lambda _: None,
+    ) -> None:
+        self._store = store
+        self._adapters = adapters
+        self._lease, self._is_alive = lease, is_alive
+        self._refused = refused
+        self._threads = ThreadPoolExecutor(4, thread_name_prefix="outbox")
+        self._senders: dict[str, asyncio.Task[None]] = {}
+        self._news: dict[str, asyncio.Event] = {}
+        self._closed = False
+
+    async def start(self) -> None:
+        """Go on with what an earlier process left. Raises: StoreError."""
+        await self._aside(lambda: self._store.reclaim_outbound(self._is_alive))
+        for one in await self._aside(self._store.unsent):
+            self.wake(one.chat)
+
+    async def close(self) -> None:
+        """Stop sending. What is under way is finished or sent again by the next process, as a possible repeat."""
+        self._closed = True
+        for sender in self._senders.values():
+            sender.cancel()
+        await asyncio.gather(*self._senders.values(), return_exceptions=True)
+        self._threads.shutdown(wait=False)
+
+    async def post(self, chat: Chat, letter: Letter, *, key: str = "") -> None:
+        """Keep a message, in as many parts as the platform needs, and send it; once for each `key`.
+
+        Raises: StoreError.
+        """
+        where = address(chat)
+        rows = [(_encode(part), _part(key, number)) for number, part in enumerate(self.parts(chat, letter), 1)]
+
+        def keep() -> None:
+            for payload, name in rows:
+                self._store.post(where, payload, key=name)
+
+        await self._aside(keep)
+        self.wake(where)
+
+    async def open_live(self, chat: Chat, key: str) -> Outbound | None:
+        """The message of a turn that grows while it is written: made now, or as an earlier process left it.
+
+        None when it is whole already. Raises: StoreError.
+        """
+
+        def find() -> Outbound | None:
+            self._store.post(address(chat), _encode(Letter()), key=key, live=True)
+            found = self._store.posted(key)
+            return found if found is not None and found.state == "live" else None
+
+        return await self._aside(find)
+
+    async def set_live(self, outbound_id: int, message_id: str) -> None:
+        await self._aside(lambda: self._store.set_live(outbound_id, message_id))
+
+    async def complete(self, chat: Chat, letter: Letter, *, key: str) -> None:
+        """Send what a live message says in the end; a message like any other where none was opened.
+
+        Raises: StoreError.
+        """
+        first, *more = self.parts(chat, letter)
+        where = address(chat)
+
+        def keep() -> None:
+            if self._store.post(where, _encode(first), key=key) is None:
+                live = self._store.posted(key)
+                if live is not None and live.state == "live":
+                    self._store.complete(live.id, _encode(first))
+            for number, part in enumerate(more, 2):
+                self._store.post(where, _encode(part), key=_part(key, number))
+
+        await self._aside(keep)
+        self.wake(where)
+
+    def parts(self, chat: Chat, letter: Letter) -> list[Letter]:
+        """One message a part; buttons go under the last."""
+        adapter = self._adapters.get(chat.platform)
+        if adapter is None or not letter.text or letter.file:
+            return [letter]
+        # Room for the mark of a repeat.
+        texts = split(letter.text, replace(adapter.dialect, limit=adapter.dialect.limit - len(REPEAT)))
+        parts = [replace(letter, text=text, buttons=()) for text in texts]
+        return [*parts[:-1], replace(parts[-1], buttons=letter.buttons)]
+
+    def wake(self, where: str) -> None:
+        """There may be something to send to this chat."""
+        if self._closed:
+            return
+        self._news.setdefault(where, asyncio.Event()).set()
+        if where not in self._senders:
+            sender = asyncio.create_task(self._send_all(where), name=f"outbox {where}")
+            self._senders[where] = sender
+
+    async def idle(self) -> None:
+        """Return when everything that can be sent now has been."""
+        while self._senders:
+            await asyncio.wait(list(self._senders.values()))
+
+    # -- sending -----------------------------------------------------------------------------------
+
+    async def _send_all(self, where: str) -> None:
+        news = self._news[where]
+        try:
+            while True:
+                news.clear()
+                pause = await self._send_next(where)
+                if pause is None and not news.is_set():
+                    return
+                if pause:
+                    await _within(news, pause)
+        finally:
+            del self._senders[where], self._news[where]
+
+    async def _send_next(self, where: str) -> float | None:
+        """Send one message. Gives the seconds to wait before the next look, None when there is nothing to send."""
+        try:
+            one = await self._aside(lambda: self._store.take_outbound(where, self._lease, time.time()))
+            if one is not None:
+                await self._try(one)
+                return 0.0
+            waiting = await self._aside(lambda: self._store.unsent(where))
+        except StoreError as error:
+            _log.warning("outbox: %s", error)
+            return FIRST_PAUSE
+        return max(0.05, min(waiting[0].due - time.time(), LONGEST_PAUSE)) if waiting else None
+
+    async def _try(self, one: Outbound) -> None:
+        chat = chat_of(one.chat)
+        adapter = self._adapters.get(chat.platform)
+        try:
+            if adapter is None:
+                raise Unavailable(f"Nobody speaks with {chat.platform.value} at the moment.")
+            sent = await _send(adapter, chat, one)
+        except RetryAfter as error:
+            await self._postpone(one, error.seconds, str(error))
+        except Unavailable as error:
+            if time.time() - one.at > GIVE_UP_AFTER:
+                await self._give_up(one, str(error))
+            else:
+                pause = min(FIRST_PAUSE * 2 ** min(one.attempts - 1, 10), LONGEST_PAUSE) * random.uniform(0.8, 1.2)
+                await self._postpone(one, pause, str(error), repeat=error.uncertain)
+        except (Refused, OSError) as error:
+            await self._give_up(one, str(error))
+        except Exception as fault:  # noqa: BLE001  (one message must not hold up the chat for good)
+            _log.exception("outbox: message %s", one.id)
+            await self._give_up(one, f"internal error: {type(fault).__name__}")
+        else:
+            await self._aside(lambda: self._store.mark_sent(one.id, sent))
+
+    async def _postpone(self, one: Outbound, seconds: float, error: str, *, repeat: bool = False) -> None:
+        due = time.time() + seconds
+        await self._aside(lambda: self._store.postpone(one.id, due, error, repeat=repeat))
+
+    async def _give_up(self, one: Outbound, error: str) -> None:
+        _log.warning("outbox: a message to %s was refused: %s", one.chat, error)
+        await self._aside(lambda: self._store.refuse(one.id, error))
+        self._refused(replace(one, error=error))
+
+    async def _aside(self, work: Callable[[], _Result]) -> _Result:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+async def _send(adapter: Adapter, chat: Chat, one: Outbound) -> str:
+    """The id of the message as it stands in the chat. Raises: DeliveryError, OSError."""
+    letter = msgspec.json.decode(one.payload, type=Letter)
+    text = letter.text
+    if one.message_id and isinstance(adapter, CanEdit):
+        try:
+            await adapter.edit(chat, one.message_id, text)
+        except Refused:  # it was deleted, or is too old to be changed
+            one = replace(one, message_id="")
+        else:
+            return one.message_id
+    if one.repeat:
+        text = REPEAT + text
+    if letter.file:
+        if not isinstance(adapter, SendsFiles):
+            return (await adapter.send(chat, f"{text}\n[file: {letter.file_name}]".strip())).message_id
+        file = OutgoingFile(path=Path(letter.file), name=letter.file_name, kind=letter.file_kind)
+        return (await adapter.send_file(chat, file, caption=text, reply_to=letter.reply_to)).message_id
+    if letter.buttons and isinstance(adapter, CanAsk):
+        return (await adapter.ask(chat, text, letter.buttons, reply_to=letter.reply_to)).message_id
+    return (await adapter.send(chat, text, reply_to=letter.reply_to)).message_id
+
+
+async def _within(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        pass
+
+
+def _encode(letter: Letter) -> str:
+    return msgspec.json.encode(letter).decode()
+
+
+def _part(key: str, number: int) -> str:
+    return f"{key}#{number}" if key and number > 1 else key

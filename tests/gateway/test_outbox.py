@@ -1,0 +1,177 @@
+"""Messages to chats: kept before they are sent, in order, tried until they arrive."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from agent.chats import Outbound
+from agent.store.memory import MemoryStore
+from gateway.config import Platform
+from gateway.formatting import Dialect
+from gateway.outbox import REPEAT, Letter, Outbox, address
+from gateway.platforms.base import Button, Refused, RetryAfter, Unavailable
+from gateway.platforms.memory import MemoryPlatform
+from gateway.session import Chat
+from tests.store.conftest import lease
+
+HERE = Chat(platform=Platform.MEMORY, chat_id="1")
+THERE = Chat(platform=Platform.MEMORY, chat_id="2")
+
+SMALL = Dialect(render=str, measure=len, limit=80)
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+async def platform() -> MemoryPlatform:
+    return MemoryPlatform()
+
+
+@pytest.fixture
+async def outbox(store: MemoryStore, platform: MemoryPlatform) -> AsyncIterator[Outbox]:
+    outbox = made(store, platform)
+    yield outbox
+    await outbox.close()
+
+
+def made(
+    store: MemoryStore, platform: MemoryPlatform, *, refused: Callable[[Outbound], None] = lambda _: None
+) -> Outbox:
+    return Outbox(
+        store, {Platform.MEMORY: platform}, lease=lease("me"), is_alive=lambda one: one.worker == "me", refused=refused
+    )
+
+
+async def met(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def test_what_is_posted_arrives_in_order(outbox: Outbox, platform: MemoryPlatform) -> None:
+    for number in range(20):
+        await outbox.post(HERE, Letter(text=f"message {number}"))
+    await outbox.idle()
+    assert platform.texts("1") == [f"message {number}" for number in range(20)]
+
+
+async def test_a_key_is_posted_once(outbox: Outbox, platform: MemoryPlatform) -> None:
+    await outbox.post(HERE, Letter(text="the answer"), key="turn:1")
+    await outbox.post(HERE, Letter(text="the answer"), key="turn:1")
+    await outbox.idle()
+    assert platform.texts("1") == ["the answer"]
+
+
+async def test_flood_control_is_obeyed_and_holds_only_its_own_chat(
+    store: MemoryStore, outbox: Outbox, platform: MemoryPlatform
+) -> None:
+    platform.fail_next(RetryAfter(0.2))
+    await outbox.post(HERE, Letter(text="first"))
+    await outbox.post(HERE, Letter(text="second"))
+    await met(lambda: store.unsent()[0].error != "")
+    await outbox.post(THERE, Letter(text="other"))
+    await outbox.idle()
+    assert [shown.text for shown in platform.shown] == ["other", "first", "second"]
+
+
+async def test_what_may_have_arrived_is_sent_again_and_marked(
+    outbox: Outbox, platform: MemoryPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.outbox.FIRST_PAUSE", 0.01)
+    platform.fail_next(Unavailable("cut off", uncertain=True))
+    await outbox.post(HERE, Letter(text="hello"))
+    await outbox.idle()
+    assert platform.texts("1") == ["hello", f"{REPEAT}hello"]
+
+
+async def test_what_was_not_sent_is_sent_again_without_a_mark(
+    outbox: Outbox, platform: MemoryPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.outbox.FIRST_PAUSE", 0.01)
+    platform.fail_next(Unavailable("no route"), Unavailable("no route"))
+    await outbox.post(HERE, Letter(text="hello"))
+    await outbox.idle()
+    assert platform.texts("1") == ["hello"]
+
+
+async def test_a_refusal_is_reported_and_lets_the_next_message_through(
+    store: MemoryStore, platform: MemoryPlatform
+) -> None:
+    told: list[Outbound] = []
+    outbox = made(store, platform, refused=told.append)
+    platform.fail_next(Refused("blocked by the user"))
+    await outbox.post(HERE, Letter(text="first"))
+    await outbox.post(HERE, Letter(text="second"))
+    await outbox.idle()
+    assert platform.texts("1") == ["second"]
+    assert [(one.chat, one.error) for one in told] == [(address(HERE), "blocked by the user")]
+    await outbox.close()
+
+
+async def test_what_a_dead_process_left_is_sent_at_the_start(store: MemoryStore, platform: MemoryPlatform) -> None:
+    store.post(address(HERE), '{"text": "under way"}')
+    store.post(address(HERE), '{"text": "waiting"}')
+    store.take_outbound(address(HERE), lease("dead"), 1e12)
+    outbox = made(store, platform)
+    await outbox.start()
+    await outbox.idle()
+    assert platform.texts("1") == [f"{REPEAT}under way", "waiting"]
+    await outbox.close()
+
+
+async def test_a_long_message_goes_in_parts_with_the_buttons_under_the_last(store: MemoryStore) -> None:
+    platform = MemoryPlatform(dialect=SMALL)
+    outbox = made(store, platform)
+    text = "\n".join(f"line {number}" for number in range(40))
+    await outbox.post(HERE, Letter(text=text, buttons=((Button(label="Yes", data="y"),),)), key="k")
+    await outbox.idle()
+    assert "\n".join(platform.texts("1")) == text
+    assert [bool(shown.buttons) for shown in platform.shown] == [False] * (len(platform.shown) - 1) + [True]
+    await outbox.close()
+
+
+async def test_a_live_message_is_completed_by_an_edit(outbox: Outbox, platform: MemoryPlatform) -> None:
+    live = await outbox.open_live(HERE, "turn:1")
+    assert live is not None
+    sent = await platform.send(HERE, "The ans")
+    await outbox.set_live(live.id, sent.message_id)
+    await outbox.complete(HERE, Letter(text="The answer."), key="turn:1")
+    await outbox.idle()
+    assert platform.texts("1") == ["The answer."]
+    assert await outbox.open_live(HERE, "turn:1") is None
+
+
+async def test_a_live_message_that_was_deleted_is_sent_anew(outbox: Outbox, platform: MemoryPlatform) -> None:
+    live = await outbox.open_live(HERE, "turn:1")
+    assert live is not None
+    await outbox.set_live(live.id, "gone")
+    await outbox.complete(HERE, Letter(text="The answer."), key="turn:1")
+    await outbox.idle()
+    assert platform.texts("1") == ["The answer."]
+
+
+async def test_a_file_goes_with_its_name(outbox: Outbox, platform: MemoryPlatform, tmp_path: Path) -> None:
+    path = tmp_path / "report.txt"
+    path.write_text("figures")
+    await outbox.post(HERE, Letter(text="here", file=str(path), file_name="report.txt"))
+    await outbox.post(HERE, Letter(text="gone", file=str(tmp_path / "gone"), file_name="gone"))
+    await outbox.post(HERE, Letter(text="after"))
+    await outbox.idle()
+    assert [(shown.text, shown.file_name, shown.file) for shown in platform.shown] == [
+        ("here", "report.txt", b"figures"),
+        ("after", "", b""),
+    ]
+
+
+async def test_closing_leaves_what_waits_for_the_next_process(store: MemoryStore, platform: MemoryPlatform) -> None:
+    platform.fail_next(RetryAfter(60))
+    outbox = made(store, platform)
+    await outbox.post(HERE, Letter(text="later"))
+    await met(lambda: bool(store.unsent()) and store.unsent()[0].error != "")
+    await outbox.close()
+    assert [one.state for one in store.unsent()] == ["pending"]
