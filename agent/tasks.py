@@ -90,7 +90,7 @@ class TaskPool:
         self._lease: Lease | None = None
         self._entered = False
         self._runs = 0
-        self._arrivals = 0
+        self._waiting = False
         self._cancels: dict[str, CancelToken] = {}
         self._seen: dict[str, TaskState] = {}
         self._watcher: threading.Thread | None = None
@@ -247,27 +247,24 @@ class TaskPool:
 
     def _work(self) -> None:
         """A run: take tasks, one after the other, until there is none."""
-        while True:
-            with self._lock:
-                arrivals = self._arrivals
-            if (task := self._take()) is not None:
-                self._run_to_end(task)
-                continue
-            with self._lock:
-                if self._closing.is_set() or self._arrivals == arrivals:
-                    self._runs -= 1
-                    return
+        while (task := self._take()) is not None:
+            self._run_to_end(task)
 
     def _take(self) -> Task | None:
-        try:
-            with self._lock:
-                task = None if self._closing.is_set() else self._store.claim_task(self.lease, owner=self._whose)
-                if task is not None:
-                    self._cancels[task.id] = CancelToken()
-                    self._announce(task)
-                return task
-        except StoreError as error:
-            _log.warning("taking a task: %s", error)  # the next look tries again
+        """The next task; None ends the run."""
+        with self._lock:
+            try:
+                if self._waiting and not self._closing.is_set():
+                    task = self._store.claim_task(self.lease, owner=self._whose)
+                    if task is not None:
+                        self._cancels[task.id] = CancelToken()
+                        self._announce(task)
+                        return task
+            except StoreError as error:
+                _log.warning("taking a task: %s", error)
+            # Should there be more after all, the next look finds them.
+            self._waiting = False
+            self._runs -= 1
             return None
 
     def _run_to_end(self, task: Task) -> None:
@@ -395,7 +392,7 @@ class TaskPool:
         with self._lock:
             if self._closing.is_set():
                 return
-            self._arrivals += tasks
+            self._waiting = self._waiting or tasks > 0
             wanted = min(tasks, self._workers - self._runs)
             self._runs += wanted
             if self._watcher is None and self._seen:

@@ -89,7 +89,9 @@ class MemoryTasks(Tables):
         ready: dict[str, Task] = {}
         first, last = owner_range(owner)
         for task in self._tasks.values():
-            if first <= task.owner <= last and may_be_taken(task, expired=expired, by_id=False):
+            if task.state not in LIVE_STATES or not first <= task.owner <= last:
+                continue
+            if may_be_taken(task, expired=expired, by_id=False):
                 ready.setdefault(task.owner, task)
         return min(ready.values(), key=lambda task: (self._last_claim.get(task.owner, 0), task.number), default=None)
 

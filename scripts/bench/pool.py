@@ -63,6 +63,7 @@ def main(threads: int, tasks: int, base_url: str) -> dict[str, float]:
     warm = TaskPool(store, run, notify=notify, workers=1)
     warm.submit("warm", owner="bench")
     finished.acquire()
+    warm.close()  # it would run some of the tasks, and announce all of them
     before = peak = THIS.memory_info().rss
 
     pool = TaskPool(store, run, notify=notify, workers=threads)
