@@ -1,5 +1,6 @@
 """AIAgent: the one door to the agent. Front ends make one a session and one a background task."""
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -10,10 +11,13 @@ from typing import TYPE_CHECKING, Any, Self
 from agent import loop, prompt
 from agent.approvals import Gatekeeper, Policy, nobody
 from agent.cancel import CancelToken
+from agent.compaction import Compaction
 from agent.config import ModelChoice, Settings, directories
-from agent.events import Event, TurnFinished, TurnSuspended, cleaned
+from agent.context import Gauge, size_of_tools
+from agent.errors import StoreError
+from agent.events import Compacted, Event, TurnFinished, TurnSuspended, cleaned
 from agent.messages import Message, Usage
-from agent.models import catalog, portable
+from agent.models import catalog, portable, windows
 from agent.protocols import ChatModel, Gate, ModelOutput, Redact, Reply, Sink, Store, Tool, ToolContext, ToolSpec
 from agent.records import TASK_SOURCE
 from agent.redact import Redactor, secret_values
@@ -21,6 +25,9 @@ from agent.store.memory import MemoryStore, new_session_id
 from agent.tools import default_tools
 from agent.tools.bench import bench_of, close_bench
 from agent.toolset import Toolset
+
+SMALLEST_WINDOW = 3_000
+"""Tokens that every model takes."""
 
 Price = Callable[[Usage, ModelChoice], Usage]
 """Fills in what a reply cost. See `agent.models.prices.priced`."""
@@ -81,6 +88,7 @@ class AIAgent:
         row = self.store.session(self.session_id)
         if row is not None and (told := portable.tools(row.settings)):
             self._toolset.tell(told)
+        self._compaction = self._new_compaction()
 
     @property
     def model(self) -> ChatModel:
@@ -94,13 +102,59 @@ class AIAgent:
         """What the model is told of the tools."""
         return self._toolset.specs
 
-    def priced(self, reply: Reply) -> Reply:
-        """The reply with its cost, where the front end asked for prices and one is known."""
-        return replace(reply, usage=self._price(reply.usage, self._choice)) if self._price else reply
+    def counted(self, reply: Reply) -> Reply:
+        """The reply with its cost, where the front end asked for prices and one is known; entered into the accounts."""
+        usage = self._price(reply.usage, self._choice) if self._price else reply.usage
+        if usage != Usage():
+            # What it cost must not be why an answer is lost.
+            with contextlib.suppress(StoreError):
+                self.store.add_usage(self.session_id, self.model.name, usage)
+        return replace(reply, usage=usage)
 
     def use(self, choice: ModelChoice) -> None:
         """Ask another model from the next turn on; the conversation stays."""
         self._choice, self._model = choice, None
+        self._compaction = self._new_compaction()
+
+    @property
+    def gauge(self) -> Gauge:
+        """How full the window is."""
+        return self._compaction.gauge
+
+    def compress(self, focus: str = "", *, emit: Sink = ignore, cancel: CancelToken | None = None) -> None:
+        """Go on in a shorter session, now. Raises: HermesError when that is of no use, Cancelled, StoreError."""
+        with self._running:
+            self._cancel = cancel or CancelToken()
+            history = self.store.messages(self.session_id)
+            emit = self._following(emit)
+            self._compaction.compress(self.session_id, history, emit=emit, cancel=self._cancel, focus=focus)
+
+    def _new_compaction(self) -> Compaction:
+        return Compaction(
+            self.store,
+            _Late(self),
+            gauge=Gauge(size_of_tools(self._toolset.specs)),
+            window=self._window,
+            auto=self.settings.compact,
+            threshold=self.settings.compact_at,
+            summarise=self._choice.provider != "offline" or self._model is not None,
+        )
+
+    def _window(self, tokens: int, cancel: CancelToken) -> int:
+        """The model's window. Its server is asked only by a conversation that may outgrow the smallest."""
+        if self.settings.context_window:
+            return self.settings.context_window
+        return windows.known(self._choice) if tokens < SMALLEST_WINDOW else windows.found(self._choice, cancel)
+
+    def _following(self, emit: Sink) -> Sink:
+        """A sink for clean events, that also follows the conversation into the session where it goes on."""
+
+        def follow(event: Event) -> None:
+            if isinstance(event, Compacted):
+                self.session_id = event.session_id
+            emit(cleaned(event, self._redact))
+
+        return follow
 
     def run_turn(
         self,
@@ -126,9 +180,10 @@ class AIAgent:
                 toolset=self._toolset,
                 store=self.store,
                 session_id=self.session_id,
-                emit=lambda event: emit(cleaned(event, self._redact)),
+                emit=self._following(emit),
                 cancel=self._cancel,
                 inbox=inbox,
+                compact=self._compaction,
                 max_steps=self.settings.max_steps,
             )
         if self._is_task and isinstance(end, TurnFinished):
@@ -184,7 +239,7 @@ class _Late:
         self, messages: Sequence[Message], tools: Sequence[ToolSpec], *, cancel: CancelToken
     ) -> Iterator[ModelOutput]:
         for output in self._agent.model.stream(messages, tools, cancel=cancel):
-            yield self._agent.priced(output) if isinstance(output, Reply) else output
+            yield self._agent.counted(output) if isinstance(output, Reply) else output
 
 
 if TYPE_CHECKING:

@@ -91,6 +91,9 @@ class Settings:
     provider_routing: dict[str, Any] = _setting({}, "passed through to the endpoint as `provider`")
     max_steps: int = _setting(60, "model replies in one turn", project=True)
     output_limit: int = _setting(30_000, "characters of a tool's output that the model sees", project=True)
+    context_window: int = _setting(0, "tokens that fit the model's window; 0: as its server or the catalog says")
+    compact: bool = _setting(True, "summarise a conversation that gets too long for the model's window", project=True)
+    compact_at: float = _setting(0.8, "how full the window may be before that, as a share of it", project=True)
     command_timeout: float = _setting(120.0, "seconds a shell command may take", project=True)
     request_timeout: float = _setting(600.0, "seconds to wait for the model to send something")
     background_workers: int = _setting(4, "background tasks at once; more are queued")
@@ -117,6 +120,8 @@ def setting_fields() -> dict[str, Field[Any]]:
 _RANGES: Mapping[str, tuple[float, float]] = {
     "max_steps": (1, 100_000),
     "output_limit": (1_000, 10_000_000),
+    "context_window": (0, 100_000_000),
+    "compact_at": (0.1, 0.99),
     "background_workers": (1, 1_000),
     "command_timeout": (0.1, 86_400),
     "request_timeout": (0.1, 86_400),

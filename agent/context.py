@@ -32,7 +32,13 @@ def size(messages: Iterable[Message]) -> int:
 
 def size_of_tools(specs: Sequence[ToolSpec]) -> int:
     """About how many tokens the model's list of tools is."""
-    return sum(estimated(spec.name + spec.description + json.dumps(spec.parameters)) for spec in specs)
+    for spec in specs:
+        if (spec.name, spec.description) not in _tools:
+            _tools[spec.name, spec.description] = estimated(spec.name + spec.description + json.dumps(spec.parameters))
+    return sum(_tools[spec.name, spec.description] for spec in specs)
+
+
+_tools: dict[tuple[str, str], int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +56,14 @@ class Gauge:
         self.tools = tools
         self._reported = 0
         self._covered: tuple[int, Message] | None = None
-        self._scale = 1.0
+        self.scale = 1.0
 
     def saw(self, messages: Sequence[Message], reply: Message, usage: Usage) -> None:
         """The provider counted a request of `messages`, and its `reply`."""
         if not usage.input_tokens:
             return
         guess = max(size(messages) + self.tools, 1)
-        self._scale = min(max(usage.input_tokens / guess, _SCALES[0]), _SCALES[1])
+        self.scale = min(max(usage.input_tokens / guess, _SCALES[0]), _SCALES[1])
         self._reported = usage.input_tokens + usage.output_tokens
         self._covered = (len(messages), reply)
 
@@ -70,6 +76,10 @@ class Gauge:
                 return Fill(self._reported + self.scaled(size(messages[count + 1 :])), self._reported)
         return Fill(self.scaled(size(messages) + self.tools))
 
+    def forget(self) -> None:
+        """The conversation is another one now; how the provider counts is not forgotten."""
+        self._covered = None
+
     def scaled(self, estimate: int) -> int:
         """An estimate, as the provider of the last reply would count it."""
-        return round(estimate * self._scale)
+        return round(estimate * self.scale)

@@ -3,8 +3,9 @@
 The order, in begin/end pairs (what stands in brackets may repeat or be absent):
 
     TurnStarted
+      [[Compacting] Compacted]
       [StepStarted
-         [ReasoningDelta] [TextDelta] [StepRestarted]
+         [ReasoningDelta] [TextDelta] [[Compacting] Compacted] [StepRestarted]
        StepFinished
          [[ApprovalRequested ApprovalSettled] ToolStarted ToolFinished]
          [Steered]]
@@ -135,6 +136,29 @@ class Steered:
 
 
 @dataclass(frozen=True, slots=True)
+class Compacting:
+    """The model writes a summary, because the conversation of `tokens` tokens is too long for its window."""
+
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Compacted:
+    """The conversation goes on in the session `session_id`, shorter; all of it stays in `parent`.
+
+    `before` and `after` are tokens, partly estimated. `how`: by a summary, whose `usage` this is, or without one by
+    leaving things out.
+    """
+
+    session_id: str
+    parent: str
+    before: int
+    after: int
+    how: Literal["summary", "trimmed"] = "summary"
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True)
 class TurnSuspended:
     """The run ended before the turn did, which goes on in a later run, from what the store holds.
 
@@ -177,6 +201,8 @@ Event = (
     | ApprovalRequested
     | ApprovalSettled
     | Steered
+    | Compacting
+    | Compacted
     | TurnSuspended
     | TurnFinished
 )

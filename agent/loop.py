@@ -6,7 +6,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from agent.cancel import CancelToken
-from agent.errors import ApprovalPending, BadRequestError, Cancelled, HermesError, ModelError, StoreError
+from agent.compaction import Compaction
+from agent.errors import (
+    ApprovalPending,
+    BadRequestError,
+    Cancelled,
+    ContextFullError,
+    HermesError,
+    ModelError,
+    StoreError,
+)
 from agent.events import (
     Outcome,
     ReasoningDelta,
@@ -39,6 +48,7 @@ def run_turn(
     emit: Sink,
     cancel: CancelToken,
     inbox: Inbox = tuple,
+    compact: Compaction | None = None,
     max_steps: int = 60,
 ) -> TurnFinished | TurnSuspended:
     """Run one turn to its end, and return the event that ended it.
@@ -46,6 +56,7 @@ def run_turn(
     `prompt` None resumes the turn that `history` ends in. `history` is what the store holds for the session and
     is not changed; every new message is stored before it is used. A failure is an outcome, not an exception.
     When `cancel` says that the turn is to be parked, it is suspended before the model is asked again.
+    With `compact` a conversation that would not fit goes on in another session, which `Compacted` names.
 
     Raises: only what nobody foresaw, after `TurnFinished` was emitted.
     """
@@ -55,6 +66,15 @@ def run_turn(
     def keep(message: Message) -> None:
         store.append(session_id, message)
         messages.append(message)
+
+    def go_on_elsewhere(refused: ContextFullError | None = None) -> bool:
+        nonlocal session_id, usage
+        move = compact(session_id, messages, emit=emit, cancel=cancel, refused=refused) if compact else None
+        if move is None:
+            return False
+        session_id, messages[:] = move.session_id, move.messages
+        usage += move.usage
+        return True
 
     def finish(outcome: Outcome, text: str, error: BaseException | None = None) -> TurnFinished:
         hint = error.hint if isinstance(error, HermesError) else ""
@@ -89,9 +109,18 @@ def run_turn(
             cancel.raise_if_cancelled()
             if cancel.parked is not None:
                 return suspend(TurnSuspended(reason=cancel.parked))
+            go_on_elsewhere()
             steps += 1
             emit(StepStarted(steps))
-            reply = _ask(model, messages, toolset, keep=keep, emit=emit, cancel=cancel)
+            while True:
+                try:
+                    reply = _ask(model, messages, toolset, keep=keep, emit=emit, cancel=cancel)
+                    break
+                except ContextFullError as refused:
+                    if not go_on_elsewhere(refused):
+                        raise
+            if compact is not None:
+                compact.answered(messages, reply)
             keep(reply.message)
             usage += reply.usage
             emit(StepFinished(steps, reply.message.content, reply.usage, reply.finish_reason))
@@ -136,6 +165,10 @@ def _ask(
                     emit(StepRestarted(reason))
                 case Reply():
                     return replace(output, message=_with_new_ids(output.message, messages))
+    except ContextFullError as refused:
+        if shown:
+            emit(StepRestarted(str(refused)))
+        raise
     except (Cancelled, ModelError):
         # Whoever goes on with a parked turn asks anew.
         parked = cancel.cancelled and cancel.parked is not None

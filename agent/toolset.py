@@ -232,13 +232,13 @@ def _explaining(call: ToolCall) -> Iterator[None]:
         raise ToolError(f"{call.name} cannot do that: {type(error).__name__}: {error}.") from error
 
 
-def bounded(text: str, limit: int) -> str:
-    """At most about `limit` characters: the head and the tail, with what was left out counted between."""
+def bounded(text: str, limit: int, *, note: str = "") -> str:
+    """At most about `limit` characters: the head and the tail, with what was left out counted between, and a note."""
     if len(text) <= limit:
         return text
     head = limit * 2 // 3
     tail = limit - head
-    return f"{text[:head]}\n[… {len(text) - limit} characters left out …]\n{text[-tail:]}"
+    return f"{text[:head]}\n[… {len(text) - limit:,} characters left out{note} …]\n{text[-tail:]}"
 
 
 def _denial(reason: str) -> str:

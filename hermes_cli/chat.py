@@ -26,6 +26,8 @@ from agent.errors import HermesError
 from agent.events import (
     ApprovalRequested,
     ApprovalSettled,
+    Compacted,
+    Compacting,
     Event,
     Steered,
     StepFinished,
@@ -437,6 +439,11 @@ class Chat:
                 self._activity(f"{name} {title}")
             case ToolFinished():
                 self._activity("thinking")
+            case Compacting():
+                self._activity("summarising the conversation")
+            case Compacted(after=tokens, usage=usage):
+                self.usage += usage
+                self.filled = tokens
             case StepFinished(usage=usage, text=text):
                 self.usage += usage
                 self.filled = usage.input_tokens + usage.output_tokens or self.filled

@@ -19,6 +19,7 @@ from agent.cancel import CancelToken
 from agent.config import ModelChoice, read_keys
 from agent.errors import StoreError
 from agent.events import (
+    Compacted,
     Event,
     Steered,
     StepFinished,
@@ -34,7 +35,7 @@ from agent.redact import Redactor, secret_values
 from agent.store.rules import new_session_id
 from hermes_cli.options import Request, UsageError
 from hermes_cli.setup import prepare
-from hermes_cli.text import harmless, seconds
+from hermes_cli.text import compacted, harmless, seconds
 
 EXIT_CODES = {
     0: "the turn ended and the answer is on stdout",
@@ -119,7 +120,7 @@ def _writer(format_: str, session_id: str, choice: ModelChoice, agent: Any) -> W
             "result": end.text,
             "stop_reason": end.outcome,
             "error": f"{end.error} {end.hint}".strip(),
-            "session_id": session_id,
+            "session_id": agent.session_id,
             "model": choice.model,
             "provider": choice.provider,
             "steps": end.steps,
@@ -133,6 +134,8 @@ def _writer(format_: str, session_id: str, choice: ModelChoice, agent: Any) -> W
                 _say(f"{name} {title}  {seconds(spent)}  {summary}")
             case StepRestarted(text):
                 _say(text)
+            case Compacted():
+                _say(compacted(event))
             case TurnFinished():
                 if event.text:
                     sys.stdout.write(event.text.rstrip("\n") + "\n")
@@ -179,6 +182,8 @@ def _writer(format_: str, session_id: str, choice: ModelChoice, agent: Any) -> W
                 )
             case StepRestarted(text) | Steered(text):
                 _line({"type": "notice", "text": text})
+            case Compacted(session_id=child):
+                _line({"type": "compacted", "session_id": child, "text": compacted(event)})
             case TurnFinished():
                 _line(result(event))
 

@@ -19,6 +19,7 @@ from rich.text import Text
 from agent.commands import CommandDef, alias_note
 from agent.events import (
     ApprovalSettled,
+    Compacted,
     Event,
     Steered,
     StepFinished,
@@ -31,7 +32,7 @@ from agent.events import (
 )
 from hermes_cli.blocks import BlockCutter
 from hermes_cli.glyphs import ASCII, Glyphs
-from hermes_cli.text import clip, echoed, harmless, seconds
+from hermes_cli.text import clip, compacted, echoed, harmless, seconds
 
 _TO_ASCII = str.maketrans("·…•–—−×╭╮╰╯─│┌┐└┘├┤┬┴┼━┃", "-~*---x++++-|+++++++++-|")
 """One column for one column, so that nothing laid out moves."""
@@ -119,6 +120,8 @@ class Renderer:
                 yield from map(self._answer, self._cutter.finish())
                 self._bullet, self._streamed = True, False
                 yield self.note(f"the answer begins again: {reason}")
+            case Compacted():
+                yield self.note(f"Conversation {compacted(event)}")
             case StepFinished(text=text):
                 if text and not self._streamed:
                     yield from map(self._answer, self._cutter.feed(text))

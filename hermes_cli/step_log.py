@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from agent.events import (
     ApprovalRequested,
     ApprovalSettled,
+    Compacted,
     Event,
     Steered,
     StepFinished,
@@ -19,7 +20,7 @@ from agent.events import (
     TurnSuspended,
 )
 from agent.messages import Usage
-from hermes_cli.text import count, harmless, money, seconds
+from hermes_cli.text import compacted, count, harmless, money, seconds
 
 if TYPE_CHECKING:
     from agent.records import Store
@@ -74,6 +75,8 @@ class StepLog:
                 yield from _block("", text)
             case StepRestarted(reason):
                 yield LogLine("again", harmless(reason))
+            case Compacted():
+                yield LogLine("shorter", compacted(event))
             case ToolStarted(call_id, name, title, arguments):
                 yield LogLine("tool", f"{name} {harmless(title)}".rstrip())
                 yield from _call(arguments, title)

@@ -2,6 +2,8 @@
 
 import re
 
+from agent.events import Compacted
+
 _ESCAPES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor movement
     r"|\x1b[\]PX^_].*?(?:\x1b\\|\x07|\x9c|$)"  # OSC, DCS, SOS, PM, APC up to their end
@@ -108,3 +110,9 @@ def count(value: int) -> str:
 def money(value: float) -> str:
     """US dollars: $0.06, and $0.0004 where two places would say nothing."""
     return f"${value:.2f}" if value >= 0.01 or value == 0 else f"${value:.4f}"
+
+
+def compacted(event: Compacted) -> str:
+    """One line about a conversation that was made to fit."""
+    how = "summarised" if event.how == "summary" else "shortened without a summary"
+    return f"{how}: {count(event.before)} → {count(event.after)} tokens; the whole stays in session {event.parent}"

@@ -29,6 +29,7 @@ FLOORS: dict[str, int] = {
     "agent.context": 2,
     "agent.compaction": 2,
     "agent.task_rows": 2,
+    "agent.steps": 2,
     "agent.prompt": 2,
     "agent.protocols": 1,
     "agent.readers": 1,

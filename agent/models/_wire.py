@@ -136,7 +136,21 @@ class Chunk(msgspec.Struct):
 
 
 class _Model(msgspec.Struct):
+    """The servers' names for the window; what is really loaded before what the model could do."""
+
     id: str = ""
+    loaded_context_length: Any = None  # LM Studio
+    max_model_len: Any = None  # vLLM
+    context_window: Any = None  # Groq
+    context_length: Any = None  # OpenRouter, Together
+    max_context_length: Any = None  # Mistral
+
+    @property
+    def window(self) -> int:
+        told = (self.loaded_context_length, self.max_model_len, self.context_window, self.context_length)
+        return next(
+            (tokens for tokens in (*told, self.max_context_length) if isinstance(tokens, int) and tokens > 0), 0
+        )
 
 
 class _Models(msgspec.Struct):
@@ -160,11 +174,14 @@ def decode_failure(text: str) -> Failure:
         return Failure(text)
 
 
-def decode_models(data: bytes) -> list[str]:
-    """Raises: msgspec.DecodeError."""
+def decode_models(data: bytes) -> dict[str, int]:
+    """The ids in the list's order, each with its window in tokens, 0 where it is not told.
+
+    Raises: msgspec.DecodeError.
+    """
     found: Any = _models.decode(data)
     models = (found.data or []) if isinstance(found, _Models) else found
-    return [model.id for model in models if model.id]
+    return {model.id: model.window for model in models if model.id}
 
 
 def event_data(pieces: Iterable[bytes]) -> Iterator[bytes]:

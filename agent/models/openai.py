@@ -147,28 +147,31 @@ class OpenAIChatModel:
             return self._own_client
 
 
-def list_models(choice: ModelChoice, timeout: float = 5.0) -> list[str]:
-    """The ids the endpoint lists, in its order.
+def list_models(choice: ModelChoice, timeout: float = 5.0, *, cancel: CancelToken | None = None) -> list[str]:
+    """The ids the endpoint lists, in its order. What it says of their windows is kept in `windows`.
 
-    Raises: ModelError.
+    Raises: ModelError; Cancelled.
     """
     _sdk.load()
     import httpx2
     import msgspec
 
-    from agent.models import _http, _wire
+    from agent.models import _http, _wire, windows
 
-    choice = replace(choice, timeout=timeout)
-    with _mapped(choice):
+    cancel = cancel or CancelToken()
+    choice, work = replace(choice, timeout=timeout), _http.Work(cancel)
+    with _mapped(choice), cancel.closing(work.stop), work:
         response = _http.client_for(choice.base_url, choice.api_key).get(
             "/models", cast_to=httpx2.Response, options={"timeout": _http.timeout(timeout), "max_retries": 0}
         )
     try:
-        return _wire.decode_models(response.content)
+        found = _wire.decode_models(response.content)
     except msgspec.DecodeError as error:
         raise BadRequestError(
             f"{choice.base_url}/models is no list of models.", hint="Check the address; it usually ends in /v1."
         ) from error
+    windows.learn(choice.base_url, found)
+    return list(found)
 
 
 if TYPE_CHECKING:
@@ -176,12 +179,8 @@ if TYPE_CHECKING:
 
 
 def _first_model(choice: ModelChoice, cancel: CancelToken) -> str:
-    from agent.models._http import Work
-
-    work = Work(cancel)
-    with cancel.closing(work.stop), work:
-        if models := list_models(choice):
-            return models[0]
+    if models := list_models(choice, cancel=cancel):
+        return models[0]
     raise BadRequestError(f"{choice.base_url} lists no models.", hint="Name one: /model, or `hermes model`.")
 
 

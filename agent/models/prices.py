@@ -32,6 +32,20 @@ def priced(usage: Usage, choice: ModelChoice) -> Usage:
     return replace(usage, cost=float(price.total_price))
 
 
+def window(choice: ModelChoice) -> int:
+    """Tokens that fit the model's window, as the price list has it; 0 when it has not."""
+    provider = _PROVIDER_IDS.get(choice.provider)
+    if provider is None:
+        return 0
+    from genai_prices import data_snapshot
+
+    try:
+        _provider, model = data_snapshot.get_snapshot().find_provider_model(choice.model, None, provider, None)
+    except LookupError:
+        return 0
+    return model.context_window or 0
+
+
 def load() -> None:
     """Import the price list now, where nobody waits for it."""
     import genai_prices  # noqa: F401

@@ -259,7 +259,7 @@ def test_a_long_result_keeps_its_head_and_its_tail() -> None:
     text = answer(Call("note"), tools=[Note(work=lambda args, cancel: f"head{'x' * 5000}tail")], output_limit=300)
     assert text.startswith("head")
     assert text.endswith("tail")
-    assert "4708 characters left out" in text
+    assert "4,708 characters left out" in text
     assert len(text) < 400
 
 

@@ -225,6 +225,22 @@ def test_an_error_in_no_shape_is_quoted() -> None:
 
 
 def test_lists_of_models_come_in_two_shapes() -> None:
-    assert decode_models(b'{"object": "list", "data": [{"id": "a"}, {"id": "b"}]}') == ["a", "b"]
-    assert decode_models(b'[{"id": "a", "type": "chat"}]') == ["a"]
-    assert decode_models(b'{"data": null}') == []
+    assert decode_models(b'{"object": "list", "data": [{"id": "a"}, {"id": "b"}]}') == {"a": 0, "b": 0}
+    assert decode_models(b'[{"id": "a", "type": "chat"}]') == {"a": 0}
+    assert decode_models(b'{"data": null}') == {}
+
+
+@pytest.mark.parametrize(
+    ("fields", "window"),
+    [
+        ('"context_length": 163840', 163840),
+        ('"max_model_len": 8192, "context_length": 131072', 8192),
+        ('"loaded_context_length": 4096, "max_context_length": 32768', 4096),
+        ('"context_window": 131072', 131072),
+        ('"context_length": "plenty"', 0),
+        ('"context_length": null, "max_context_length": 32768', 32768),
+        ('"context_length": -1', 0),
+    ],
+)
+def test_lists_of_models_tell_windows_in_several_words(fields: str, window: int) -> None:
+    assert decode_models(f'{{"data": [{{"id": "a", {fields}}}]}}'.encode()) == {"a": window}

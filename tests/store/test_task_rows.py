@@ -9,6 +9,8 @@ import pytest
 from agent.events import (
     ApprovalRequested,
     ApprovalSettled,
+    Compacted,
+    Compacting,
     Event,
     ReasoningDelta,
     Steered,
@@ -262,6 +264,8 @@ def test_every_kind_of_event_comes_back_as_it_was(store: Store) -> None:
         StepStarted(2),
         StepRestarted("busy"),
         ToolStarted("c", "terminal", "ls"),
+        Compacting(9_000),
+        Compacted("child", "parent", 9_000, 3_000, "trimmed", Usage(1, 2)),
         TextDelta("a"),
         ReasoningDelta("b"),
     ]
