@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from agent.approvals import Desk, Gatekeeper, Policy
 from agent.cancel import CancelToken
@@ -51,6 +51,7 @@ from hermes_cli.questions import PREVIEW_LENGTH, PREVIEW_LINES, Question, approv
 
 if TYPE_CHECKING:
     from agent.store.kept import KeepingStore
+    from hermes_cli.picker import Picker
     from hermes_cli.render import Renderer
     from run_agent import AIAgent
 
@@ -83,6 +84,18 @@ class Screen(Protocol):
         """Put what the person sent above the prompt."""
         ...
 
+    def pick(self, picker: "Picker[Any]") -> None:
+        """Let the person choose from a list; what is being typed comes back afterwards."""
+        ...
+
+    def draft(self, text: str) -> None:
+        """Put a text where the person types, unless something stands there."""
+        ...
+
+    def moved(self) -> None:
+        """The session works in another folder now."""
+        ...
+
     def notify(self, text: str, *, urgent: bool) -> None:
         """Put a notice above the prompt when it disturbs least; ring if the person looks elsewhere."""
         ...
@@ -102,9 +115,10 @@ class Screen(Protocol):
 
 @dataclass(slots=True)
 class Turn:
-    """The turn that runs in the foreground."""
+    """The turn that runs in the foreground. `rest`: it goes on with one that the store holds."""
 
     prompt: str
+    rest: bool = False
     cancel: CancelToken = field(default_factory=CancelToken)
     started: float = field(default_factory=time.monotonic)
     activity: str = "thinking"
@@ -151,6 +165,8 @@ class Chat:
         self._desk = Desk()
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="aside")
         self._agent: AIAgent | None = None
+        self._resumed = ""
+        self.held = False
 
     # -- what a person does ------------------------------------------------------------------------
 
@@ -182,7 +198,9 @@ class Chat:
 
     def send(self, text: str) -> None:
         """Start a turn; while one runs, tell it."""
-        if self.turn is None:
+        if self.held:
+            self.queue(text)
+        elif self.turn is None:
             self._start(text)
         else:
             self.steering.append(text)
@@ -190,7 +208,7 @@ class Chat:
 
     def queue(self, text: str) -> None:
         """Send a text when the turn is over, or now when none runs."""
-        if self.turn is None:
+        if self.turn is None and not self.held:
             self._start(text)
         else:
             self.queued.append(text)
@@ -246,7 +264,13 @@ class Chat:
         turn = [f"  the turn: {preview(self.turn.prompt, 50)}"] if self.turn else []
         shell = ["  a shell command"] if self.shell else []
         live = self.background.live()
-        return [*turn, *shell, *(f"  #{task.number} {task.state}  {preview(task.prompt, 50)}" for task in live)]
+        unsaved = [f"  {self.store.unsaved} messages are not on the disk yet"] if self.store.unsaved else []
+        return [
+            *unsaved,
+            *turn,
+            *shell,
+            *(f"  #{task.number} {task.state}  {preview(task.prompt, 50)}" for task in live),
+        ]
 
     def _leave_if_over(self) -> None:
         if self.leaving and not self._unfinished():
@@ -275,7 +299,36 @@ class Chat:
         if self._agent is not None:
             # It waits for processes to end.
             threading.Thread(target=self._agent.close, daemon=True, name="close").start()
-        self._agent, self.answer, self.usage, self.filled = None, "", Usage(), 0
+        self._agent, self._resumed, self.answer, self.usage, self.filled = None, "", "", Usage(), 0
+
+    def go_on(self, session_id: str, *, usage: Usage) -> None:
+        """Leave the conversation, and go on with a stored one that has used so much."""
+        self.new_session()
+        self._resumed, self.usage = session_id, usage
+        self.screen.refresh()
+
+    def move(self, cwd: Path) -> None:
+        """Work in another folder. Tasks that run stay where they are."""
+        try:
+            os.chdir(cwd)
+        except OSError as error:
+            self.complain(f"Cannot work in {cwd}: {error.strerror}.", f"Going on in {self.cwd}.")
+            return
+        self.cwd = cwd
+        self.screen.moved()
+
+    def hold(self) -> None:
+        """Another conversation is about to be restored: what is sent from now on waits for it."""
+        self.held = True
+
+    def release(self, *, keep: bool) -> None:
+        """It is there; send what waited. Without `keep` it is not, and what waited becomes a draft again."""
+        self.held = False
+        if keep and self.queued and self.turn is None:
+            self._start(self.queued.popleft())
+        while not keep and self.queued:
+            self.screen.draft(self.queued.popleft())
+        self.screen.refresh()
 
     def aside(self, work: Callable[[], _Result], then: Callable[[_Result], None] = lambda _result: None) -> None:
         """Run `work` on a thread, in the order of the calls, then `then` with its result here.
@@ -324,9 +377,16 @@ class Chat:
 
     # -- the turn ----------------------------------------------------------------------------------
 
+    def finish_turn(self) -> None:
+        """Go on with a turn that was cut off, as the store holds it."""
+        self._begin(Turn("the turn that was cut off", rest=True))
+
     def _start(self, text: str) -> None:
         self.screen.echo(text)
-        self.turn = turn = Turn(text)
+        self._begin(Turn(text))
+
+    def _begin(self, turn: Turn) -> None:
+        self.turn = turn
         turn.thread = threading.Thread(target=self._run_turn, args=(turn,), daemon=True, name="turn")
         turn.thread.start()
         self.screen.refresh()
@@ -341,7 +401,9 @@ class Chat:
             emit(event)
 
         try:
-            self._make_agent().run_turn(turn.prompt, emit=listening, cancel=turn.cancel, inbox=self._take_steering)
+            self._make_agent().run_turn(
+                None if turn.rest else turn.prompt, emit=listening, cancel=turn.cancel, inbox=self._take_steering
+            )
         except Exception as error:  # noqa: BLE001
             if not isinstance(error, HermesError):
                 _log.exception("turn")
@@ -356,7 +418,7 @@ class Chat:
         from agent.models import prices
 
         if self._agent is None:
-            session_id = new_session_id()
+            session_id = self._resumed or new_session_id()
             self._agent = run_agent.AIAgent(
                 choice=self.model.choose(),
                 settings=self.config.values,
@@ -372,7 +434,7 @@ class Chat:
     @property
     def conversation(self) -> str:
         """The id of the conversation, "" before its first turn."""
-        return self._agent.session_id if self._agent else ""
+        return self._agent.session_id if self._agent else self._resumed
 
     def _take_steering(self) -> list[str]:
         """On the turn's thread."""
@@ -487,5 +549,7 @@ class Chat:
         if key == "s":
             self.background.close()
             self.screen.leave()
+        elif self.leaving and self.store.unsaved:
+            self.aside(self.store.flush, lambda _: self._leave_if_over())
         else:
             self._leave_if_over()

@@ -1,6 +1,7 @@
 """Keys to orders. Each binding calls one method of the prompt; none does work itself."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from prompt_toolkit.filters import Condition, has_completions, is_searching
@@ -18,6 +19,7 @@ KEY_HELP = (
     ("Tab", "complete; during a turn: queue for after it"),
     ("Alt+Enter, Ctrl+J, \\ Enter", "new line"),
     ("Esc", "close the menu, else interrupt the turn"),
+    ("Esc Esc", "on an empty draft: go back to before one of your prompts"),
     ("Ctrl+C", "close the menu, clear the draft, interrupt, then twice to leave"),
     ("Ctrl+D", "leave, on an empty draft"),
     ("Up, Down, Ctrl+R", "history, and search in it"),
@@ -36,8 +38,10 @@ KEY_HELP = (
 def bindings(repl: "Repl") -> KeyBindings:
     """All bindings that differ from prompt_toolkit's own (which are those of readline)."""
     keys = KeyBindings()
-    drafting = ~is_searching
+    picking = Condition(lambda: repl.picker is not None)
+    drafting = ~is_searching & ~picking
     empty = Condition(lambda: not repl.buffer.text)
+    idle = Condition(lambda: repl.idle)
 
     @keys.add("enter", filter=drafting)
     def _(event: KeyPressEvent) -> None:
@@ -68,6 +72,12 @@ def bindings(repl: "Repl") -> KeyBindings:
     @keys.add("escape", filter=drafting)
     def _(event: KeyPressEvent) -> None:
         repl.escape()
+
+    @keys.add("escape", "escape", filter=drafting & empty & idle & ~has_completions)
+    def _(event: KeyPressEvent) -> None:
+        repl.rewind()
+
+    _bind_picker(keys, repl, picking)
 
     @keys.add("c-c", filter=drafting)
     @keys.add("<sigint>")
@@ -182,3 +192,31 @@ def _watch_focus(keys: KeyBindings, watched: Callable[[bool], None]) -> None:
     @keys.add(FOCUS_OUT)
     def _(event: KeyPressEvent) -> None:
         watched(False)
+
+
+def _bind_picker(keys: KeyBindings, repl: "Repl", picking: Condition) -> None:
+    """A list to pick from has the arrows, Enter and the ways out; what is typed searches in it."""
+    for key, by in (("up", -1), ("c-p", -1), ("s-tab", -1), ("down", 1), ("c-n", 1), ("tab", 1), ("pageup", -10)):
+        keys.add(key, filter=picking)(partial(_step, repl, by))
+    keys.add("pagedown", filter=picking)(partial(_step, repl, 10))
+
+    @keys.add("enter", filter=picking)
+    def _(event: KeyPressEvent) -> None:
+        repl.choose()
+
+    @keys.add("escape", filter=picking, eager=True)
+    @keys.add("c-c", filter=picking)
+    @keys.add("c-d", filter=picking)
+    def _(event: KeyPressEvent) -> None:
+        repl.dismiss()
+
+    @keys.add("c-r", filter=picking)
+    @keys.add("c-s", filter=picking)
+    @keys.add("c-j", filter=picking)
+    def _(event: KeyPressEvent) -> None:
+        """Not here."""
+
+
+def _step(repl: "Repl", by: int, event: KeyPressEvent) -> None:
+    del event
+    repl.step(by)

@@ -83,12 +83,12 @@ def _talk(request: "Request") -> int:
         from hermes_cli.plain import PlainScreen
 
         async def talk() -> None:
-            await PlainScreen(config, policy, cwd=cwd).run(request.prompt or "")
+            await PlainScreen(config, policy, cwd=cwd).run(request.prompt or "", request.wanted())
     else:
         from hermes_cli.repl import Repl
 
         async def talk() -> None:
-            await Repl(config, policy, cwd=cwd).run(request.prompt or "")
+            await Repl(config, policy, cwd=cwd).run(request.prompt or "", request.wanted())
 
     # A key must not wait long for a thread that streams; see KeyboardFirst.
     sys.setswitchinterval(0.0005)

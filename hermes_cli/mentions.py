@@ -29,6 +29,10 @@ class FileIndex:
         self._built = 0.0
         self._lock = threading.Lock()
 
+    def move(self, root: Path) -> None:
+        """Index another folder from now on."""
+        self._root, self._paths, self._built = root, (), 0.0
+
     def paths(self) -> Sequence[str]:
         """The newest index; on a thread, because the first call builds it."""
         if not self._built:

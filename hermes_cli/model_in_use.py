@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-NO_CHOICE = "{}"
-"""What a task inherits when no model was known yet: it takes the session's, once found."""
-
 
 class ModelInUse:
     """`choice` is None until it is found. Every method may be called from any thread.
@@ -59,7 +56,9 @@ class ModelInUse:
 
         with self._choosing:
             if self.choice is None:
-                self.choice = catalog.in_force(self._config.values, env=self._env, keys=self.keys())
+                found = catalog.in_force(self._config.values, env=self._env, keys=self.keys())
+                # Looking takes a while, and somebody may have chosen since.
+                self.choice = self.choice or found
                 self._changed()
             return self.choice
 
@@ -89,15 +88,15 @@ class ModelInUse:
             _log.exception("warming up")
 
     def inherited(self) -> str:
-        """The choice as text without keys, for a task's row."""
+        """The choice as text without keys, for a task's row. With none yet, the task takes the session's."""
         from agent.models import portable
 
-        return portable.dump(self.choice) if self.choice else NO_CHOICE
+        return portable.dump(self.choice) if self.choice else portable.NOTHING
 
     def revived(self, inherited: str) -> ModelChoice:
         """The choice a task inherited, with its keys. Raises: ConfigError."""
         from agent.models import portable
 
-        if inherited == NO_CHOICE:
+        if inherited == portable.NOTHING:
             return self.choose()
         return portable.load(inherited, self._config.values, env=self._env, keys=self.keys())

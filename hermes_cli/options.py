@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from agent.errors import HermesError
 
-Kind = Literal["flag", "text", "number", "format"]
+if TYPE_CHECKING:
+    from hermes_cli.sessions import Wanted
+
+Kind = Literal["flag", "text", "number", "format", "optional"]
+"""An `optional` one may stand without a value, which is then ""."""
 
 FORMATS = ("text", "json", "stream-json")
 
@@ -36,6 +40,13 @@ class Option:
 OPTIONS: tuple[Option, ...] = (
     Option("print", ("-p", "--print"), "flag", "answer on stdout and leave; standard input is added to the prompt"),
     Option("output_format", ("--output-format",), "format", "with -p: text, json or stream-json"),
+    Option("last", ("-c", "--continue"), "flag", "go on with the last session of this directory"),
+    Option(
+        "resume",
+        ("-r", "--resume"),
+        "optional",
+        "go on with a session: an id or its beginning, a title, or latest; without a value, pick one",
+    ),
     Option("model", ("-m", "--model"), "text", "model id, or provider:model", "model"),
     Option("provider", ("--provider",), "text", "provider name", "provider"),
     Option("max_steps", ("--max-steps",), "number", "model replies in one turn", "max_steps"),
@@ -62,6 +73,16 @@ class Request:
 
     def text(self, name: str, default: str = "") -> str:
         return str(self.values.get(name, default))
+
+    def wanted(self) -> "Wanted | None":
+        """The session to go on with, if any."""
+        if "resume" not in self.values and not self.flag("last"):
+            return None
+        from hermes_cli.sessions import Wanted
+
+        own_model = "model" in self.values or "provider" in self.values
+        which = self.text("resume")
+        return Wanted(which, here="resume" not in self.values, stay="cd" in self.values, own_model=own_model)
 
     def settings(self) -> dict[str, object]:
         """The settings this command line overrides."""
@@ -115,6 +136,10 @@ def _take_option(word: str, rest: list[str], request: Request) -> None:
         request.values[option.name] = True
         if value:
             _take_option(f"-{value}", rest, request)
+        return
+    if option.kind == "optional" and not value:
+        follows = bool(rest) and not rest[0].startswith("-")
+        request.values[option.name] = rest.pop(0) if follows and not equals else ""
         return
     if not (equals or value):
         if not rest:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agent import __version__
 from agent.approvals import Policy
@@ -21,11 +21,18 @@ from hermes_cli import glyphs as glyph_sets
 from hermes_cli.chat import Chat
 from hermes_cli.courtesy import KeyboardFirst
 from hermes_cli.questions import Question
+from hermes_cli.resuming import begin, resume
+from hermes_cli.sessions import Wanted, the_one
 from hermes_cli.setup import exit_within
+from hermes_cli.text import harmless
 
 if TYPE_CHECKING:
+    from hermes_cli.picker import Picker
     from hermes_cli.render import Renderer
 
+
+MOST_PICKED = 20
+"""Choices of a list; whoever wants another one names it."""
 
 LEAVE_WITHIN, STOPPED_WITHIN = 4.0, 1.5
 """Seconds after which leaving waits for nothing any more, and seconds it waits for a turn that was stopped."""
@@ -63,6 +70,28 @@ class PlainScreen:
         if not self._interactive:
             self.show(f"\n{self.glyphs.prompt} {text}\n")
 
+    def pick(self, picker: "Picker[Any]") -> None:
+        """A numbered list; the number is the answer."""
+        few = picker.shown[:MOST_PICKED]
+        rows = [f"{number}  {c.title}  ({', '.join(c.details)})" for number, c in enumerate(few, 1)]
+        options = {str(number): "" for number in range(1, len(few) + 1)}
+
+        def settle(letter: str, _words: str) -> None:
+            if letter == "n":
+                picker.cancel()
+            else:
+                picker.selected = int(letter) - 1
+                picker.choose()
+
+        lines = [picker.title, *map(harmless, rows), "A number, or n for none of them."]
+        self.chat.ask(Question(lines, {**options, "n": ""}, "n", settle, about="pick", listed=True))
+
+    def draft(self, text: str) -> None:
+        self.show(f"(not sent: {harmless(text)})")
+
+    def moved(self) -> None:
+        self.show(f"(working in {self.chat.cwd})")
+
     def notify(self, text: str, *, urgent: bool) -> None:
         if text:
             self.show(text)
@@ -72,12 +101,13 @@ class PlainScreen:
     def refresh(self) -> None:
         question = self.chat.questions[0] if self.chat.questions else None
         if question is not None and question is not self._asked:
-            self.show("\n" + "\n".join([*question.lines, question.choices]))
+            choices = [] if question.listed else [question.choices]
+            self.show("\n" + "\n".join([*question.lines, *choices]))
             if not self._interactive:
                 # Whoever wrote the pipe is not there to answer.
                 self.chat.loop.call_soon(self._decline, question)
         self._asked = question
-        if self.chat.turn is None and self.chat.shell is None:
+        if self.chat.turn is None and self.chat.shell is None and not self.chat.held:
             self._idle.set()
         else:
             self._idle.clear()
@@ -93,7 +123,7 @@ class PlainScreen:
         self._left.set()
         self._idle.set()
 
-    async def run(self, first: str = "") -> None:
+    async def run(self, first: str = "", wanted: Wanted | None = None) -> None:
         """Until the person leaves, or the input ends and everything it started is over."""
         self.show(f"hermes {__version__} {self.glyphs.dot} {self.chat.cwd} {self.glyphs.dot} /help")
         for name, order in (("SIGINT", self._interrupt), ("SIGTERM", self.leave), ("SIGHUP", self.leave)):
@@ -104,6 +134,8 @@ class PlainScreen:
             # A script's first line may ask for the model.
             with contextlib.suppress(HermesError):
                 await asyncio.to_thread(self.chat.model.choose)
+        if wanted is not None:
+            self._begin_with(wanted)
         if first:
             self.chat.submit(first)
         lines: asyncio.Queue[str | None] = asyncio.Queue()
@@ -142,6 +174,14 @@ class PlainScreen:
             self._give_up_waiting()
             await asyncio.sleep(0.05)
         await asyncio.sleep(0.1)
+
+    def _begin_with(self, wanted: Wanted) -> None:
+        if self._interactive:
+            begin(self.chat, wanted)
+        else:
+            # Nobody is there to pick one. Raises: HermesError.
+            session = the_one(self.chat.store, wanted, self.chat.cwd)
+            resume(self.chat, session, stay=wanted.stay, own_model=wanted.own_model)
 
     async def _until_idle(self) -> None:
         self.refresh()

@@ -16,8 +16,8 @@ from typing import Any
 
 from agent.approvals import Gatekeeper, nobody
 from agent.cancel import CancelToken
-from agent.config import ModelChoice, read_keys
-from agent.errors import StoreError
+from agent.config import Config, ModelChoice, read_keys
+from agent.errors import HermesError, StoreError
 from agent.events import (
     Compacted,
     Event,
@@ -30,7 +30,8 @@ from agent.events import (
     TurnFinished,
     TurnStarted,
 )
-from agent.models import catalog, prices
+from agent.models import catalog, portable, prices
+from agent.records import SessionStore
 from agent.redact import Redactor, secret_values
 from agent.store.rules import new_session_id
 from hermes_cli.options import Request, UsageError
@@ -58,12 +59,14 @@ def answer(request: Request) -> int:
 
     format_ = request.text("output_format", "text")
     keys = read_keys(config.dirs)
-    choice = catalog.in_force(config.values, keys=keys)
-    session_id, cancel = new_session_id(), CancelToken()
+    store = open_store(config.dirs.database, _warn)
+    session, cwd, choice = _session(request, store, config, cwd)
+    choice = choice or catalog.in_force(config.values, keys=keys)
+    session_id, cancel = session or new_session_id(), CancelToken()
     agent = run_agent.AIAgent(
         choice=choice,
         settings=config.values,
-        store=open_store(config.dirs.database, _warn),
+        store=store,
         session_id=session_id,
         source="print",
         cwd=cwd,
@@ -77,6 +80,30 @@ def answer(request: Request) -> int:
     end = agent.run_turn(prompt, emit=write, cancel=cancel)
     assert isinstance(end, TurnFinished), "a run that nobody watches is never suspended"
     return exit_code(end)
+
+
+def _session(request: Request, store: SessionStore, config: Config, cwd: Path) -> tuple[str, Path, ModelChoice | None]:
+    """The session to go on with, where it works, and its model; "", here and None when a new one begins.
+
+    Raises: UsageError, ConfigError.
+    """
+    wanted = request.wanted()
+    if wanted is None:
+        return "", cwd, None
+    from hermes_cli.sessions import directory, the_one
+
+    try:
+        session = the_one(store, wanted, cwd)
+    except HermesError as error:
+        raise UsageError(str(error), hint=error.hint) from error
+    place = cwd if wanted.stay else directory(session, cwd)
+    if place is None:
+        raise UsageError(f"{session.cwd} is gone, where this session worked.", hint="Name another folder: -C FOLDER.")
+    os.chdir(place)
+    if wanted.own_model or session.settings == portable.NOTHING:
+        return session.id, place, None
+    choice = portable.load(session.settings, config.values, env=os.environ, keys=read_keys(config.dirs))
+    return session.id, place, choice
 
 
 def exit_code(end: TurnFinished) -> int:

@@ -31,6 +31,7 @@ class Question:
 
     `options` maps a letter to what it does, `settle` takes the letter and what was typed after it.
     `full` is what is asked about without any cut, "" when `lines` hold all of it.
+    `listed`: the lines name the options already.
     `ready` becomes true when the draft is empty while the question stands: only then can a line be its answer.
     """
 
@@ -43,6 +44,7 @@ class Question:
     with_words: frozenset[str] = frozenset()
     asked: float = field(default_factory=time.monotonic)
     ready: bool = False
+    listed: bool = False
 
     def take(self, line: str) -> bool:
         """Settle with this line, if it is an answer."""

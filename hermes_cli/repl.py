@@ -14,13 +14,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.completion import CompleteEvent, Completion
+from prompt_toolkit.document import Document
 from prompt_toolkit.filters import Condition, has_completions
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.layout import BufferControl, ConditionalContainer, FormattedTextControl, HSplit, Layout, Window
@@ -33,6 +34,7 @@ from prompt_toolkit.widgets import SearchToolbar
 
 from agent import __version__
 from agent.config import ApprovalMode, Config
+from agent.errors import HermesError
 from hermes_cli import glyphs as glyph_sets
 from hermes_cli.commands import SlashCommandCompleter
 from hermes_cli.completions import argument_values
@@ -44,7 +46,7 @@ from hermes_cli.mentions import FileIndex, PromptCompleter, mention
 from hermes_cli.paste import Pastes
 from hermes_cli.setup import exit_within
 from hermes_cli.terminal import PromptApplication, copy_sequence, keyboard, reflows, ring, teach_sequences
-from hermes_cli.text import columns, echoed
+from hermes_cli.text import columns, echoed, place
 
 if TYPE_CHECKING:
     from agent.approvals import Policy
@@ -52,7 +54,9 @@ if TYPE_CHECKING:
     from agent.store.kept import KeepingStore
     from hermes_cli.browser import TaskBrowser
     from hermes_cli.chat import Chat
+    from hermes_cli.picker import Choice, Picker
     from hermes_cli.render import Renderer
+    from hermes_cli.sessions import Wanted
 
 _log = logging.getLogger(__name__)
 
@@ -74,6 +78,9 @@ LEAVE_WITHIN = 4.0
 STOPPED_WITHIN = 1.5
 """Seconds that leaving waits for a turn that was cancelled."""
 
+SEARCH_AFTER = 0.12
+"""Seconds without a key after which what was typed in a list is searched for in the store, too."""
+
 TWICE = 2.0
 """Seconds within which a second Ctrl+C leaves."""
 
@@ -87,6 +94,7 @@ _STYLE = Style.from_dict(
         "question.head": "ansiyellow bold",
         "question.choices": "bold",
         "question.hint": "ansibrightblack",
+        "picker.chosen": "ansicyan bold",
         "completion-menu": "bg:default",
         "completion-menu.completion": "bg:default fg:default",
         "completion-menu.completion.current": "bg:default ansicyan bold noreverse",
@@ -129,15 +137,22 @@ class Repl:
         self._last_key = 0.0
         self._last_ctrl_c = 0.0
         self._stashed: list[str] = []
+        self.picker: Picker[Any] | None = None
+        self._set_aside = Document()
         self._hint = ""
         self._tick = 0
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._renderer: Renderer | None = None
         self._live: StyleAndTextTuples = []
         self.history = SharedHistory(config.dirs.database, fold=self.pastes.recalled, warn=self._warn)
-        completer = PromptCompleter(SlashCommandCompleter(argument_values(lambda: self.chat)), FileIndex(cwd))
+        self._files = FileIndex(cwd)
+        completer = PromptCompleter(SlashCommandCompleter(argument_values(lambda: self.chat)), self._files)
         self.buffer = Buffer(
-            completer=completer, history=self.history, complete_while_typing=True, multiline=True, tempfile_suffix=".md"
+            completer=completer,
+            history=self.history,
+            complete_while_typing=Condition(lambda: self.picker is None),
+            multiline=True,
+            tempfile_suffix=".md",
         )
         self.app = self._build()
         self.app.after_render += lambda _: self.keyboard.drawn()
@@ -190,6 +205,26 @@ class Repl:
 
     def echo(self, text: str) -> None:
         self.show(echoed(self.pastes.refold(text), self.glyphs.prompt, colours=self._colours))
+
+    def pick(self, picker: "Picker[Any]") -> None:
+        if self.picker is None:
+            self._set_aside = self.buffer.document
+        self.picker = picker
+        self.buffer.reset()
+        self.refresh()
+
+    def draft(self, text: str) -> None:
+        text = self.pastes.fold(text)
+        if self.buffer.text:
+            self._stashed.append(text)
+            self._say_below("your prompt is set aside; Ctrl+S brings it back")
+        else:
+            self.buffer.document = Document(text)
+        self.refresh()
+
+    def moved(self) -> None:
+        self._files.move(self.chat.cwd)
+        self.show(self.renderer().note(f"Working in {place(str(self.chat.cwd))}"))
 
     def notify(self, text: str, *, urgent: bool) -> None:
         if (urgent or not self.focused) and self.config.values.bell:
@@ -305,6 +340,39 @@ class Repl:
             self._last_ctrl_c = time.monotonic()
             self._say_below("press Ctrl+C again to leave")
 
+    def choose(self) -> None:
+        """Enter in a list to pick from."""
+        if self.picker is not None and self.picker.shown:
+            picker = self._close_picker()
+            picker.choose()
+
+    def dismiss(self) -> None:
+        """Leave the list to pick from."""
+        if self.picker is not None:
+            self._close_picker().cancel()
+
+    def _close_picker(self) -> "Picker[Any]":
+        picker, self.picker = self.picker, None
+        assert picker is not None, "only an open one is closed"
+        self.buffer.document = self._set_aside
+        self.refresh()
+        return picker
+
+    def step(self, by: int) -> None:
+        """Up or down in the list to pick from."""
+        if self.picker is not None:
+            self.picker.move(by)
+            self.refresh()
+
+    def rewind(self) -> None:
+        """Esc Esc: back to before a prompt."""
+        from hermes_cli.resuming import rewind
+
+        try:
+            rewind(self.chat)
+        except HermesError as error:
+            self._say_below(str(error))
+
     def stash(self) -> None:
         if draft := self.buffer.text:
             self._stashed.append(draft)
@@ -312,6 +380,11 @@ class Repl:
             self._say_below("draft set aside; Ctrl+S brings it back")
         elif self._stashed:
             self.buffer.insert_text(self._stashed.pop())
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs that Esc would interrupt."""
+        return not self._met or (self.chat.turn is None and self.chat.shell is None)
 
     def next_mode(self) -> None:
         modes = [mode for mode in get_args(ApprovalMode) if mode != "yolo"]
@@ -370,8 +443,8 @@ class Repl:
 
     # -- running -----------------------------------------------------------------------------------
 
-    async def run(self, first: str = "") -> None:
-        """Until the person leaves. `first` is sent as soon as the prompt is drawn."""
+    async def run(self, first: str = "", wanted: "Wanted | None" = None) -> None:
+        """Until the person leaves. `first` is sent when the prompt is drawn, and the `wanted` session is there."""
         loop = asyncio.get_running_loop()
 
         def painted(_app: object) -> None:
@@ -379,9 +452,9 @@ class Repl:
             self.app.output.write_raw("\x1b[?1004h")
             self.app.output.flush()
             # Not at once, so that nothing shares the moment in which the first key may come.
-            self._timers["warm"] = loop.call_later(0 if first else WARM_AFTER, self._warm_up)
-            if first:
-                loop.call_soon(lambda: self.chat.submit(first))
+            self._timers["warm"] = loop.call_later(0 if first or wanted else WARM_AFTER, self._warm_up)
+            if first or wanted:
+                loop.call_soon(self._begin, first, wanted)
 
         self.app.after_render += painted
         self._timers["minute"] = loop.call_later(60, self._minute)
@@ -408,6 +481,14 @@ class Repl:
             if self._met:
                 self.chat.wait_until_stopped(STOPPED_WITHIN)
 
+    def _begin(self, first: str, wanted: "Wanted | None") -> None:
+        if wanted is not None:
+            from hermes_cli.resuming import begin
+
+            begin(self.chat, wanted)
+        if first:
+            self.chat.submit(first)
+
     def _warm_up(self) -> None:
         """Import the session and open the store aside, make it here, then let it load the agent and find the model."""
         loop = asyncio.get_running_loop()
@@ -425,14 +506,14 @@ class Repl:
 
     def _header(self) -> str:
         """One line: who this is, the model where one is set, the place, cut on the left where it is long."""
-        place = str(self.cwd).replace(str(Path.home()), "~", 1)
+        where = place(str(self.cwd))
         dot = f" {self.glyphs.dot} "
         model = [self.config.values.model] if self.config.values.model and self._columns() >= 80 else []
         room = self._columns() - columns(dot.join([f"hermes {__version__}", *model, "", "/help"])) - 1
-        if columns(place) > room:
-            place = f"{self.glyphs.ellipsis}{place[-max(room - columns(self.glyphs.ellipsis), 1) :]}"
+        if columns(where) > room:
+            where = f"{self.glyphs.ellipsis}{where[-max(room - columns(self.glyphs.ellipsis), 1) :]}"
         # The terminal itself has shown what was typed before the prompt was there; it stands in the draft as well.
-        return "\r\x1b[K" + dot.join([f"hermes {__version__}", *model, place, "/help"]) + "\r\n"
+        return "\r\x1b[K" + dot.join([f"hermes {__version__}", *model, where, "/help"]) + "\r\n"
 
     def _build(self) -> PromptApplication:
         output = Vt100_Output.from_pty(sys.stdout)
@@ -510,6 +591,9 @@ class Repl:
         live = live_fragments(
             self.chat, tail, width=size.columns, rows=size.rows, tick=self._tick, drafting=bool(self.buffer.text)
         )
+        if self.picker is not None:
+            room = max(size.rows - len(live) - 4, 4)
+            live += self.picker.fragments(self.glyphs, width=size.columns - 1, rows=room)
         if self._hint:
             live.append(("class:question.hint", f"  {self._hint}\n"))
         if live:
@@ -532,8 +616,26 @@ class Repl:
         self._last_key = time.monotonic()
         self.keyboard.pressed()
 
+    def _search_picker(self, picker: "Picker[Any]") -> None:
+        typed = self.buffer.text
+        picker.search(typed)
+        if (more := picker.more) is not None and len(typed.strip()) > 1:
+
+            def arrived(found: "list[Choice[Any]]") -> None:
+                picker.add(typed, found)
+                self.refresh()
+
+            # While somebody types on, only the last search counts.
+            if timer := self._timers.get("search"):
+                timer.cancel()
+            search = partial(self.chat.aside, partial(more, typed), arrived)
+            self._timers["search"] = asyncio.get_running_loop().call_later(SEARCH_AFTER, search)
+        self._draw_live()
+
     def _draft_changed(self) -> None:
-        if self._met and self.chat.questions:
+        if self.picker is not None:
+            self._search_picker(self.picker)
+        elif self._met and self.chat.questions:
             self._draw_live()
 
     def _release_notices(self) -> None:

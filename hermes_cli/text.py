@@ -1,6 +1,7 @@
 """Text on its way to a terminal: made harmless, clipped, measured."""
 
 import re
+from pathlib import Path
 
 from agent.events import Compacted
 
@@ -53,6 +54,15 @@ def clip(text: str, width: int, ellipsis: str = "…") -> str:
     return f"{''.join(taken)}{ellipsis}" if width > 0 else ""
 
 
+def shortened(text: str, most: int, more: str = "more lines") -> str:
+    """The first lines of a text in Markdown; a fence that the cut left open is closed, and what was cut is counted."""
+    lines = text.strip().split("\n")
+    if len(lines) <= most:
+        return "\n".join(lines)
+    fences = sum(line.lstrip().startswith("```") for line in lines[:most])
+    return "\n".join([*lines[:most], *(["```"] if fences % 2 else []), f"\n… {len(lines) - most} {more}"])
+
+
 def columns(text: str) -> int:
     """Terminal columns a text takes."""
     if text.isascii():
@@ -87,6 +97,12 @@ def _wrap(line: str, width: int) -> list[str]:
             row, used = "", 0
         row, used = row + character, used + wide
     return [*rows, row]
+
+
+def place(folder: str) -> str:
+    """A folder as a person writes it."""
+    home = str(Path.home())
+    return f"~{folder[len(home) :]}" if folder == home or folder.startswith(f"{home}/") else folder
 
 
 def seconds(value: float) -> str:

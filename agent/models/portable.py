@@ -8,6 +8,9 @@ from agent.config import ModelChoice, Settings
 from agent.models import catalog
 from agent.protocols import ToolSpec
 
+NOTHING = "{}"
+"""What is stored while no model was chosen."""
+
 
 def dump(choice: ModelChoice, tools: Sequence[ToolSpec] = ()) -> str:
     """JSON without API keys."""

@@ -276,3 +276,31 @@ def test_a_folder_that_is_gone_is_told(work: Path, shell_env: dict[str, str]) ->
     )
     assert done.returncode == 2
     assert "does not exist any more" in done.stderr
+
+
+# -- going on with a session -----------------------------------------------------------------------
+
+
+def test_a_headless_prompt_goes_on_with_the_directorys_last_session(run: Run, at: Any) -> None:
+    with OpenAIServer(["First answer.", "Second answer."]) as server:
+        run("-p", "one", env=at(server))
+        done = run("-p", "-c", "two", env=at(server))
+    assert (done.returncode, done.stdout) == (0, "Second answer.\n")
+    first, second = server.bodies
+    assert second["messages"][: len(first["messages"])] == first["messages"]
+    assert [message["content"] for message in second["messages"]][1:] == ["one", "First answer.", "two"]
+
+
+def test_a_headless_prompt_resumes_by_the_id_that_json_told(run: Run, at: Any) -> None:
+    with OpenAIServer(["First answer.", "Second answer."]) as server:
+        told = json.loads(run("-p", "one", "--output-format", "json", env=at(server)).stdout)
+        done = run("-p", "two", "-r", told["session_id"][:20], "--output-format=json", env=at(server))
+    assert json.loads(done.stdout)["session_id"] == told["session_id"]
+    assert len(server.bodies[-1]["messages"]) == 4
+
+
+def test_a_session_that_is_not_there_is_a_mistake_of_the_command_line(run: Run) -> None:
+    for arguments, words in ((("-c",), "no session to continue"), (("-r", "nonsense"), "No session fits 'nonsense'")):
+        done = run("-p", "hi", *arguments)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert words in done.stderr

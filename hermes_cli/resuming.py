@@ -1,0 +1,235 @@
+"""Going on with a stored session in a terminal: found or picked, restored, recapped; or left for a branch of it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.config import ModelChoice
+from agent.errors import HermesError
+from agent.messages import Message, Usage
+from agent.models import portable
+from agent.records import Session
+from agent.store.text import title_from
+from hermes_cli.picker import Choice, Picker
+from hermes_cli.questions import Question
+from hermes_cli.sessions import Wanted, cut_off, details, directory, exchanges, find, last_in, offered, title
+from hermes_cli.text import place, shortened
+
+if TYPE_CHECKING:
+    from hermes_cli.chat import Chat
+
+RECAP, RECAP_LINES = 3, 8
+"""Exchanges told again when a session is resumed, and lines of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Restored:
+    """What was read for a session that goes on. `choice` None: the model of now."""
+
+    messages: list[Message]
+    usage: Usage
+    choice: ModelChoice | None
+    problem: HermesError | None
+
+
+# -- at the start ----------------------------------------------------------------------------------
+
+
+def begin(chat: "Chat", wanted: Wanted) -> None:
+    """Restore the session that the command line asks for. What is sent meanwhile waits for it."""
+    chat.hold()
+
+    def look() -> list[Session] | HermesError:
+        try:
+            if wanted.here:
+                last = last_in(chat.store, chat.cwd)
+                return [last] if last else []
+            return find(chat.store, wanted.which) if wanted.which else offered(chat.store, chat.cwd)
+        except HermesError as error:
+            return error
+
+    def found(sessions: list[Session] | HermesError) -> None:
+        if isinstance(sessions, HermesError):
+            chat.complain(str(sessions), sessions.hint)
+            chat.release(keep=False)
+        elif not sessions:
+            chat.screen.show(chat.screen.renderer().note(f"No session to continue in {place(str(chat.cwd))} yet."))
+            chat.release(keep=True)
+        elif len(sessions) == 1 and (wanted.which or wanted.here):
+            resume(chat, sessions[0], stay=wanted.stay, own_model=wanted.own_model)
+        else:
+            pick(chat, sessions, stay=wanted.stay, own_model=wanted.own_model)
+
+    chat.aside(look, found)
+
+
+def pick(chat: "Chat", sessions: Sequence[Session], *, stay: bool = False, own_model: bool = False) -> None:
+    """Let the person choose; typing searches titles, and what was said."""
+
+    def rows(some: Sequence[Session]) -> list[Choice[Session]]:
+        return [Choice(title(one), tuple(details(one, chat.cwd)), one, one.id) for one in some]
+
+    def settle(session: Session | None) -> None:
+        if session is None:
+            chat.release(keep=False)
+        else:
+            resume(chat, session, stay=stay, own_model=own_model)
+
+    def more(typed: str) -> list[Choice[Session]]:
+        known: dict[str, Session] = {}
+        for hit in chat.store.search(typed):
+            if hit.session_id not in known and (session := chat.store.session(hit.session_id)):
+                known[hit.session_id] = session
+        return rows([*chat.store.find_sessions(typed), *known.values()])
+
+    chat.screen.pick(Picker("Resume which session?", rows(sessions), settle, more=more))
+
+
+# -- restoring -------------------------------------------------------------------------------------
+
+
+def resume(chat: "Chat", session: Session, *, stay: bool = False, own_model: bool = False) -> None:
+    """Go on with a session where it was: its folder, its model, its very messages."""
+    where = chat.cwd if stay else directory(session, chat.cwd)
+    if where is not None:
+        _restore(chat, session, where, own_model=own_model)
+        return
+    chat.hold()
+
+    def settle(letter: str, _words: str) -> None:
+        if letter == "y":
+            _restore(chat, session, chat.cwd, own_model=own_model)
+        else:
+            chat.release(keep=False)
+
+    lines = [f"{place(session.cwd)} is gone, where this session worked.", f"Go on in {place(str(chat.cwd))}?"]
+    chat.ask(Question(lines, {"y": "go on here", "n": "do not resume"}, "n", settle, about="directory"))
+
+
+def _restore(chat: "Chat", session: Session, where: Path, *, own_model: bool) -> None:
+    chat.hold()
+
+    def read() -> _Restored | HermesError:
+        try:
+            messages = chat.store.messages(session.id)
+            usage = sum((row.usage for row in chat.store.usage(session_id=session.id)), Usage())
+        except HermesError as error:
+            return error
+        if own_model or session.settings == portable.NOTHING:
+            return _Restored(messages, usage, None, None)
+        try:
+            return _Restored(messages, usage, chat.model.revived(session.settings), None)
+        except HermesError as error:
+            return _Restored(messages, usage, None, error)
+
+    def then(restored: _Restored | HermesError) -> None:
+        if isinstance(restored, HermesError):
+            chat.complain(str(restored), restored.hint)
+            chat.release(keep=False)
+            return
+        chat.go_on(session.id, usage=restored.usage)
+        if where != chat.cwd:
+            chat.move(where)
+        if restored.choice is not None and restored.choice != chat.model.choice:
+            chat.model.use(restored.choice)
+        _recap(chat, session, restored.messages)
+        if restored.problem is not None:
+            chat.complain(f"Its model cannot be used: {restored.problem}", restored.problem.hint)
+        if cut_off(restored.messages):
+            _offer_the_rest(chat)
+        chat.release(keep=True)
+
+    chat.aside(read, then)
+
+
+def _recap(chat: "Chat", session: Session, messages: Sequence[Message]) -> None:
+    renderer, dot = chat.screen.renderer(), f" {chat.screen.glyphs.dot} "
+    said = exchanges(messages)
+    head = dot.join([title(session), *details(session, chat.cwd), *([session.model] if session.model else [])])
+    earlier = len(said) - RECAP
+    more = f"{dot}{earlier} earlier exchange{'' if earlier == 1 else 's'}: /history" if earlier > 0 else ""
+    chat.screen.show("\n" + renderer.note(f"Resumed: {head}{more}"))
+    for exchange in said[-RECAP:]:
+        chat.screen.show(renderer.person(shortened(exchange.prompt, RECAP_LINES)))
+        if exchange.answer:
+            chat.screen.show(renderer.answer(shortened(exchange.answer, RECAP_LINES)))
+    chat.answer = said[-1].answer if said else ""
+
+
+def _offer_the_rest(chat: "Chat") -> None:
+    def settle(letter: str, _words: str) -> None:
+        if letter == "y" and chat.turn is None:
+            chat.finish_turn()
+
+    options = {"y": "go on with it", "n": "leave it"}
+    chat.ask(Question(["The last turn did not come to its end."], options, "n", settle, about="unfinished"))
+
+
+# -- branches --------------------------------------------------------------------------------------
+
+
+def back_to(chat: "Chat", at: int, then: Callable[[Message], None]) -> None:
+    """Leave for a conversation that ends before the prompt at `at`, which `then` gets. The old one is archived."""
+    old = chat.conversation
+    chat.hold()
+
+    def work() -> tuple[str, Message] | HermesError:
+        try:
+            messages = chat.store.messages(old)
+            child = chat.store.continue_session(old, messages[:at])
+            row = chat.store.session(child)
+            begins_anew = not any(message.role == "user" for message in messages[:at])
+            if begins_anew and row is not None and row.title == title_from(messages[at].content):
+                chat.store.rename_session(child, "")
+            return child, messages[at]
+        except HermesError as error:
+            return error
+
+    def done(result: tuple[str, Message] | HermesError) -> None:
+        if isinstance(result, HermesError):
+            chat.complain(str(result), result.hint)
+            chat.release(keep=False)
+            return
+        child, prompt = result
+        chat.go_on(child, usage=chat.usage)
+        chat.screen.show(chat.screen.renderer().note(f"Back to before that prompt. As it was: /resume {old}"))
+        chat.release(keep=True)
+        then(prompt)
+
+    chat.aside(work, done)
+
+
+def branch(chat: "Chat", name: str) -> None:
+    """Go on in a copy; the old conversation stays in the lists."""
+    old = chat.conversation
+
+    def work() -> str:
+        row = chat.store.session(old)
+        child = chat.store.continue_session(old, chat.store.messages(old))
+        chat.store.update_session(old, archived=False)
+        chat.store.rename_session(child, name or f"{row.title if row else ''} (branch)")
+        return child
+
+    def then(child: str) -> None:
+        chat.go_on(child, usage=chat.usage)
+        chat.screen.show(chat.screen.renderer().note(f"This is a branch now. The other one: /resume {old}"))
+
+    chat.aside(work, then)
+
+
+def rewind(chat: "Chat") -> None:
+    """Let the person pick a prompt to go back to; it becomes the draft."""
+    said = exchanges(chat.store.messages(chat.conversation)) if chat.conversation else []
+    if not said:
+        raise HermesError("Nothing was said yet that one could go back to.")
+
+    def settle(at: int | None) -> None:
+        if at is not None:
+            back_to(chat, at, lambda prompt: chat.screen.draft(prompt.content))
+
+    def row(number: int, prompt: str, at: int) -> Choice[int]:
+        return Choice(prompt, (f"{number} back",), at)
+
+    choices = [row(number, exchange.prompt, exchange.at) for number, exchange in enumerate(reversed(said), 1)]
+    chat.screen.pick(Picker("Go back to before which prompt?", choices, settle))

@@ -1,0 +1,126 @@
+"""Which stored session a person means, what is told of it, and what going on with it needs."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.errors import HermesError
+from agent.messages import Message, unanswered_calls
+from agent.records import Session, SessionStore
+from hermes_cli.text import count, place
+
+MOST = 500
+"""Sessions that a picker offers before something is searched for."""
+
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"))
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which session to begin with. `which` is what was typed: "" to pick one; `here` asks for this directory's last.
+
+    `stay`: the directory was chosen by hand, so that of the session does not count; `model` likewise.
+    """
+
+    which: str = ""
+    here: bool = False
+    stay: bool = False
+    own_model: bool = False
+
+
+def find(store: SessionStore, text: str) -> list[Session]:
+    """The sessions that are meant: one, or several that fit equally well. Raises: HermesError when there is none."""
+    if one := store.find_session(text):
+        return [one]
+    found = store.find_sessions(text)
+    if not found:
+        raise HermesError(f"No session fits {text!r}.", hint="Type an id or its beginning, a title, or latest.")
+    return found
+
+
+def the_one(store: SessionStore, wanted: Wanted, cwd: Path) -> Session:
+    """For whoever cannot ask. Raises: HermesError when there is none, or several."""
+    if wanted.here:
+        found = last_in(store, cwd)
+        if found is None:
+            raise HermesError(f"There is no session to continue in {cwd}.", hint="hermes sessions list shows all.")
+        return found
+    several = find(store, wanted.which or "latest")
+    if len(several) > 1:
+        names = ", ".join(f"{session.id} ({session.title})" for session in several[:3])
+        raise HermesError(f"Several sessions fit {wanted.which!r}: {names}.", hint="Give an id.")
+    return several[0]
+
+
+def last_in(store: SessionStore, cwd: Path) -> Session | None:
+    """This directory's last session."""
+    return next(iter(store.sessions(cwd=str(cwd), limit=1)), None)
+
+
+def offered(store: SessionStore, cwd: Path) -> list[Session]:
+    """What to pick from: this directory's first, each part newest first."""
+    here = store.sessions(cwd=str(cwd), limit=MOST)
+    known = {session.id for session in here}
+    return [*here, *(session for session in store.sessions(limit=MOST) if session.id not in known)]
+
+
+def directory(session: Session, cwd: Path) -> Path | None:
+    """Where the session worked; None when that is gone."""
+    place = Path(session.cwd) if session.cwd else cwd
+    return place if place.is_dir() else None
+
+
+def cut_off(messages: Sequence[Message]) -> bool:
+    """Whether the last turn did not come to its end."""
+    if not messages or messages[-1].role == "system":
+        return False
+    return messages[-1].role != "assistant" or bool(unanswered_calls(list(messages)))
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What a person said, and how the agent's turn ended. `at` is the prompt's place in the history, from 0."""
+
+    at: int
+    prompt: str
+    answer: str = ""
+
+
+def exchanges(messages: Sequence[Message]) -> list[Exchange]:
+    """Oldest first."""
+    found: list[Exchange] = []
+    for number, message in enumerate(messages):
+        if message.role == "user":
+            found.append(Exchange(number, message.content))
+        elif message.role == "assistant" and message.content and found:
+            found[-1] = Exchange(found[-1].at, found[-1].prompt, message.content)
+    return found
+
+
+# -- words -----------------------------------------------------------------------------------------
+
+
+def title(session: Session) -> str:
+    return session.title or "(nothing was said)"
+
+
+def age(at: float, now: float | None = None) -> str:
+    """How long ago: now, 5m ago, 3h ago, 12d ago; a date after two months."""
+    spent = (time.time() if now is None else now) - at
+    if spent > 60 * 86_400:
+        return time.strftime("%Y-%m-%d", time.localtime(at))
+    for size, unit in _UNITS:
+        if spent >= size:
+            return f"{int(spent // size)}{unit} ago"
+    return "now"
+
+
+def details(session: Session, cwd: Path) -> Iterator[str]:
+    """What tells a session from others with the same title."""
+    yield age(session.updated)
+    yield f"{count(session.messages)} message{'' if session.messages == 1 else 's'}"
+    if session.cwd != str(cwd):
+        yield place(session.cwd)
+    if session.source != "terminal":
+        yield session.source

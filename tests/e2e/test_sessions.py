@@ -1,0 +1,190 @@
+"""Sessions that outlive their terminal: continued, picked, rewound, and cut off at any moment."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from agent.store.sqlite import SqliteStore
+from tests.support.openai_server import OpenAIServer, call, say
+from tests.support.screen import Terminal
+
+from .conftest import Start
+
+
+def said(server: OpenAIServer, number: int = -1) -> list[Any]:
+    """The conversation of a request, without the system prompt."""
+    return [message["content"] for message in server.bodies[number]["messages"] if message["role"] != "system"]
+
+
+def idle(hermes: Terminal) -> Terminal:
+    return hermes.wait_for(lambda seen: "Esc interrupts" not in seen.text, why="the end of the turn")
+
+
+def leave(hermes: Terminal) -> None:
+    idle(hermes).press("ctrl+d")
+    hermes.process.wait(10)
+
+
+def kill(hermes: Terminal) -> None:
+    """As a power cut would: no handler runs."""
+    tree = [*psutil.Process(hermes.process.pid).children(recursive=True), psutil.Process(hermes.process.pid)]
+    for process in tree:
+        os.kill(process.pid, signal.SIGKILL)
+    hermes.process.wait(10)
+
+
+# -- -c --------------------------------------------------------------------------------------------
+
+
+def test_the_last_session_of_a_directory_goes_on_with_the_very_bytes_it_had(start: Start) -> None:
+    with OpenAIServer(["First answer.", "Second answer."]) as server:
+        hermes = start(server)
+        hermes.send("one").wait_for("First answer.")
+        leave(hermes)
+        again = start(server, "-c")
+        again.wait_for("Resumed: one").wait_for("First answer.")
+        again.send("two").wait_for("Second answer.")
+        idle(again)
+        first, second = server.bodies
+        assert second["messages"][: len(first["messages"])] == first["messages"]
+        assert second["tools"] == first["tools"]
+        assert said(server) == ["one", "First answer.", "two"]
+
+
+def test_a_prompt_of_the_command_line_waits_for_the_session_it_belongs_to(start: Start) -> None:
+    with OpenAIServer(["First answer.", "Second answer."]) as server:
+        leave(start(server).send("one").wait_for("First answer."))
+        start(server, "-c", "and two").wait_for("Second answer.")
+        assert said(server) == ["one", "First answer.", "and two"]
+
+
+def test_where_nothing_was_said_yet_a_new_session_begins_and_says_so(start: Start) -> None:
+    with OpenAIServer(["First answer."]) as server:
+        start(server, "-c", "one").wait_for("No session to continue").wait_for("First answer.")
+
+
+def test_a_session_restores_its_model(start: Start) -> None:
+    with OpenAIServer(["First answer.", "Second answer."]) as server:
+        leave(start(server, "-m", "other-model").send("one").wait_for("First answer."))
+        again = start(server, "-c").wait_for(lambda seen: "other-model" in seen.lines[-1])
+        again.send("two").wait_for("Second answer.")
+        assert [body["model"] for body in server.bodies] == ["other-model", "other-model"]
+
+
+def test_a_model_named_on_the_command_line_wins(start: Start) -> None:
+    with OpenAIServer(["First answer.", "Second answer."]) as server:
+        leave(start(server, "-m", "other-model").send("one").wait_for("First answer."))
+        start(server, "-c", "-m", "third-model", "two").wait_for("Second answer.")
+        assert server.bodies[-1]["model"] == "third-model"
+
+
+# -- -r --------------------------------------------------------------------------------------------
+
+
+def test_a_session_is_resumed_by_a_part_of_its_title_in_its_own_directory(start: Start, folder: Path) -> None:
+    with OpenAIServer(["First answer.", "Second answer."]) as server:
+        leave(start(server).send("count the carts").wait_for("First answer."))
+        elsewhere = folder / "below"
+        elsewhere.mkdir()
+        shell = start(server, program=("/bin/sh", "-c", 'cd below && exec hermes -r "the carts"'))
+        shell.wait_for("Working in").wait_for("Resumed: count the carts")
+
+
+def test_several_sessions_are_offered_and_typing_searches_what_was_said(start: Start) -> None:
+    with OpenAIServer(["Apples are red.", "Pears are green.", "Third answer."]) as server:
+        leave(start(server).send("the first fruit").wait_for("Apples are red."))
+        leave(start(server).send("the second fruit").wait_for("Pears are green."))
+        hermes = start(server, "-r").wait_for("Resume which session? (1 of 2)")
+        hermes.type("apples").wait_for(lambda seen: "the first fruit" in seen.text and "second" not in seen.text)
+        hermes.press("enter").wait_for("Resumed: the first fruit")
+        hermes.wait_for(lambda seen: seen.draft == "")
+        hermes.send("go on").wait_for("Third answer.")
+        assert said(server) == ["the first fruit", "Apples are red.", "go on"]
+
+
+def test_a_list_to_pick_from_fits_a_narrow_terminal_and_gives_the_draft_back(start: Start) -> None:
+    with OpenAIServer(["First answer.", "Second answer."]) as server:
+        leave(start(server).send("a rather long title that does not fit into forty columns").wait_for("First answer."))
+        hermes = start(server, "-r", columns=40, rows=16).wait_for("Resume which session?")
+        hermes.press("esc").wait_for(lambda seen: "Resume which" not in seen.text and seen.draft == "")
+
+
+def test_an_unknown_session_is_told_and_the_prompt_is_not_sent_to_another(start: Start) -> None:
+    with OpenAIServer([]) as server:
+        hermes = start(server, "-r", "nonsense", "my prompt", ready=False).wait_for("No session fits 'nonsense'")
+        hermes.wait_for(lambda seen: seen.draft == "my prompt")
+        assert server.bodies == []
+
+
+def test_a_directory_that_is_gone_is_asked_about(start: Start, folder: Path) -> None:
+    gone = folder / "gone"
+    gone.mkdir()
+    with OpenAIServer(["First answer.", "Second answer."]) as server:
+        leave(start(server, "-C", str(gone)).send("one").wait_for("First answer."))
+        gone.rmdir()
+        hermes = start(server, "-r", "latest").wait_for("is gone").wait_for("a letter, then Enter")
+        hermes.send("y").wait_for("Resumed: one")
+
+
+# -- crashes ---------------------------------------------------------------------------------------
+
+
+def test_after_a_kill_in_the_middle_of_an_answer_nothing_that_was_said_is_lost(start: Start) -> None:
+    with OpenAIServer([say("Hal", "f an ", "answer", pause=30), "The whole answer."]) as server:
+        hermes = start(server).send("one")
+        hermes.wait_for("Esc interrupts")
+        server_saw = hermes.wait_for(lambda _: server.bodies)
+        kill(server_saw)
+        again = start(server, "-c").wait_for("The last turn did not come to its end").wait_for("a letter, then Enter")
+        again.send("y").wait_for("The whole answer.")
+        assert said(server) == ["one"]
+
+
+def test_a_call_that_had_begun_is_not_run_again_after_a_kill(start: Start, folder: Path) -> None:
+    command = "echo ran >> ran.txt; sleep 60"
+    with OpenAIServer([call("terminal", command=command), "I see."]) as server:
+        hermes = start(server, "--yolo").send("run it")
+        hermes.wait_for(lambda _: (folder / "ran.txt").exists())
+        kill(hermes)
+        again = start(server, "-c", "--yolo").wait_for("did not come to its end").wait_for("a letter, then Enter")
+        again.send("y").wait_for("I see.")
+        assert said(server)[-1] == "interrupted; outcome unknown"
+        assert (folder / "ran.txt").read_text() == "ran\n"
+
+
+def test_a_new_prompt_after_a_kill_tells_the_model_that_the_outcome_is_unknown(start: Start, folder: Path) -> None:
+    with OpenAIServer([call("terminal", command="echo ran >> ran.txt; sleep 60"), "I see."]) as server:
+        hermes = start(server, "--yolo").send("run it")
+        hermes.wait_for(lambda _: (folder / "ran.txt").exists())
+        kill(hermes)
+        start(server, "-c", "what happened?").wait_for("I see.")
+        assert said(server)[-2:] == ["interrupted; outcome unknown", "what happened?"]
+
+
+# -- rewinding -------------------------------------------------------------------------------------
+
+
+def test_esc_esc_goes_back_to_before_a_prompt_which_becomes_the_draft(start: Start, tmp_path: Path) -> None:
+    with OpenAIServer(["First answer.", "Second answer.", "Another answer."]) as server:
+        hermes = start(server)
+        idle(hermes.send("one").wait_for("First answer."))
+        idle(hermes.send("two").wait_for("Second answer."))
+        hermes.press("esc").press("esc").wait_for("Go back to before which prompt?")
+        hermes.press("enter").wait_for(lambda seen: seen.draft == "two")
+        hermes.type(" and a half").press("enter").wait_for("Another answer.")
+        assert said(server) == ["one", "First answer.", "two and a half"]
+        store = SqliteStore(tmp_path / "hermes" / "state" / "state.db")
+        new, old = store.sessions()[0], store.sessions(archived=True)[0]
+        assert new.parent == old.id
+        assert [m.content for m in store.messages(old.id)][1:] == ["one", "First answer.", "two", "Second answer."]
+        store.close()
+
+
+def test_esc_esc_where_nothing_was_said_says_so_and_a_draft_is_left_alone(start: Start) -> None:
+    hermes = start()
+    hermes.press("esc").press("esc").wait_for("Nothing was said yet")
+    hermes.type("draft").wait_for(lambda seen: seen.draft == "draft")
+    hermes.press("esc").press("esc").stays(lambda seen: seen.draft == "draft", 0.5)
