@@ -1,13 +1,9 @@
 """Who speaks, and where."""
 
 from dataclasses import dataclass
-from typing import Literal
 from urllib.parse import quote, unquote
 
-from gateway.config import Platform
-
-GroupSessions = Literal["user", "chat"]
-"""In a group: a session for each person, or one that all share."""
+from gateway.config import GroupSessions, Platform
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

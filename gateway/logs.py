@@ -1,0 +1,48 @@
+"""Tokens stay out of logs, whoever logs: libraries write the addresses they ask, and Telegram's hold the token."""
+
+import logging
+from collections.abc import Callable, Iterable
+
+from agent.redact import Redactor
+
+_LOUD = ("httpx", "httpcore", "telegram", "discord", "slack_sdk", "slack_bolt", "aiohttp")
+"""Libraries that tell of each request. Their warnings are kept."""
+
+_secrets: set[str] = set()
+_redact = Redactor()
+
+
+def keep_out(secrets: Iterable[str]) -> Redactor:
+    """From now on no record of any logger holds one of these; returns what takes them out of other texts."""
+    global _redact
+    _secrets.update(secrets)
+    _redact = Redactor(_secrets)
+    if not isinstance(made := logging.getLogRecordFactory(), _Clean):
+        logging.setLogRecordFactory(_Clean(made))
+    for name in _LOUD:
+        logger = logging.getLogger(name)
+        logger.setLevel(max(logger.level, logging.WARNING))
+    return _redact
+
+
+class _Clean:
+    """Makes log records, cleaned before any handler sees them. Arguments are joined, for they may be any object."""
+
+    def __init__(self, make: Callable[..., logging.LogRecord]) -> None:
+        self._make = make
+        self._formatter = logging.Formatter()
+
+    def __call__(self, *args: object, **more: object) -> logging.LogRecord:
+        record = self._make(*args, **more)
+        record.msg, record.args = _redact(_message(record)), ()
+        if record.exc_info and record.exc_info[1] is not None:
+            # Handlers use the text where there is one; the exception itself keeps what it says.
+            record.exc_text = _redact(self._formatter.formatException(record.exc_info))
+        return record
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except (TypeError, ValueError):
+        return f"{record.msg} {record.args}"

@@ -1,0 +1,42 @@
+"""Which platforms there are: a line for each. An adapter's SDK is imported only when its platform is set up."""
+
+import importlib
+from dataclasses import dataclass
+from typing import cast
+
+from agent.errors import ConfigError
+from gateway.config import Platform, PlatformConfig
+from gateway.platforms.base import Adapter
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A module with `open_adapter(config)`, and what has to be installed for it."""
+
+    module: str
+    extra: str
+
+
+REGISTRY: dict[Platform, Entry] = {
+    Platform.TELEGRAM: Entry("gateway.platforms.telegram", "telegram"),
+}
+
+
+def open_adapter(config: PlatformConfig) -> Adapter:
+    """The adapter of a platform, not connected yet. Needs no network and no running loop.
+
+    Raises: ConfigError when a package or a secret is missing, or an option is wrong.
+    """
+    entry = REGISTRY.get(config.platform)
+    if entry is None:
+        raise ConfigError(f"[gateway.{config.platform}]: nothing speaks with this platform.")
+    try:
+        module = importlib.import_module(entry.module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in ("agent", "gateway"):
+            raise
+        raise ConfigError(
+            f"{config.platform} needs a package that is not installed: {error.name}.",
+            hint=f"pip install 'hermes-repl[{entry.extra}]'",
+        ) from error
+    return cast(Adapter, module.open_adapter(config))
