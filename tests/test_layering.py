@@ -31,6 +31,8 @@ FLOORS: dict[str, int] = {
     "agent.task_rows": 2,
     "agent.steps": 2,
     "agent.prompt": 2,
+    "agent.git": 2,
+    "agent.worktree": 2,
     "agent.protocols": 1,
     "agent.readers": 1,
     "agent.records": 1,
