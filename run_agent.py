@@ -24,7 +24,9 @@ from agent.redact import Redactor, secret_values
 from agent.store.memory import MemoryStore, new_session_id
 from agent.tools import default_tools
 from agent.tools.bench import bench_of, close_bench
+from agent.tools.housed import House
 from agent.toolset import Toolset
+from agent.worktree import Worktree
 
 SMALLEST_WINDOW = 3_000
 """Tokens that every model takes."""
@@ -44,7 +46,8 @@ class AIAgent:
     Give a `model`, or a `choice` from which it is built on first use. Without a `gate` nobody is asked, and
     whatever needs an approval is refused, whatever mode the settings name. Without a `store` the session
     lives in memory. Without `price` the cost of a turn stays unknown. `redact` takes secrets, by default those
-    of the environment, out of what tools return and of what events tell of errors and questions.
+    of the environment, out of what tools return and of what events tell of errors and questions. With a `worktree` the
+    tools work there instead of in `cwd`, and what they changed is committed when a turn is over.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class AIAgent:
         tools: Sequence[Tool] | None = None,
         redact: Redact | None = None,
         price: Price | None = None,
+        worktree: Worktree | None = None,
     ) -> None:
         self.session_id = session_id or new_session_id()
         self.settings = settings or Settings()
@@ -74,10 +78,16 @@ class AIAgent:
         self._bench = self.session_id
         self._is_task = source == TASK_SOURCE
         self._redact = redact or Redactor(secret_values(os.environ))
+        self._house = House(worktree) if worktree else None
+        if tools is None:
+            tools = default_tools(bench_of(self._bench, state=directories().state))
         self._toolset = Toolset(
-            default_tools(bench_of(self._bench, state=directories().state)) if tools is None else tools,
+            self._house.tools(tools) if self._house else tools,
             context=ToolContext(
-                self.cwd, self.settings.output_limit, self.settings.command_timeout, redact=self._redact
+                self._house.cwd if self._house else self.cwd,
+                self.settings.output_limit,
+                self.settings.command_timeout,
+                redact=self._redact,
             ),
             gate=gate or Gatekeeper(Policy("ask"), nobody, session_id=self.session_id),
         )
@@ -170,7 +180,7 @@ class AIAgent:
             self._note_model()
             history = self.store.messages(self.session_id)
             if not history:
-                system = Message("system", prompt.build(self.cwd))
+                system = Message("system", self._instructions())
                 self.store.append(self.session_id, system)
                 history = [system]
             end = loop.run_turn(
@@ -188,7 +198,13 @@ class AIAgent:
             )
         if self._is_task and isinstance(end, TurnFinished):
             close_bench(self._bench)
+        if self._house and isinstance(end, TurnFinished):
+            end = self._house.leave(end)
         return cleaned(end, self._redact)
+
+    def _instructions(self) -> str:
+        text = prompt.build(self.cwd)
+        return self._house.renamed(text) if self._house else text
 
     def _note_model(self) -> None:
         """Keep the session's row at the model it is asked with, for whoever resumes it."""

@@ -11,7 +11,9 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from agent.commands import preview
 from agent.git import GitError, attempt, author, git, names_of
+from agent.records import Task
 
 BRANCHES = "hermes/"
 INCLUDE = ".worktreeinclude"
@@ -24,9 +26,15 @@ _PLAIN = ("--no-ext-diff", "--no-textconv")
 _adding = threading.Lock()
 
 
+def of_task(task: Task, cwd: str, state: Path) -> "Worktree":
+    """The worktree of a task that was sent from `cwd`; `state` is the state directory."""
+    return Worktree(task.id, Path(cwd), state / "worktrees", f"Hermes task #{task.number}: {preview(task.prompt)}")
+
+
 @dataclass(frozen=True, slots=True)
 class Worktree:
-    """The tree of the task `task_id`, whose person works in `source` (absolute), kept below `folder`.
+    """The tree of the task `task_id`, whose person works in `source` (absolute), kept below `folder`. `title` is the
+    first line of its commits.
 
     Nothing is looked at before it is needed: building one is free, and it need not exist. Methods run git, so they
     block; all raise GitError.
@@ -35,6 +43,7 @@ class Worktree:
     task_id: str
     source: Path
     folder: Path
+    title: str = "Work of a background task"
 
     @property
     def root(self) -> Path:
@@ -82,15 +91,20 @@ class Worktree:
             if self.made:
                 return
             self.check()
-            root = _root_of(self.source)
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            git("worktree", "prune", cwd=root)
-            if self._tip(root):
-                git("worktree", "add", "-q", "--force", str(self.root), self.branch, cwd=root)
-            else:
-                git("worktree", "add", "-q", "--no-track", "-b", self.branch, str(self.root), "HEAD", cwd=root)
-            self._copy_included(root)
-            self.cwd.mkdir(parents=True, exist_ok=True)
+            try:
+                self._make(_root_of(self.source))
+            except OSError as error:
+                raise GitError(f"{error.filename or self.root}: {error.strerror or error}.") from error
+
+    def _make(self, root: Path) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        git("worktree", "prune", cwd=root)
+        if self._tip(root):
+            git("worktree", "add", "-q", "--force", str(self.root), self.branch, cwd=root)
+        else:
+            git("worktree", "add", "-q", "--no-track", "-b", self.branch, str(self.root), "HEAD", cwd=root)
+        self._copy_included(root)
+        self.cwd.mkdir(parents=True, exist_ok=True)
 
     def _copy_included(self, root: Path) -> None:
         if not (root / INCLUDE).is_file():
@@ -105,14 +119,14 @@ class Worktree:
 
     # -- what the task did ---------------------------------------------------------------------------
 
-    def commit(self, message: str) -> bool:
+    def commit(self) -> bool:
         """Commit whatever the task has changed, on its branch. False when there was nothing."""
         if not self.made:
             return False
         git("add", "-A", cwd=self.root)
         if attempt("diff-index", "--cached", "--quiet", "HEAD", cwd=self.root) is not None:
             return False
-        git("commit", "-q", "--no-verify", "-m", message, cwd=self.root, env=author(self.root))
+        git("commit", "-q", "--no-verify", "-m", self.title, cwd=self.root, env=author(self.root))
         return True
 
     def diff(self) -> str:
@@ -136,13 +150,13 @@ class Worktree:
 
     # -- bringing it home ----------------------------------------------------------------------------
 
-    def merge(self, message: str) -> list[str]:
+    def merge(self) -> list[str]:
         """Bring the branch into the person's, and say which files came.
 
         Refused, with nothing changed, where a file was changed on both sides or would be overwritten.
         """
         root = _root_of(self.source)
-        self.commit(message)
+        self.commit()
         tip = self._tip(root)
         if not tip:
             raise GitError("The task has changed nothing.")
@@ -155,7 +169,7 @@ class Worktree:
             raise GitError("Another merge is under way here.", hint="End it first: git commit, or git merge --abort")
         self._require_one_side(root, tip, files)
         _require_free(root, files)
-        flags = ["--ff", "--no-edit", "--no-verify", "--no-autostash", "-q", "-m", message]
+        flags = ["--ff", "--no-edit", "--no-verify", "--no-autostash", "-q", "-m", f"Merge {self.branch}: {self.title}"]
         try:
             git("merge", *flags, self.branch, cwd=root, env=author(root))
         except GitError:

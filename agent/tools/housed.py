@@ -3,6 +3,9 @@
 Until then what is read is read from the person's tree, as long as that shows the same, under the worktree's names.
 """
 
+import logging
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -10,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from agent.cancel import CancelToken
 from agent.errors import ToolError
+from agent.events import TurnFinished
 from agent.git import GitError
 from agent.protocols import Action, Tool, ToolContext, ToolResult
 from agent.worktree import Worktree
+
+_log = logging.getLogger(__name__)
 
 
 class House:
@@ -29,8 +35,22 @@ class House:
     def _source(self) -> Path:
         return self.tree.source.resolve()
 
-    def tools(self, tools: tuple[Tool, ...]) -> tuple[Tool, ...]:
+    def tools(self, tools: Sequence[Tool]) -> tuple[Tool, ...]:
         return tuple(Housed(tool, self) for tool in tools)
+
+    def renamed(self, text: str) -> str:
+        """Text for the model, in which the person's folder has the name that it has here."""
+        there = re.compile(rf"{re.escape(str(self.tree.source))}(?![\w.-])")
+        return there.sub(lambda _: str(self.cwd), text)
+
+    def leave(self, end: TurnFinished) -> TurnFinished:
+        """Commit what was done. The outcome says where it is, or why it is not committed."""
+        try:
+            self.tree.commit()
+        except GitError as error:
+            _log.warning("committing the work of %s: %s", self.tree.task_id, error)
+            return replace(end, text=f"{end.text}\n\n(Not committed, but kept in {self.tree.root}: {error})".strip())
+        return end
 
     def plan(self, tool: Tool, args: Any, context: ToolContext) -> Action:
         """Raises: ToolError, also when the worktree is needed and cannot be made."""

@@ -41,7 +41,7 @@ def repo(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tree(repo: Path, tmp_path: Path) -> Worktree:
-    return Worktree(TASK, repo, tmp_path / "state" / "worktrees")
+    return Worktree(TASK, repo, tmp_path / "state" / "worktrees", "Hermes task #1: do it")
 
 
 Tree = Callable[..., None]
@@ -136,11 +136,11 @@ def test_hooks_signing_and_a_detached_head_do_not_disturb(tree: Worktree, repo: 
     git("-c", "core.hooksPath=/dev/null", "checkout", "-q", "--detach", at=repo)
     tree.make()
     (tree.root / "a.txt").write_text("task\n")
-    assert tree.commit("work")
+    assert tree.commit()
     with pytest.raises(GitError, match="no branch"):
-        tree.merge("m")
+        tree.merge()
     git("-c", "core.hooksPath=/dev/null", "checkout", "-q", "main", at=repo)
-    assert tree.merge("m") == ["a.txt"]
+    assert tree.merge() == ["a.txt"]
     assert not (tmp_path / "ran").exists()
 
 
@@ -149,9 +149,9 @@ def test_hooks_signing_and_a_detached_head_do_not_disturb(tree: Worktree, repo: 
 
 def test_work_is_committed_and_shown_new_files_too(tree: Worktree, repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert tree.diff() == ""
-    assert not tree.commit("nothing was made")
+    assert not tree.commit()
     tree.make()
-    assert not tree.commit("nothing was changed")
+    assert not tree.commit()
     (tree.root / "a.txt").write_text("task\n")
     (tree.root / "new.txt").write_text("new\n")
     running = tree.diff()
@@ -161,7 +161,7 @@ def test_work_is_committed_and_shown_new_files_too(tree: Worktree, repo: Path, m
     for role in ("AUTHOR", "COMMITTER"):
         monkeypatch.delenv(f"GIT_{role}_NAME")
         monkeypatch.delenv(f"GIT_{role}_EMAIL")
-    assert tree.commit("Hermes task #1: do it")
+    assert tree.commit()
     assert git("log", "-1", "--format=%an %s", at=tree.root) == "Hermes Hermes task #1: do it"
     assert tree.diff() == running
     assert tree.changed() == ["a.txt", "new.txt"]
@@ -186,7 +186,7 @@ def refused(tree: Worktree, repo: Path) -> str:
     before, head = everything(repo), git("rev-parse", "HEAD", at=repo)
     status = git("status", "--porcelain", at=repo)
     with pytest.raises(GitError) as error:
-        tree.merge("merge it")
+        tree.merge()
     assert (everything(repo), git("rev-parse", "HEAD", at=repo)) == (before, head)
     assert git("status", "--porcelain", at=repo) == status
     return error.value.explain()
@@ -197,7 +197,7 @@ def test_a_merge_brings_what_the_task_changed_beside_what_the_person_did(tree: W
     commit(repo, b="mine\n")
     (repo / "src" / "c.txt").write_text("not committed\n")
     (repo / "untracked.txt").write_text("mine\n")
-    assert tree.merge("Merge task #1") == ["a.txt", "new.txt"]
+    assert tree.merge() == ["a.txt", "new.txt"]
     found = everything(repo)
     assert (found["a.txt"], found["b.txt"], found["new.txt"]) == (b"task\n", b"mine\n", b"new\n")
     assert found["src/c.txt"] == b"not committed\n"
@@ -265,7 +265,7 @@ def test_a_merged_and_clean_tree_goes_with_its_branch(tree: Worktree, repo: Path
     worked(tree, a="task\n")
     (tree.root / "__pycache__").mkdir()
     (tree.root / "__pycache__" / "x.pyc").write_text("made again")
-    tree.merge("m")
+    tree.merge()
     assert tree.remove()
     assert not tree.root.exists()
     assert git("branch", "--list", "hermes/*", at=repo) == ""
@@ -277,10 +277,10 @@ def test_nothing_uncommitted_ignored_or_unmerged_is_ever_deleted(tree: Worktree,
     worked(tree, a="task\n")
     with pytest.raises(GitError, match=r"not committed.*\n  a\.txt"):
         tree.remove()
-    tree.commit("work")
+    tree.commit()
     with pytest.raises(GitError, match="not merged"):
         tree.remove()
-    tree.merge("m")
+    tree.merge()
     (tree.root / "build").mkdir()
     (tree.root / "build" / "model.bin").write_text("took all night")
     with pytest.raises(GitError, match="build"):
@@ -305,7 +305,7 @@ def test_copies_of_the_persons_ignored_files_may_go(tree: Worktree, repo: Path) 
 
 def test_a_tree_whose_folder_is_gone_is_made_again_on_its_branch(tree: Worktree, repo: Path) -> None:
     worked(tree, a="task\n")
-    tree.commit("work")
+    tree.commit()
     subprocess.run(["rm", "-rf", str(tree.root)], check=True)
     assert "+task" in tree.diff()
     tree.make()
