@@ -8,15 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from agent import loop, prompt
+from agent import images, loop, prompt
 from agent.approvals import Gatekeeper, Policy, nobody
 from agent.cancel import CancelToken
 from agent.compaction import Compaction
 from agent.config import ModelChoice, Settings, directories
 from agent.context import Gauge, size_of_tools
-from agent.errors import StoreError
+from agent.errors import HermesError, StoreError
 from agent.events import Compacted, Event, TurnFinished, TurnSuspended, cleaned
-from agent.messages import Message, Usage
+from agent.messages import ImagePart, Message, Usage
 from agent.models import catalog, portable, windows
 from agent.protocols import ChatModel, Gate, ModelOutput, Redact, Reply, Sink, Store, Tool, ToolContext, ToolSpec
 from agent.records import TASK_SOURCE
@@ -76,11 +76,12 @@ class AIAgent:
         self._running = threading.Lock()
         self._cancel = CancelToken()
         self._bench = self.session_id
+        self._state = directories().state
         self._is_task = source == TASK_SOURCE
         self._redact = redact or Redactor(secret_values(os.environ))
         self._house = House(worktree) if worktree else None
         if tools is None:
-            tools = default_tools(bench_of(self._bench, state=directories().state))
+            tools = default_tools(bench_of(self._bench, state=self._state))
         self._toolset = Toolset(
             self._house.tools(tools) if self._house else tools,
             context=ToolContext(
@@ -174,8 +175,12 @@ class AIAgent:
         cancel: CancelToken | None = None,
         inbox: loop.Inbox = tuple,
     ) -> TurnFinished | TurnSuspended:
-        """Run a turn (None: go on with the one the store holds) and return the event that ended it."""
+        """Run a turn (None: go on with the one the store holds) and return the event that ended it.
+
+        Images that the text names as `@shot.png` are sent with it. Raises: HermesError when they cannot be; StoreError.
+        """
         with self._running:
+            shown = self._images(text) if text else ()
             self._cancel = cancel or CancelToken()
             self._note_model()
             history = self.store.messages(self.session_id)
@@ -195,6 +200,7 @@ class AIAgent:
                 inbox=inbox,
                 compact=self._compaction,
                 max_steps=self.settings.max_steps,
+                images=shown,
             )
         if self._is_task and isinstance(end, TurnFinished):
             close_bench(self._bench)
@@ -205,6 +211,14 @@ class AIAgent:
     def _instructions(self) -> str:
         text = prompt.build(self.cwd)
         return self._house.renamed(text) if self._house else text
+
+    def _images(self, text: str) -> tuple[ImagePart, ...]:
+        """Raises: HermesError."""
+        found = images.mentioned(text, self.cwd, self._state / images.FOLDER)
+        if found and catalog.takes_images(self._choice.model) is False:
+            hint = "Choose another /model, or write the name without the @."
+            raise HermesError(f"{self._choice.model} takes no images, and {found[0].name} is one.", hint=hint)
+        return found
 
     def _note_model(self) -> None:
         """Keep the session's row at the model it is asked with, for whoever resumes it."""

@@ -29,7 +29,7 @@ from agent.events import (
     TurnStarted,
     TurnSuspended,
 )
-from agent.messages import INTERRUPTED, Message, ToolCall, Usage, unanswered_calls
+from agent.messages import INTERRUPTED, ImagePart, Message, ToolCall, Usage, unanswered_calls
 from agent.protocols import ChatModel, ReasoningChunk, Reply, Restarted, Sink, Store, TextChunk
 from agent.toolset import Toolset
 
@@ -50,12 +50,13 @@ def run_turn(
     inbox: Inbox = tuple,
     compact: Compaction | None = None,
     max_steps: int = 60,
+    images: tuple[ImagePart, ...] = (),
 ) -> TurnFinished | TurnSuspended:
     """Run one turn to its end, and return the event that ended it.
 
-    `prompt` None resumes the turn that `history` ends in. `history` is what the store holds for the session and
-    is not changed; every new message is stored before it is used. A failure is an outcome, not an exception.
-    When `cancel` says that the turn is to be parked, it is suspended before the model is asked again.
+    `images` belong to the prompt; `prompt` None resumes the turn that `history` ends in. `history` is what the store
+    holds for the session and is not changed; every new message is stored before it is used. A failure is an outcome,
+    not an exception. When `cancel` says that the turn is to be parked, it is suspended before the model is asked again.
     With `compact` a conversation that would not fit goes on in another session, which `Compacted` names.
 
     Raises: only what nobody foresaw, after `TurnFinished` was emitted.
@@ -93,7 +94,7 @@ def run_turn(
         if prompt is not None:
             for call in unanswered_calls(messages):
                 keep(Message("tool", INTERRUPTED, tool_call_id=call.id))
-            keep(Message("user", prompt))
+            keep(Message("user", prompt, images=images))
         while True:
             calls = unanswered_calls(messages)
             for result in toolset.run(calls, store=store, session_id=session_id, emit=emit, cancel=cancel):

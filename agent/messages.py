@@ -19,11 +19,21 @@ class ToolCall:
 
 
 @dataclass(frozen=True, slots=True)
+class ImagePart:
+    """An image beside a message's text. `file` is a copy that Hermes keeps and never changes; `name` is for people."""
+
+    file: str
+    media_type: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One entry of a conversation; never changed once stored.
 
     `tool_calls` is set on assistant messages only, `tool_call_id` on tool messages only.
-    `reasoning` is what the server sent as reasoning text; it is shown, not sent back.
+    `reasoning` is what the server sent as reasoning text; it is shown, not sent back. `images` are on user and tool
+    messages only.
     """
 
     role: Role
@@ -31,6 +41,7 @@ class Message:
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str = ""
     reasoning: str = ""
+    images: tuple[ImagePart, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 
 from agent.cancel import CancelToken
 from agent.events import ActionKind, Event
-from agent.messages import Message, ToolCall, Usage
+from agent.messages import ImagePart, Message, ToolCall, Usage
 from agent.records import LIVE_STATES as LIVE_STATES
 from agent.records import Store as Store
 from agent.records import Task as Task
@@ -157,6 +157,7 @@ class ToolResult:
     ok: bool = True
     exit_code: int | None = None
     files_changed: tuple[str, ...] = ()
+    images: tuple[ImagePart, ...] = ()
 
 
 class Tool(Protocol):

@@ -207,7 +207,7 @@ class Toolset:
                 result.files_changed,
             )
         )
-        return Message("tool", content, tool_call_id=planned.call.id)
+        return Message("tool", content, tool_call_id=planned.call.id, images=result.images)
 
     def _refused(
         self, call: ToolCall, why: str, summary: str, emit: Sink, *, title: str = "", display: str = ""

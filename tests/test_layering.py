@@ -25,6 +25,7 @@ FLOORS: dict[str, int] = {
     "agent.toolset": 2,
     "agent.approvals": 2,
     "agent.shell": 2,
+    "agent.images": 2,
     "agent.tasks": 2,
     "agent.context": 2,
     "agent.compaction": 2,

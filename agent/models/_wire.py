@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from agent.messages import Message, ToolCall, Usage
+from agent.messages import ImagePart, Message, ToolCall, Usage
+from agent.models._images import with_images
 from agent.protocols import ModelOutput, ReasoningChunk, Reply, TextChunk, ToolSpec
 
 # -- to the server ---------------------------------------------------------------------------------
@@ -32,6 +33,31 @@ def message_to_wire(message: Message) -> dict[str, object]:
         ]
     if message.role == "tool":
         wire["tool_call_id"] = message.tool_call_id
+    return wire
+
+
+def messages_to_wire(messages: Sequence[Message], *, images: bool = True) -> list[dict[str, object]]:
+    """A conversation. Images that a tool returned follow in a message of their own: results hold only text.
+
+    Without `images` a note stands in the place of each.
+    """
+    wire: list[dict[str, object]] = []
+    returned: list[ImagePart] = []
+
+    def show_returned() -> None:
+        if returned:
+            wire.append(with_images("The images that the tools returned:", returned, shown=images))
+            returned.clear()
+
+    for message in messages:
+        if message.role != "tool":
+            show_returned()
+        item = message_to_wire(message)
+        if message.images and message.role == "user":
+            item = with_images(message.content, message.images, shown=images)
+        returned += message.images if message.role == "tool" else ()
+        wire.append(item)
+    show_returned()
     return wire
 
 
@@ -331,10 +357,16 @@ def _to_usage(usage: _Usage) -> Usage:
 
 
 def request_body(
-    *, model: str, messages: Sequence[Message], tools: Sequence[ToolSpec], effort: str, routing: Mapping[str, Any]
+    *,
+    model: str,
+    messages: Sequence[Message],
+    tools: Sequence[ToolSpec],
+    effort: str,
+    routing: Mapping[str, Any],
+    images: bool = True,
 ) -> dict[str, object]:
     """The body of a request, without what concerns streaming; keys always in this order."""
-    body: dict[str, object] = {"model": model, "messages": [message_to_wire(message) for message in messages]}
+    body: dict[str, object] = {"model": model, "messages": messages_to_wire(messages, images=images)}
     if tools:
         body["tools"] = [tool_to_wire(tool) for tool in tools]
     if effort:

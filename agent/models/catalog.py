@@ -165,6 +165,17 @@ _WINDOWS: tuple[tuple[str, int], ...] = (
 """Prefixes of model ids (without the part before the slash) and tokens, from the vendors' model pages."""
 
 
+_SEEING = (
+    "gpt-5 gpt-4.1 gpt-4o gpt-4-turbo o1 o3 o4-mini claude gemini grok-4 grok-2-vision pixtral mistral-medium-3 "
+    "mistral-medium-latest mistral-small-3 magistral llama-4 gemma-3 gemma3 qwen-vl qwen2-vl qwen2.5-vl qwen3-vl llava"
+).split()
+_BLIND = (
+    "gpt-oss gpt-3.5 o1-mini o3-mini deepseek grok-code grok-3 codestral devstral mixtral hermes-3 hermes-4 kimi-k2 "
+    "llama-3 qwen3-coder offline"
+).split()
+"""Prefixes of model ids, as above: those that take images, and those that do not."""
+
+
 # -- looking up ------------------------------------------------------------------------------------
 
 
@@ -194,6 +205,19 @@ def context_window(model: str) -> int | None:
     """Tokens the model can read and write in all; None when unknown."""
     name = model.lower().rpartition("/")[2]
     return next((tokens for prefix, tokens in _WINDOWS if name.startswith(prefix)), None)
+
+
+def takes_images(model: str) -> bool | None:
+    """Whether the model takes images; None when unknown."""
+    name = model.lower().rpartition("/")[2]
+    # The longer prefix knows more: o1-mini is no o1.
+    known = [
+        (len(prefix), sees)
+        for sees, group in ((True, _SEEING), (False, _BLIND))
+        for prefix in group
+        if name.startswith(prefix)
+    ]
+    return max(known)[1] if known else None
 
 
 def needs_key(choice: ModelChoice) -> bool:

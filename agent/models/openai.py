@@ -111,7 +111,6 @@ class OpenAIChatModel:
         import openai
 
         from agent.models._http import timeout
-        from agent.models._request import rejected_field
         from agent.models._wire import decode_failure
 
         told = ""
@@ -131,10 +130,11 @@ class OpenAIChatModel:
                     return stream.response, told
                 except openai.APIStatusError as error:
                     failure = decode_failure(error.response.text)
-                    if (rejected := rejected_field(error.status_code, failure, body)) is None:
+                    if (rejected := request.rejected(error.status_code, failure, body)) is None:
                         raise
                     request.leave_out(rejected)
-                    told = "the model does not take tools; asking without them" if rejected == "tools" else told
+                    if rejected in ("tools", "images"):
+                        told = f"the model does not take {rejected}; asking without them"
 
     def _client(self) -> "OpenAI":
         from agent.models import _http

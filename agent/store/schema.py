@@ -225,6 +225,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT
         """,
     ),
+    ("ALTER TABLE messages ADD COLUMN images TEXT NOT NULL DEFAULT ''",),
 )
 """Step N takes a file from `user_version` N to N+1. Released steps are never edited."""
 

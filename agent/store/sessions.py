@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from agent.messages import Message, ToolCall
+from agent.messages import ImagePart, Message, ToolCall
 from agent.protocols import Decision
 from agent.records import TASK_SOURCE, Hit, Session
 from agent.store.accounts import LIVE
@@ -24,14 +24,19 @@ _INSERT_SESSION = f"""
 """
 
 _INSERT_MESSAGE = """
-    INSERT INTO messages (session_id, number, role, content, tool_calls, tool_call_id, reasoning, at)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO messages (session_id, number, role, content, tool_calls, tool_call_id, reasoning, images, at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 
 @cache
 def _calls() -> msgspec.json.Decoder[tuple[ToolCall, ...]]:
     return msgspec.json.Decoder(tuple[ToolCall, ...])
+
+
+@cache
+def _images() -> msgspec.json.Decoder[tuple[ImagePart, ...]]:
+    return msgspec.json.Decoder(tuple[ImagePart, ...])
 
 
 class SqliteSessions(OnDatabase):
@@ -74,14 +79,21 @@ class SqliteSessions(OnDatabase):
         with self._database.read() as connection:
             rows = connection.execute(
                 """
-                SELECT role, content, tool_calls, tool_call_id, reasoning FROM messages
+                SELECT role, content, tool_calls, tool_call_id, reasoning, images FROM messages
                 WHERE session_id = ? ORDER BY number
                 """,
                 (session_id,),
             ).fetchall()
         return [
-            Message(role, content, _calls().decode(calls) if calls else (), call_id, reasoning)
-            for role, content, calls, call_id, reasoning in rows
+            Message(
+                role,
+                content,
+                _calls().decode(calls) if calls else (),
+                call_id,
+                reasoning,
+                _images().decode(images) if images else (),
+            )
+            for role, content, calls, call_id, reasoning, images in rows
         ]
 
     def mark_begun(self, session_id: str, call_id: str) -> bool:
@@ -225,7 +237,9 @@ def insert_session(connection: sqlite3.Connection, session_id: str, *, source: s
 def _message_row(session_id: str, number: int, message: Message, at: float) -> tuple[object, ...]:
     message = cleaned(message)
     calls = msgspec.json.encode(message.tool_calls).decode() if message.tool_calls else ""
-    return session_id, number, message.role, message.content, calls, message.tool_call_id, message.reasoning, at
+    images = msgspec.json.encode(message.images).decode() if message.images else ""
+    text = (message.role, message.content, calls, message.tool_call_id, message.reasoning, images)
+    return session_id, number, *text, at
 
 
 def _session(row: tuple[Any, ...]) -> Session:

@@ -13,6 +13,7 @@ def default_tools(bench: "Workbench | None" = None) -> tuple[Tool, ...]:
 
     They are imported here and not above, so that a start pays for them only when an agent is built.
     """
+    from agent.tools.apply_patch import ApplyPatch
     from agent.tools.bench import Workbench
     from agent.tools.edit_file import EditFile
     from agent.tools.process import Process
@@ -22,4 +23,12 @@ def default_tools(bench: "Workbench | None" = None) -> tuple[Tool, ...]:
     from agent.tools.write_file import WriteFile
 
     bench = bench or Workbench()
-    return (Terminal(bench), Process(bench), ReadFile(), WriteFile(), EditFile(), SearchFiles())
+    return (
+        Terminal(bench),
+        Process(bench),
+        ReadFile(bench),
+        WriteFile(bench),
+        EditFile(bench),
+        ApplyPatch(bench),
+        SearchFiles(),
+    )

@@ -5,17 +5,22 @@ import threading
 from pathlib import Path
 
 from agent.tools.jobs import Jobs
+from agent.tools.seen import Seen
 
 
 class Workbench:
-    """One session's: the shell's directory and the commands in the background.
+    """One session's: the shell's directory, the commands in the background, the files it knows.
+
+    `state` is the directory where Hermes keeps its files; without one nothing is kept.
 
     A task that waits for an answer gives its agent up and gets another one later; its bench stays. See `bench_of`.
     """
 
     def __init__(self, state: Path | None = None) -> None:
+        self.state = state
         self.directory: Path | None = None
         """Where the next shell starts; None for the session's own directory."""
+        self.seen = Seen()
         self.jobs = Jobs(state / "processes" if state else None)
 
     def close(self) -> None:

@@ -1,5 +1,6 @@
-"""Changing a part of a file by exact replacement."""
+"""Changing parts of a file by exact replacements, all of them or none."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,10 +12,15 @@ from agent.cancel import CancelToken
 from agent.errors import ToolError
 from agent.protocols import Action, ToolContext, ToolResult
 from agent.tools import files
+from agent.tools.bench import Workbench
+from agent.tools.nearest import nearest
 from agent.tools.prose import prose
 
-SEARCHED_LINES = 20_000
-"""Lines of a file that are looked at for something like a text that was not found."""
+
+class Replacement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    old: Annotated[str, Meta(min_length=1)]
+    new: str
+    replace_all: bool = False
 
 
 class EditFileArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -22,6 +28,13 @@ class EditFileArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     old: Annotated[str, Meta(min_length=1, description="The exact text to replace.")]
     new: Annotated[str, Meta(description="The text to put there.")]
     replace_all: Annotated[bool, Meta(description="Replace every occurrence, not a single one.")] = False
+    more: Annotated[
+        list[Replacement], Meta(max_length=100, description="Further replacements, made in order after the first.")
+    ] = []
+
+    @property
+    def replacements(self) -> list[Replacement]:
+        return [Replacement(self.old, self.new, self.replace_all), *self.more]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +53,17 @@ class EditFile:
     name = "edit_file"
     arguments = EditFileArguments
 
+    def __init__(self, bench: Workbench | None = None) -> None:
+        self._seen = (bench or Workbench()).seen
+
     @property
     def description(self) -> str:
         return prose(__file__)
 
     def plan(self, args: EditFileArguments, context: ToolContext) -> Action:
-        _require_change(args)
+        for number, item in enumerate(args.replacements, 1):
+            if item.old == item.new:
+                raise ToolError(f"{_which(number, args)}old and new are the same text: there is nothing to change.")
         path = files.resolve(args.path, context.cwd)
         every = " (every occurrence)" if args.replace_all else ""
         return Action("write", f"{files.shown(path, context.cwd)}{every}", (path,))
@@ -57,13 +75,16 @@ class EditFile:
         except ToolError:
             if files.is_inside(path, context.cwd):
                 raise
-            return files.unseen(str(path), args.old, args.new)
+            return "".join(files.unseen(str(path), item.old, item.new) for item in args.replacements)
 
     def run(self, args: EditFileArguments, context: ToolContext, cancel: CancelToken) -> ToolResult:
         cancel.raise_if_cancelled()
         edit = _prepare(args, files.target(args.path, context), context)
         files.require_agreed(edit.change.diff, context)
+        known = self._seen.knows(edit.path)
         files.replace(edit.path, files.encoded(edit.after), context.cwd)
+        if known:
+            self._seen.note(edit.path)
         times = f"{edit.count} replacement{'s' * (edit.count != 1)}"
         return ToolResult(
             f"Edited {files.shown(edit.path, context.cwd)}: {times}, {edit.change.stat}.",
@@ -73,39 +94,48 @@ class EditFile:
         )
 
 
-def _require_change(args: EditFileArguments) -> None:
-    """Raises: ToolError."""
-    if args.old == args.new:
-        raise ToolError("old and new are the same text: there is nothing to change.")
+def _which(number: int, args: EditFileArguments) -> str:
+    return f"Replacement {number} of {len(args.replacements)}, nothing was changed: " if args.more else ""
 
 
 def _prepare(args: EditFileArguments, path: Path, context: ToolContext) -> Edit:
-    """Raises: ToolError when the file cannot be changed or the text is not there exactly once."""
+    """Raises: ToolError when the file cannot be changed, or a text is not there exactly once."""
     cwd = context.cwd
     name = files.shown(path, cwd)
     before = files.read_text(path, cwd)
     files.check_writable(path, cwd)
-    old, new = _with_line_ends_of(before, args)
-    count = before.count(old)
-    if not count:
-        raise ToolError(f"The text to replace is not in {name}. {_nearest(context.redact(before), args.old)}")
-    if count > 1 and not args.replace_all:
-        raise ToolError(
-            f"The text to replace is in {name} {count} times (lines {_line_numbers(before, old)}). "
-            "Add lines around it to make it unique, or set replace_all."
-        )
-    after = before.replace(old, new)
+    after, count = before, 0
+    for number, item in enumerate(args.replacements, 1):
+        try:
+            after, times = _replaced(after, item, name, context.redact)
+        except ToolError as error:
+            raise ToolError(f"{_which(number, args)}{error}") from error
+        count += times
     change = files.compare(before.replace("\r\n", "\n"), after.replace("\r\n", "\n"), name)
     if not change.diff:
         change = files.compare(before, after, name)
     return Edit(path, after, count, change)
 
 
-def _with_line_ends_of(text: str, args: EditFileArguments) -> tuple[str, str]:
+def _replaced(text: str, item: Replacement, name: str, redact: Callable[[str], str]) -> tuple[str, int]:
+    """The text with one replacement made, and at how many places. Raises: ToolError."""
+    old, new = _with_line_ends_of(text, item)
+    count = text.count(old)
+    if not count:
+        raise ToolError(f"The text to replace is not in {name}. {nearest(redact(text), item.old)}")
+    if count > 1 and not item.replace_all:
+        raise ToolError(
+            f"The text to replace is in {name} {count} times (lines {_line_numbers(text, old)}). "
+            "Add lines around it to make it unique, or set replace_all."
+        )
+    return text.replace(old, new), count
+
+
+def _with_line_ends_of(text: str, item: Replacement) -> tuple[str, str]:
     """The two texts with the line ends of the file: a model is shown, and writes, plain newlines."""
-    if files.uses_crlf(text) and "\r\n" not in args.old:
-        return files.with_crlf(args.old), files.with_crlf(args.new)
-    return args.old, args.new
+    if files.uses_crlf(text) and "\r\n" not in item.old:
+        return files.with_crlf(item.old), files.with_crlf(item.new)
+    return item.old, item.new
 
 
 def _line_numbers(text: str, wanted: str) -> str:
@@ -115,33 +145,6 @@ def _line_numbers(text: str, wanted: str) -> str:
         found.append(str(text.count("\n", 0, position) + 1))
         position = text.find(wanted, position + len(wanted))
     return ", ".join(found) + (", …" if position >= 0 else "")
-
-
-def _nearest(text: str, wanted: str) -> str:
-    """What the file holds instead: the lines most like the wanted ones, with their numbers."""
-    there = [line.rstrip("\r\n") for line in files.lines(text)[:SEARCHED_LINES]]
-    target = [line for line in wanted.splitlines() if line.strip()]
-    if not target:
-        return "It is white space only: take in some text around it."
-    start = _most_like(there, target[0])
-    if start is None:
-        return "No line in it is like the first line of that text. Read the file again."
-    shown = there[start : start + min(len(wanted.splitlines()), 10)]
-    excerpt = "\n".join(f"{number}: {line[:300]}" for number, line in enumerate(shown, start + 1))
-    same = [" ".join(line.split()) for line in shown] == [" ".join(line.split()) for line in wanted.splitlines()]
-    reason = "These lines differ from it in white space only" if same else "The nearest lines are"
-    return f"{reason}:\n{excerpt}"
-
-
-def _most_like(there: list[str], line: str) -> int | None:
-    """The index of the line most like `line`, white space at its ends aside."""
-    import difflib
-
-    stripped = [item.strip() for item in there]
-    if line.strip() in stripped:
-        return stripped.index(line.strip())
-    near = difflib.get_close_matches(line.strip(), dict.fromkeys(stripped), 1, 0.6)
-    return stripped.index(near[0]) if near else None
 
 
 if TYPE_CHECKING:

@@ -155,6 +155,15 @@ def read_bytes(path: Path) -> bytes:
         return file.read()
 
 
+def content(path: Path) -> bytes | None:
+    """What is in a file, None when it cannot be read or is too large to compare."""
+    try:
+        with os.fdopen(unlinked.opened(path), "rb") as file:
+            return file.read() if os.fstat(file.fileno()).st_size <= LARGEST_TEXT else None
+    except OSError:
+        return None
+
+
 def lines(text: str) -> list[str]:
     """The lines of a text, each with its end. Only a newline ends a line, as in editors and in git."""
     return list(io.StringIO(text, newline="\n"))

@@ -1,17 +1,21 @@
-"""Reading a text file, a range of lines at a time."""
+"""Reading a file: lines of text, an image, the text of a document."""
 
+import io
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
 
 import msgspec
 from msgspec import Meta
 
+from agent import images
 from agent.cancel import CancelToken
-from agent.errors import ToolError
+from agent.errors import HermesError, ToolError
 from agent.protocols import Action, ToolContext, ToolResult
 from agent.redact import MARGIN
 from agent.tools import files, unlinked
+from agent.tools.bench import Workbench
 from agent.tools.prose import prose
 
 CHUNK = 1 << 16
@@ -41,10 +45,13 @@ class Excerpt:
 
 
 class ReadFile:
-    """Shows a text file, never holding more of it than is shown."""
+    """Shows a file. Of text it never holds more than is shown."""
 
     name = "read_file"
     arguments = ReadFileArguments
+
+    def __init__(self, bench: Workbench | None = None) -> None:
+        self._bench = bench or Workbench()
 
     @property
     def description(self) -> str:
@@ -66,11 +73,15 @@ class ReadFile:
         size = files.require_regular(path, context.cwd).st_size
         with files.explaining(path, context.cwd), os.fdopen(unlinked.opened(path), "rb") as file:
             head = file.read(8192)
-            if b"\0" in head:
-                raise files.binary(path, context.cwd, head, size)
             file.seek(0)
-            excerpt = _excerpt(file, args, files.text_limit(context.output_limit), cancel)
-            before, after = _around(file, excerpt)
+            if images.media_type(head):
+                return self._image(file.read(images.LARGEST + 1), name)
+            source = _document(file, path, name, head, size, cancel)
+            if source is file and b"\0" in head:
+                raise files.binary(path, context.cwd, head, size)
+            excerpt = _excerpt(source, args, files.text_limit(context.output_limit), cancel)
+            before, after = _around(source, excerpt)
+        self._bench.seen.note(path)
         if args.start_line > max(excerpt.total, 1):
             raise ToolError(f"{name} has {excerpt.total} lines; start_line {args.start_line} is past its end.")
         try:
@@ -79,6 +90,30 @@ class ReadFile:
         except UnicodeDecodeError as error:
             raise files.binary(path, context.cwd, head, size) from error
         return _result(name, context.redact.part(before + text + after, len(before), len(before + text)), excerpt)
+
+    def _image(self, data: bytes, name: str) -> ToolResult:
+        if self._bench.state is None:
+            raise ToolError(f"{name} is an image, and there is nowhere to keep it for the model.")
+        try:
+            part = images.keep(data, name, self._bench.state / images.FOLDER)
+        except HermesError as error:
+            raise ToolError(error.explain()) from error
+        what = f"{part.media_type}, {len(data):,} bytes"
+        return ToolResult(f"[{name}: {what}; the image follows]", summary=what, images=(part,))
+
+
+def _document(file: IO[bytes], path: Path, name: str, head: bytes, size: int, cancel: CancelToken) -> IO[bytes]:
+    """What holds the text: the file itself, or what a document says, as if that were a file."""
+    pdf = head.startswith(b"%PDF-")
+    if not (pdf or path.suffix == ".ipynb"):
+        return file
+    from agent.tools import documents
+
+    if size > documents.LARGEST:
+        raise ToolError(f"{name} is too large to be looked into ({size:,} bytes).")
+    data = file.read()
+    text = documents.pdf_text(data, name, cancel) if pdf else documents.notebook_text(data, name)
+    return io.BytesIO(text.encode(errors="replace"))
 
 
 def _range(args: ReadFileArguments) -> str:

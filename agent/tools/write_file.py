@@ -10,6 +10,7 @@ from agent.cancel import CancelToken
 from agent.errors import ToolError
 from agent.protocols import Action, ToolContext, ToolResult
 from agent.tools import files
+from agent.tools.bench import Workbench
 from agent.tools.prose import prose
 
 
@@ -24,6 +25,9 @@ class WriteFile:
     name = "write_file"
     arguments = WriteFileArguments
 
+    def __init__(self, bench: Workbench | None = None) -> None:
+        self._seen = (bench or Workbench()).seen
+
     @property
     def description(self) -> str:
         return prose(__file__)
@@ -37,6 +41,7 @@ class WriteFile:
         path = files.target(args.path, context)
         try:
             files.check_writable(path, context.cwd)
+            self._require_known(path, args, context)
             return _change(path, args.content, context.cwd).diff
         except ToolError:
             if files.is_inside(path, context.cwd):
@@ -51,8 +56,11 @@ class WriteFile:
         files.require_agreed(change.diff, context)
         name = files.shown(path, context.cwd)
         if existed and not change.diff:
+            self._seen.note(path)
             return ToolResult(f"{name} already has exactly this content.", summary="unchanged")
+        self._require_known(path, args, context)
         files.replace(path, files.encoded(args.content), context.cwd)
+        self._seen.note(path)
         count = len(files.lines(args.content))
         return ToolResult(
             f"{'Replaced' if existed else 'Created'} {name} ({count} line{'s' * (count != 1)}, {change.stat}).",
@@ -60,6 +68,11 @@ class WriteFile:
             display=change.diff,
             files_changed=(str(path),),
         )
+
+    def _require_known(self, path: Path, args: WriteFileArguments, context: ToolContext) -> None:
+        """Nobody overwrites what they have not seen. Raises: ToolError."""
+        if not self._seen.knows(path) and files.content(path) != files.encoded(args.content):
+            self._seen.require(path, files.shown(path, context.cwd))
 
 
 def _change(path: Path, content: str, cwd: Path) -> files.Change:

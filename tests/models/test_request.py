@@ -35,3 +35,16 @@ def test_a_complaint_is_understood(status: int, message: str, field: str | None)
 
 def test_a_field_that_was_not_sent_is_not_to_blame() -> None:
     assert rejected_field(400, Failure("does not support tools"), {"model": "m"}) is None
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "unknown variant `image_url`, expected `text`",
+        "This model does not support image input",
+        "not a multimodal model: images are not supported",
+    ],
+)
+def test_a_model_that_takes_no_images_is_believed(message: str) -> None:
+    assert rejected_field(400, Failure(message), BODY, images=True) == "images"
+    assert rejected_field(400, Failure(message), BODY) is None

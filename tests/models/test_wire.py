@@ -1,12 +1,21 @@
 """Requests are the same bytes for the same messages; replies are put together from whatever servers send."""
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from agent.messages import Message, ToolCall, Usage
-from agent.models._wire import Assembly, decode_chunk, decode_failure, decode_models, event_data, message_to_wire
+from agent.messages import ImagePart, Message, ToolCall, Usage
+from agent.models._wire import (
+    Assembly,
+    decode_chunk,
+    decode_failure,
+    decode_models,
+    event_data,
+    message_to_wire,
+    messages_to_wire,
+)
 from agent.protocols import ModelOutput, ReasoningChunk, Reply, TextChunk
 
 
@@ -244,3 +253,24 @@ def test_lists_of_models_come_in_two_shapes() -> None:
 )
 def test_lists_of_models_tell_windows_in_several_words(fields: str, window: int) -> None:
     assert decode_models(f'{{"data": [{{"id": "a", {fields}}}]}}'.encode()) == {"a": window}
+
+
+def test_images_are_parts_of_what_the_user_says(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"abc")
+    shot, gone = ImagePart(str(tmp_path / "a.png"), "image/png", "a.png"), ImagePart("/gone", "image/png", "b.png")
+    history = [
+        Message("user", "look", images=(shot, gone)),
+        Message("assistant", "", (ToolCall("1", "read_file", "{}"), ToolCall("2", "read_file", "{}"))),
+        Message("tool", "one", tool_call_id="1", images=(shot,)),
+        Message("tool", "two", tool_call_id="2"),
+        Message("assistant", "seen"),
+    ]
+    part = {"type": "image_url", "image_url": {"url": "data:image/png;base64,YWJj"}}
+    note = "[the image b.png is not shown: it is gone]"
+    asked, _calls, one, two, returned, said = messages_to_wire(history)
+    assert asked["content"] == [{"type": "text", "text": "look"}, part, {"type": "text", "text": note}]
+    assert (one["content"], two["content"], said["content"]) == ("one", "two", "seen")
+    text = "The images that the tools returned:"
+    assert returned == {"role": "user", "content": [{"type": "text", "text": text}, part]}
+    blind = messages_to_wire(history[:1], images=False)
+    assert "look\n[the image a.png is not shown: this model takes no images]" in str(blind[0]["content"])

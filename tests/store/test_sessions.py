@@ -5,7 +5,7 @@ import time
 import pytest
 
 from agent.errors import StoreError
-from agent.messages import Message, ToolCall, Usage
+from agent.messages import ImagePart, Message, ToolCall, Usage
 from agent.protocols import Decision, Store
 from agent.records import TASK_SOURCE, Pruned, Session
 
@@ -392,3 +392,12 @@ def test_nothing_goes_on_from_a_session_that_does_not_exist(store: Store) -> Non
     with pytest.raises(StoreError):
         store.continue_session("nobody", [Message("user", "hi")])
     assert store.sessions() == []
+
+
+def test_images_stay_with_their_messages(store: Store) -> None:
+    shots = (ImagePart("/kept/1.png", "image/png", "shot.png"), ImagePart("/kept/2.jpg", "image/jpeg"))
+    talk(store, "s", "hi")
+    told = [Message("user", "look", images=shots), Message("tool", "seen", tool_call_id="c", images=shots[:1])]
+    for message in told:
+        store.append("s", message)
+    assert store.messages("s")[-2:] == told

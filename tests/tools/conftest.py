@@ -9,8 +9,17 @@ import pytest
 from agent.cancel import CancelToken
 from agent.protocols import Action, Approved, Tool, ToolContext, ToolResult
 from agent.tools import default_tools
+from agent.tools.bench import Workbench
 
-TOOLS: dict[str, Tool] = {tool.name: tool for tool in default_tools()}
+BENCH = Workbench()
+TOOLS: dict[str, Tool] = {tool.name: tool for tool in default_tools(BENCH)}
+
+
+@pytest.fixture(autouse=True)
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
+    """What the tools of a test share."""
+    BENCH.state = tmp_path_factory.mktemp("state")
+    return BENCH
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from agent.tools import default_tools
 
 def test_the_tools_in_a_fixed_order() -> None:
     assert [tool.name for tool in default_tools()] == [
-        "terminal", "process", "read_file", "write_file", "edit_file", "search_files",
+        "terminal", "process", "read_file", "write_file", "edit_file", "apply_patch", "search_files",
     ]  # fmt: skip
 
 
@@ -18,7 +18,7 @@ def test_the_tools_in_a_fixed_order() -> None:
 def test_the_model_is_told_in_few_words_and_each_argument_is_described(tool) -> None:
     assert 10 < len(tool.description.split()) <= 150
     schema = msgspec.json.schema(tool.arguments)
-    (definition,) = schema["$defs"].values()
+    definition = schema["$defs"][tool.arguments.__name__]
     assert definition["additionalProperties"] is False
     for name, field in definition["properties"].items():
         assert "description" in json.dumps(field), name

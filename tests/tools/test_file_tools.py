@@ -72,7 +72,7 @@ def test_one_endless_line_is_cut_without_tearing_a_character(call, tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("data", "said"),
-    [(b"\x89PNG\r\n\x1a\n\0\0", "PNG image"), (b"caf\xe9 au lait\n", "not UTF-8 text"), (b"a\0b", "3 bytes")],
+    [(b"PK\x03\x04\0\0", "ZIP archive"), (b"caf\xe9 au lait\n", "not UTF-8 text"), (b"a\0b", "3 bytes")],
 )
 def test_binary_files_are_refused_with_type_and_size(call, tmp_path: Path, data: bytes, said: str) -> None:
     (tmp_path / "x").write_bytes(data)
@@ -149,6 +149,7 @@ def test_overwriting_shows_the_difference_and_keeps_the_mode(call, preview, tmp_
     target = tmp_path / "run.sh"
     target.write_text("one\ntwo\n")
     target.chmod(0o755)
+    call("read_file", path="run.sh")
     assert "-two\n+2\n\\ No newline at end of file\n" in preview("write_file", path="run.sh", content="one\n2")
     assert call("write_file", path="run.sh", content="one\n2").summary == "+1 −1"
     assert target.read_text() == "one\n2"
@@ -158,6 +159,7 @@ def test_overwriting_shows_the_difference_and_keeps_the_mode(call, preview, tmp_
 def test_writing_through_a_link_keeps_the_link(call, tmp_path: Path) -> None:
     (tmp_path / "real.txt").write_text("old")
     (tmp_path / "link.txt").symlink_to("real.txt")
+    call("read_file", path="real.txt")
     call("write_file", path="link.txt", content="new")
     assert (tmp_path / "link.txt").is_symlink()
     assert (tmp_path / "real.txt").read_text() == "new"
@@ -194,15 +196,39 @@ def test_a_read_only_file_is_left_alone(preview, tmp_path: Path) -> None:
         preview("write_file", path="a.txt", content="x")
 
 
-def test_replacing_a_binary_file_is_said_in_the_preview(preview, tmp_path: Path) -> None:
+def test_replacing_a_binary_file_is_said_in_the_preview(preview, bench, tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"\x89PNG\0\0")
+    bench.seen.note(tmp_path / "x.png")
     assert "PNG image" in preview("write_file", path="x.png", content="text\n")
 
 
-def test_a_huge_change_is_told_in_one_line(preview, tmp_path: Path) -> None:
+def test_a_huge_change_is_told_in_one_line(preview, bench, tmp_path: Path) -> None:
     (tmp_path / "big.txt").write_text("a\n" * 15_000)
+    bench.seen.note(tmp_path / "big.txt")
     shown = preview("write_file", path="big.txt", content="b\n" * 15_000)
     assert shown == "big.txt: 15000 lines become 15000; too long to show line by line.\n"
+
+
+def test_what_was_not_read_is_not_overwritten(call, preview, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("precious\n")
+    for way in (call, preview):
+        with pytest.raises(ToolError, match=r"a\.txt exists and has not been read"):
+            way("write_file", path="a.txt", content="new\n")
+    call("read_file", path="a.txt")
+    call("write_file", path="a.txt", content="new\n")
+    call("write_file", path="a.txt", content="newer\n")
+    call("edit_file", path="a.txt", old="newer", new="newest")
+    (tmp_path / "a.txt").write_text("the person's\n")
+    with pytest.raises(ToolError, match="has changed since it was last read"):
+        call("write_file", path="a.txt", content="x")
+    assert (tmp_path / "a.txt").read_text() == "the person's\n"
+
+
+def test_an_edit_does_not_make_a_file_known(call, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one\ntwo\n")
+    call("edit_file", path="a.txt", old="one", new="1")
+    with pytest.raises(ToolError, match="not been read"):
+        call("write_file", path="a.txt", content="x")
 
 
 # -- edit_file -------------------------------------------------------------------------------------
@@ -235,6 +261,17 @@ def test_a_text_that_is_not_there_shows_the_nearest_lines(preview, tmp_path: Pat
         preview("edit_file", path="a.py", old="def greet(nam):\n    print(nam)", new="x")
     with pytest.raises(ToolError, match="Read the file again"):
         preview("edit_file", path="a.py", old="zzzzzzzzzz", new="x")
+
+
+def test_several_edits_are_made_together_or_not_at_all(call, preview, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one\ntwo\nthree\n")
+    more = [{"old": "two", "new": "2"}, {"old": "2\nthree", "new": "2\n3"}]
+    assert "+1\n+2\n+3\n" in preview("edit_file", path="a.txt", old="one", new="1", more=more)
+    with pytest.raises(ToolError, match="Replacement 3 of 3, nothing was changed: The text to replace is not in"):
+        call("edit_file", path="a.txt", old="one", new="1", more=[more[0], {"old": "four", "new": "4"}])
+    assert (tmp_path / "a.txt").read_text() == "one\ntwo\nthree\n"
+    assert "3 replacements, +3 −3" in call("edit_file", path="a.txt", old="one", new="1", more=more).content
+    assert (tmp_path / "a.txt").read_text() == "1\n2\n3\n"
 
 
 def test_a_difference_in_white_space_is_named(preview, tmp_path: Path) -> None:
@@ -306,9 +343,10 @@ def test_a_plan_is_made_from_the_arguments_alone(plan, tmp_path, tool, more, the
     assert path.name in before.title
 
 
-def test_a_change_outside_is_shown_to_the_person_who_is_asked(preview, tmp_path: Path) -> None:
+def test_a_change_outside_is_shown_to_the_person_who_is_asked(preview, bench, tmp_path: Path) -> None:
     path = tmp_path.parent / f"{tmp_path.name}-elsewhere"
     path.write_text("old\n")
+    bench.seen.note(path)
     assert "-old\n+new\n" in preview("write_file", path=str(path), content="new\n")
     assert "-old\n+new\n" in preview("edit_file", path=str(path), old="old", new="new")
 
@@ -327,9 +365,10 @@ def test_why_a_change_outside_is_not_possible_stays_unsaid_until_it_is_allowed(
 
 
 @pytest.mark.parametrize("tool", ["write_file", "edit_file"])
-def test_what_runs_is_what_was_shown_or_nothing(context, preview, plan, tmp_path: Path, tool: str) -> None:
+def test_what_runs_is_what_was_shown_or_nothing(context, preview, plan, bench, tmp_path: Path, tool: str) -> None:
     """Also when the file changes after the last look before the run."""
     (tmp_path / "a.txt").write_text("old\n")
+    bench.seen.note(tmp_path / "a.txt")
     more = {"content": "new\n"} if tool == "write_file" else {"old": "old", "new": "new"}
     approved = Approved(plan(tool, path="a.txt", **more), preview(tool, path="a.txt", **more))
     (tmp_path / "a.txt").write_text("old\nand more\n")

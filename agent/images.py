@@ -1,0 +1,78 @@
+"""Images on their way to a model: recognised, kept under their own content's name, mentioned in a prompt."""
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+from agent.errors import HermesError
+from agent.messages import ImagePart
+
+LARGEST = 5_000_000
+"""Bytes; the smallest limit among the large providers."""
+FOLDER = "images"
+"""Where they are kept, below the state directory."""
+MOST = 10
+"""Images in one message."""
+
+_MAGIC = (
+    (re.compile(rb"\x89PNG\r\n"), "image/png", ".png"),
+    (re.compile(rb"\xff\xd8\xff"), "image/jpeg", ".jpg"),
+    (re.compile(rb"GIF8[79]a"), "image/gif", ".gif"),
+    (re.compile(rb"RIFF.{4}WEBP", re.DOTALL), "image/webp", ".webp"),
+)
+SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".webp")
+_MENTION = re.compile(r"""(?:^|(?<=\s))@(?:"([^"\n]+)"|(\S+))""")
+
+
+def media_type(data: bytes) -> str:
+    """By the first bytes; "" when it is no image that models take."""
+    return next((kind for magic, kind, _suffix in _MAGIC if magic.match(data)), "")
+
+
+def keep(data: bytes, name: str, folder: Path) -> ImagePart:
+    """Keep an image. The same content is kept once.
+
+    Raises: HermesError when it is none, too large, or cannot be written.
+    """
+    found = next(((kind, suffix) for magic, kind, suffix in _MAGIC if magic.match(data)), None)
+    if found is None:
+        raise HermesError(f"{name} is no image that models take.", hint="PNG, JPEG, GIF and WebP are.")
+    if len(data) > LARGEST:
+        raise HermesError(f"{name} is too large ({len(data):,} bytes).", hint=f"At most {LARGEST:,} are sent.")
+    kind, suffix = found
+    path = folder / f"{hashlib.sha256(data).hexdigest()[:32]}{suffix}"
+    try:
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            temporary = folder / f".{os.urandom(6).hex()}"
+            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(data)
+            temporary.replace(path)
+    except OSError as error:
+        raise HermesError(f"{name} cannot be kept in {folder}: {error.strerror}.") from error
+    return ImagePart(str(path), kind, name)
+
+
+def mentioned(text: str, cwd: Path, folder: Path) -> tuple[ImagePart, ...]:
+    """The images that a prompt names as `@shot.png` or `@"my shot.png"`; what is no image is left alone.
+
+    Raises: HermesError.
+    """
+    found: dict[str, ImagePart] = {}
+    for match in _MENTION.finditer(text):
+        name = match[1] or match[2].rstrip(".,;:!?)]}'\"")
+        if name in found or not name.lower().endswith(SUFFIXES):
+            continue
+        try:
+            path = cwd / Path(name).expanduser()
+            if not path.is_file() or path.stat().st_size > 20 * LARGEST:
+                continue
+            data = path.read_bytes()
+        except (OSError, RuntimeError, ValueError):
+            continue
+        if media_type(data):
+            found[name] = keep(data, name, folder)
+    if len(found) > MOST:
+        raise HermesError(f"{len(found)} images are too many for one message.", hint=f"Name at most {MOST}.")
+    return tuple(found.values())
