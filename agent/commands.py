@@ -3,11 +3,29 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+from agent.errors import HermesError
+
+if TYPE_CHECKING:
+    from agent.records import TaskOptions
 
 Category = Literal["Session", "Configuration", "Tools & Skills", "Info", "Exit"]
 Surface = Literal["terminal", "gateway"]
-ArgumentSource = Literal["", "model", "task", "command", "setting", "effort", "mode", "on/off"]
+ArgumentSource = Literal[
+    "",
+    "model",
+    "task",
+    "live task",
+    "waiting task",
+    "parked task",
+    "finished task",
+    "command",
+    "setting",
+    "effort",
+    "mode",
+    "on/off",
+]
 
 TERMINAL: frozenset[Surface] = frozenset({"terminal"})
 EVERYWHERE: frozenset[Surface] = frozenset({"terminal", "gateway"})
@@ -24,6 +42,21 @@ class SubCommand:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskOption:
+    """What may stand before a background prompt. `arguments` is "" for one that takes no value."""
+
+    name: str
+    arguments: str
+    summary: str
+    source: ArgumentSource = ""
+
+    @property
+    def field(self) -> str:
+        """Of `TaskOptions`."""
+        return self.name.removeprefix("--").replace("-", "_")
+
+
+@dataclass(frozen=True, slots=True)
 class CommandDef:
     """One command. `source` names what its first argument completes from; `busy` allows it during a turn.
 
@@ -36,6 +69,7 @@ class CommandDef:
     aliases: tuple[str, ...] = ()
     arguments: str = ""
     subcommands: tuple[SubCommand, ...] = ()
+    options: tuple[TaskOption, ...] = ()
     source: ArgumentSource = ""
     surfaces: frozenset[Surface] = TERMINAL
     busy: bool = True
@@ -54,10 +88,22 @@ class CommandDef:
 _TASKS = (
     SubCommand("list", "", "what runs, waits and has ended"),
     SubCommand("show", "N", "the result, and what was done for it", "task"),
-    SubCommand("log", "N", "the events, in order", "task"),
-    SubCommand("stop", "N|all", "stop it, and everything it started", "task"),
-    SubCommand("approve", "N [session|always]", "yes to what it asks", "task"),
-    SubCommand("deny", "N [reason]", "no to what it asks", "task"),
+    SubCommand("log", "N [-f]", "all it did, in order; -f goes on as it works", "task"),
+    SubCommand("stop", "N|all", "stop it, and everything it started", "live task"),
+    SubCommand("steer", "N <text>", "tell it something before its next step", "live task"),
+    SubCommand("approve", "N [session|always]", "yes to what it asks", "waiting task"),
+    SubCommand("deny", "N [reason]", "no to what it asks", "waiting task"),
+    SubCommand("retry", "N", "send its prompt again, as a new task", "finished task"),
+    SubCommand("resume", "N", "go on with a parked task; a budget it reached is granted again", "parked task"),
+    SubCommand("prune", "[DAYS]", "forget finished tasks, or those older than so many days"),
+)
+
+_BACKGROUND = (
+    TaskOption("--model", "MODEL", "another model, as /model takes it", "model"),
+    TaskOption("--max-steps", "N", "park it after so many model replies"),
+    TaskOption("--max-cost", "DOLLARS", "park it when it has cost so much"),
+    TaskOption("--timeout", "TIME", "park it after so long: 90s, 30m, 2h"),
+    TaskOption("--name", "WORD", "a name to call it by"),
 )
 
 COMMAND_TABLE: tuple[CommandDef, ...] = (
@@ -77,17 +123,18 @@ COMMAND_TABLE: tuple[CommandDef, ...] = (
         "send a prompt to the background",
         ("bg",),
         arguments="<prompt>",
+        options=_BACKGROUND,
         surfaces=EVERYWHERE,
-        example="/background find every place that catches Exception and list them",
+        example="/background --max-steps 20 find every place that catches Exception and list them",
     ),
     CommandDef(
         "tasks",
         "Session",
-        "list, read, stop and answer background tasks",
+        "list, read, stop, steer and answer background tasks",
         ("agents",),
-        arguments="[list|show|log|stop|approve|deny] [N]",
+        arguments="[list|show|log|stop|…] [N]",
         subcommands=_TASKS,
-        example="/tasks show 1",
+        example="/tasks log 1 -f",
     ),
     CommandDef(
         "queue",
@@ -219,7 +266,7 @@ def alias_note(command: CommandDef) -> str:
     return f" ({', '.join(f'/{alias}' for alias in command.aliases)})" if command.aliases else ""
 
 
-TASK_WORDS = frozenset({"list", "ls", "show", "log", "logs", "stop", "kill", "cancel", "status", "approve", "deny"})
+TASK_WORDS = frozenset({sub.name for sub in _TASKS} | {"ls", "logs", "kill", "cancel", "status"})
 """First words after /background that are somebody looking for /tasks."""
 
 
@@ -231,8 +278,76 @@ def background_prompt(arguments: str) -> tuple[str, bool]:
     word, _, rest = arguments.partition(" ")
     if word == "--":
         return rest.strip(), False
-    bare = not rest or rest.lstrip("#").isdecimal() or rest == "all"
-    return arguments, word.lower() in TASK_WORDS and bare
+    bare = rest.removesuffix("-f").strip().lstrip("#")
+    return arguments, word.lower() in TASK_WORDS and (not bare or bare.isdecimal() or bare == "all")
+
+
+def task_options(arguments: str) -> "tuple[TaskOptions, str]":
+    """The options at the beginning of a /background line, and the rest of it. `--` ends them, and stays.
+
+    Raises: HermesError, which names the options.
+    """
+    from agent.records import TaskOptions
+
+    found: dict[str, str | int | float | bool] = {}
+    rest = arguments.lstrip()
+    while rest.startswith("--") and not rest.startswith("-- ") and rest != "--":
+        word, rest = _word(rest)
+        name, equals, value = word.partition("=")
+        option = next((option for option in _BACKGROUND if option.name == name), None)
+        if option is None:
+            raise HermesError(f"/background has no option {name}.", hint=_OPTIONS_HINT)
+        if option.arguments and not equals:
+            value, rest = _word(rest)
+        if bool(option.arguments) != bool(value):
+            needs = f"needs a value: {option.summary}" if option.arguments else "takes no value"
+            raise HermesError(f"{name} {needs}.", hint=_OPTIONS_HINT)
+        found[option.field] = _value(option, value)
+    return TaskOptions(**found), rest  # type: ignore[arg-type]
+
+
+_OPTIONS_HINT = (
+    f"There are: {', '.join(f'{option.name} {option.arguments}'.strip() for option in _BACKGROUND)}."
+    " A prompt that begins with two dashes: /background -- <prompt>"
+)
+
+
+def _word(text: str) -> tuple[str, str]:
+    """The first word, which may have a part in quotes, without them, and the rest."""
+    import re
+
+    found = re.match(r"""\s*((?:"[^"]*"|'[^']*'|[^\s"'])+)\s*""", text)
+    if found is None:
+        return text.strip(), ""
+    return re.sub(r"""["']""", "", found[1]), text[found.end() :]
+
+
+def _value(option: TaskOption, text: str) -> str | int | float | bool:
+    """Raises: HermesError."""
+    kind = option.field
+    try:
+        match kind:
+            case "max_steps":
+                value: float = int(text)
+            case "max_cost":
+                value = float(text.removeprefix("$"))
+            case "timeout":
+                value = duration(text)
+            case _:
+                return text or True
+        if 0 < value < 1e9:
+            return value
+    except ValueError:
+        pass
+    example = {"max_steps": "20", "max_cost": "0.50", "timeout": "30m"}[kind]
+    raise HermesError(f"{option.name} cannot be {text!r}: for example {option.name} {example}.", hint=_OPTIONS_HINT)
+
+
+def duration(text: str) -> float:
+    """Seconds from `90`, `90s`, `30m`, `2h` or `7d`. Raises: ValueError."""
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    unit = units.get(text[-1:].lower())
+    return float(text[:-1]) * unit if unit else float(text)
 
 
 def preview(prompt: str, limit: int = 60) -> str:

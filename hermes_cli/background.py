@@ -1,9 +1,13 @@
-"""The background tasks that report to a session in a terminal: submitted, found, run, told.
+"""The background tasks that report to a session in a terminal: submitted, found, told.
 
-Everything here runs on the UI loop's thread, except where a docstring says otherwise.
+Everything here runs on the UI loop's thread, except where a docstring says otherwise. What writes to the store does so
+aside, for another process may hold it.
 """
 
+import asyncio
+import contextlib
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agent.approvals import Gatekeeper, Mailbox
@@ -11,13 +15,26 @@ from agent.cancel import CancelToken
 from agent.errors import StoreError
 from agent.events import Event, TaskChanged, TextDelta, TurnFinished, TurnSuspended
 from agent.protocols import Sink, Task
+from agent.records import LIVE_STATES, Delivery, TaskOptions
 from agent.store.leases import is_alive, new_lease
+from agent.task_rows import options_text
 from agent.tasks import TaskPool
+from hermes_cli.step_log import StepLog
+from hermes_cli.task_facts import needs_person
 
 if TYPE_CHECKING:
     from hermes_cli.chat import Chat
 
 _log = logging.getLogger(__name__)
+
+FOLLOW = 0.25
+"""Seconds between two looks at a log that is followed."""
+
+TOGETHER = 0.15
+"""Seconds within which tasks that end come as one notice."""
+
+SHOWN_AFTER = 0.2
+"""Seconds after which a notice that was given to the screen is on it, and counts as told."""
 
 
 class Background:
@@ -26,6 +43,10 @@ class Background:
     def __init__(self, chat: "Chat", *, workers: int) -> None:
         self._chat = chat
         self.shown: list[Task] = []
+        self._following: asyncio.TimerHandle | None = None
+        self._claiming = 0
+        self._to_tell: list[Delivery] = []
+        self._telling: list[Delivery] = []
         self.pool = TaskPool(
             chat.store,
             self._run,
@@ -37,48 +58,136 @@ class Background:
         )
 
     def open(self) -> None:
-        """From any thread: take up what front ends and workers that died have left."""
+        """From any thread: take up what front ends and workers that died have left, and tell what nobody was told."""
         try:
             self.pool.open()
+            due = [self._claim(one.task_id) for one in self._chat.store.undelivered(self._chat.owner)]
         except StoreError as error:
             _log.warning("taking up tasks: %s", error)
+            return
+        self._chat.post(lambda: self._tell([one for one in due if one is not None]))
 
-    def submit(self, prompt: str) -> Task:
-        """Send a prompt to the background, with the model and settings of now. Raises: StoreError."""
-        return self.pool.submit(prompt, owner=self._chat.owner, settings=self._chat.model.inherited())
+    def submit(self, prompt: str, options: TaskOptions) -> Task:
+        """From any thread: send a prompt to the background, with the model and settings of now.
+
+        Raises: HermesError.
+        """
+        chat = self._chat
+        return self.pool.submit(
+            prompt,
+            owner=chat.owner,
+            settings=chat.model.inherited(),
+            options=options_text(replace(options, approvals=chat.policy.mode)),
+            name=options.name,
+            cwd=str(chat.cwd),
+        )
 
     def all(self) -> list[Task]:
         """Every task that reports here, oldest first."""
         return self._chat.store.tasks(owner=self._chat.owner)
 
+    def known(self) -> list[Task]:
+        """Those, and then every other task of this person's terminals, which may be named too."""
+        mine = self.all()
+        return [*mine, *(task for task in self._chat.store.tasks() if task.owner != self._chat.owner)]
+
     def live(self) -> list[Task]:
         """Those that are not over, oldest first."""
         return self.pool.live(self._chat.owner)
 
-    def find(self, text: str) -> Task | None:
-        """A task by number (`3`, `#3`) or by a prefix of its id that only one task has."""
-        tasks, wanted = self.all(), text.removeprefix("#").strip()
-        if wanted.isdecimal():
-            return next((task for task in tasks if task.number == int(wanted)), None)
-        found = [task for task in tasks if wanted and task.id.startswith(wanted)]
-        return found[0] if len(found) == 1 else None
+    def untold(self) -> bool:
+        """Whether an outcome is about to be told."""
+        return bool(self._claiming or self._to_tell)
+
+    def last_words(self) -> str:
+        """What waits to be told, now, for there will be no other moment."""
+        return self._finished()
 
     def changed(self, event: TaskChanged) -> None:
         """A task came into another state: count it, and tell what the person should know, once."""
-        from hermes_cli.handlers.tasks import notice
-
         self.shown = self.live()
         task = self._chat.store.task(event.task_id)
         if task is None or task.state != event.state:
             return
         if task.state in ("done", "failed") and not task.told:
-            self._chat.screen.notify(notice(self._chat, task), urgent=False)
-            self._chat.store.update_task(task.id, told=True)
-        elif task.state == "waiting":
-            self._chat.screen.notify(notice(self._chat, task), urgent=True)
+            self._claiming += 1
+            self._chat.aside(lambda: self._claim(task.id), self._claimed)
+        elif needs_person(task):
+            self._chat.screen.notify(lambda: self._need(task.id), urgent=True)
 
     def close(self) -> None:
+        """Stop every task of this terminal. What was claimed and not told is left to whoever comes next."""
+        self._mark_told()
+        for one in self._to_tell:
+            with contextlib.suppress(StoreError):  # then it is found in the hands of a dead one
+                self._chat.store.release_delivery(one.task_id, one.surface)
         self.pool.close()
+
+    # -- following a log ---------------------------------------------------------------------------
+
+    def follow(self, task: Task, log: StepLog) -> None:
+        """Show a task's log as it grows, until it is over or `unfollow` is called; one task at a time."""
+        self.unfollow()
+        self._follow(task.id, log)
+
+    def unfollow(self) -> bool:
+        """False when no log is followed."""
+        timer, self._following = self._following, None
+        if timer is not None:
+            timer.cancel()
+        return timer is not None
+
+    def _follow(self, task_id: str, log: StepLog) -> None:
+        self._following = None
+        task = self._chat.store.task(task_id)
+        if lines := log.more():
+            self._chat.screen.show("\n".join(map(str, lines)))
+        if task is not None and task.state in LIVE_STATES:
+            self._following = self._chat.loop.call_later(FOLLOW, self._follow, task_id, log)
+
+    # -- telling -----------------------------------------------------------------------------------
+
+    def _claim(self, task_id: str) -> Delivery | None:
+        """On any thread: whether it is for us to tell, now and nobody else."""
+        return self._chat.store.claim_delivery(task_id, self._chat.owner, self.pool.lease)
+
+    def _claimed(self, one: Delivery | None) -> None:
+        self._claiming -= 1
+        self._tell([one] if one is not None else [])
+
+    def _tell(self, found: list[Delivery]) -> None:
+        """Have them told, with those that end at about the same time."""
+        first = not self._to_tell
+        self._to_tell += found
+        if first and found:
+            self._chat.loop.call_later(TOGETHER, lambda: self._chat.screen.notify(self._finished, urgent=False))
+        self._chat.leave_if_over()
+
+    def _finished(self) -> str:
+        """What ended since the last notice, as one."""
+        from hermes_cli.handlers.tasks import finished_notice
+
+        found, self._to_tell = self._to_tell, []
+        rows = [(task, one.repeat) for one in found if (task := self._chat.store.task(one.task_id)) is not None]
+        self._telling += found
+        self._chat.loop.call_later(SHOWN_AFTER, lambda: self._chat.aside(self._mark_told))
+        self._chat.loop.call_soon(self._chat.leave_if_over)
+        return finished_notice(self._chat, rows)
+
+    def _need(self, task_id: str) -> str:
+        from hermes_cli.handlers.tasks import need_notice
+
+        task = self._chat.store.task(task_id)
+        return need_notice(self._chat, task) if task is not None and needs_person(task) else ""
+
+    def _mark_told(self) -> None:
+        """On any thread. What could not be marked is told again, by whoever comes after us."""
+        while self._telling:
+            one = self._telling.pop()
+            try:
+                self._chat.store.mark_told(one.task_id, one.surface)
+            except StoreError as error:
+                _log.warning("a notice: %s", error)
 
     def _run(self, task: Task, *, emit: Sink, cancel: CancelToken) -> TurnFinished | TurnSuspended:
         """On a pool thread: a fresh agent on the task's own session."""

@@ -1,18 +1,16 @@
 """What the task browser draws: rows of the list and of the log, side by side where there is room."""
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 
-from agent.commands import preview
-from agent.events import ToolFinished
 from agent.records import Task
 from hermes_cli.glyphs import Glyphs
 from hermes_cli.step_log import LABEL, LogLine
-from hermes_cli.text import clip, columns, count, harmless, money, seconds, tail_rows
+from hermes_cli.task_facts import age, receipt_lines, title, used
+from hermes_cli.text import clip, columns, harmless, seconds, tail_rows
 
 if TYPE_CHECKING:
     from agent.records import Store
@@ -132,10 +130,8 @@ def result_rows(store: "Store", task: Task, *, width: int) -> Iterator[Row]:
         for line in harmless(text).split("\n") if text else ():
             yield from ((style, row) for row in wrapped(line, width))
     yield "", ""
-    for event in store.events(task.id):
-        if isinstance(event, ToolFinished) and (event.exit_code is not None or event.files_changed):
-            line = harmless(f"{event.name} {event.title}  {event.summary}")
-            yield from (("class:browser.faint", row) for row in wrapped(line, width))
+    for line in receipt_lines(store, task):
+        yield from (("class:browser.faint", row) for row in wrapped(harmless(line), width))
 
 
 def picture(
@@ -207,11 +203,9 @@ def _list_line(task: Task, width: int, glyphs: Glyphs, chosen: Task | None) -> s
 def _pane(plan: Plan, task: Task | None, log: Rows, pane: str, glyphs: Glyphs) -> list[Row]:
     if task is None:
         return []
-    used = f"{count(task.usage.input_tokens + task.usage.output_tokens)} tokens"
-    cost = [] if task.usage.cost is None else [money(task.usage.cost)]
     steps = f"{task.steps} step{'' if task.steps == 1 else 's'}"
     doing = [task.activity] if task.activity else []
-    facts = f" {glyphs.dot} ".join([task.state, seconds(age(task)), steps, used, *cost, *doing])
+    facts = f" {glyphs.dot} ".join([task.state, seconds(age(task)), steps, used(task), *doing])
     where = "" if log.follows or pane == "result" else " (End follows)"
     name = f"#{task.number} {title(task)}"
     return [
@@ -219,15 +213,6 @@ def _pane(plan: Plan, task: Task | None, log: Rows, pane: str, glyphs: Glyphs) -
         ("class:browser.faint", clip(harmless(f"{pane}{where} {glyphs.dot} {facts}"), plan.log_width, glyphs.ellipsis)),
         *(log.window(plan.log_rows) or [("class:browser.faint", "nothing has happened yet")]),
     ]
-
-
-def title(task: Task) -> str:
-    return task.name or preview(task.prompt, 200)
-
-
-def age(task: Task) -> float:
-    """Seconds it has run, or waited for its start."""
-    return (task.finished or time.time()) - (task.started or task.created)
 
 
 def _padded(text: str, width: int) -> str:

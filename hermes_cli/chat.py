@@ -96,8 +96,11 @@ class Screen(Protocol):
         """The session works in another folder now."""
         ...
 
-    def notify(self, text: str, *, urgent: bool) -> None:
-        """Put a notice above the prompt when it disturbs least; ring if the person looks elsewhere."""
+    def notify(self, notice: Callable[[], str], *, urgent: bool) -> None:
+        """Put a notice above the prompt when it disturbs least; ring if the person looks elsewhere.
+
+        `notice` is asked for its text at that moment; "" shows nothing.
+        """
         ...
 
     def refresh(self) -> None:
@@ -163,6 +166,7 @@ class Chat:
         self._showing: deque[Iterator[str]] = deque()
         self.background = Background(self, workers=config.values.background_workers)
         self._desk = Desk()
+        self.asides = 0
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="aside")
         self._agent: AIAgent | None = None
         self._resumed = ""
@@ -272,8 +276,9 @@ class Chat:
             *(f"  #{task.number} {task.state}  {preview(task.prompt, 50)}" for task in live),
         ]
 
-    def _leave_if_over(self) -> None:
-        if self.leaving and not self._unfinished():
+    def leave_if_over(self) -> None:
+        """Leave, if the person waits for that and nothing is left to be done or told."""
+        if self.leaving and not self._unfinished() and not self.background.untold():
             self.screen.leave()
 
     def close(self) -> None:
@@ -339,9 +344,12 @@ class Chat:
         def done(finished: "Future[_Result]") -> None:
             self.post(lambda: self._arrived(finished, then))
 
-        self._aside.submit(work).add_done_callback(done)
+        with contextlib.suppress(RuntimeError):  # we are leaving
+            self._aside.submit(work).add_done_callback(done)
+            self.asides += 1
 
     def _arrived(self, finished: "Future[_Result]", then: Callable[[_Result], None]) -> None:
+        self.asides -= 1
         try:
             then(finished.result())
         except HermesError as error:
@@ -350,6 +358,7 @@ class Chat:
             # A fault aside must not end the prompt.
             _log.exception("aside")
             self.complain(f"{type(fault).__name__}: {fault}", f"More is in {self.config.dirs.state / 'hermes.log'}.")
+        self.screen.refresh()
 
     def complain(self, text: str, hint: str = "") -> None:
         self.screen.show(self.screen.renderer().error(text, hint))
@@ -491,7 +500,7 @@ class Chat:
         match event:
             case TaskChanged():
                 self.background.changed(event)
-                self._leave_if_over()
+                self.leave_if_over()
                 return
             case StepStarted():
                 self._activity("thinking")
@@ -515,7 +524,7 @@ class Chat:
                     yield from self.screen.renderer().quote(text)
                 self._activity("waiting for your answer")
                 self.questions.append(approval_question(event, self._settle, self.screen.glyphs))
-                self.screen.notify("", urgent=True)
+                self.screen.notify(str, urgent=True)
             case ApprovalSettled(request_id=request_id):
                 self.questions = [question for question in self.questions if question.about != request_id]
             case Steered(text):
@@ -533,7 +542,7 @@ class Chat:
         waiting = self.steering or self.queued
         if waiting:
             self._start(waiting.popleft())
-        self._leave_if_over()
+        self.leave_if_over()
 
     def _settle(self, request: ApprovalRequested, decision: Decision) -> None:
         self._desk.settle(request.request_id, decision)
@@ -552,4 +561,4 @@ class Chat:
         elif self.leaving and self.store.unsaved:
             self.aside(self.store.flush, lambda _: self._leave_if_over())
         else:
-            self._leave_if_over()
+            self.leave_if_over()

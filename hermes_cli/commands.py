@@ -42,12 +42,28 @@ class SlashCommandCompleter(Completer):
         first, space, rest = text.partition(" ")
         if not space:
             subcommands = ((sub.name, sub.summary) for sub in command.subcommands)
-            yield from _matching(first, [*subcommands, *self._known(command.source)])
+            options = ((option.name, option.summary) for option in command.options if first.startswith("-"))
+            yield from _matching(first, [*subcommands, *options, *self._known(command.source)])
             return
+        if command.options and first.startswith("--"):
+            yield from self._options(command, text)
         for sub in command.subcommands:
             if sub.name == first and " " not in rest:
                 extra = [("all", "every live task")] if "all" in sub.arguments else []
                 yield from _matching(rest, [*self._known(sub.source), *extra])
+
+    def _options(self, command: CommandDef, text: str) -> Iterable[Completion]:
+        """Further options, or the last one's value, while nothing but options has been typed."""
+        *words, last = text.split(" ")
+        takes = {option.name: option for option in command.options}
+        for before, word in zip(["", *words], words, strict=False):
+            if not word.startswith("--") and not (before in takes and takes[before].arguments):
+                return
+        option = takes.get(words[-1])
+        if option is not None and option.arguments:
+            yield from _matching(last, self._known(option.source))
+        elif last.startswith("-"):
+            yield from _matching(last, [(name, option.summary) for name, option in takes.items() if name not in words])
 
     def _known(self, source: ArgumentSource) -> Iterable[tuple[str, str]]:
         return self._values[source]() if source in self._values else ()

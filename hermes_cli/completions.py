@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from agent.commands import ArgumentSource, commands_for, preview
+from agent.commands import ArgumentSource, commands_for
 from agent.config import setting_fields, summary
 
 if TYPE_CHECKING:
@@ -26,14 +26,20 @@ def argument_values(session: "Callable[[], Chat]") -> Mapping[ArgumentSource, "A
             yield (provider.name, f"{provider.title}: its default")
             yield from ((f"{provider.name}:{name}", provider.title) for name in provider.models)
 
-    def tasks() -> Iterable[tuple[str, str]]:
-        chat = session()
-        for task in reversed(chat.background.all()):
-            yield (str(task.number), f"{task.state}  {preview(task.prompt, 40)}")
+    def tasks(kind: str) -> Iterable[tuple[str, str]]:
+        from hermes_cli.task_facts import KINDS, title
+
+        for task in reversed(session().background.all()):
+            if KINDS[kind](task):
+                yield (str(task.number), f"{task.state}  {title(task, 40)}")
 
     return {
         "model": models,
-        "task": tasks,
+        "task": lambda: tasks("task"),
+        "live task": lambda: tasks("live task"),
+        "waiting task": lambda: tasks("waiting task"),
+        "parked task": lambda: tasks("parked task"),
+        "finished task": lambda: tasks("finished task"),
         "command": lambda: ((command.name, command.summary) for command in commands_for("terminal")),
         "setting": lambda: ((name, summary(name)) for name in setting_fields()),
         "effort": lambda: ((effort, "") for effort in _EFFORTS),

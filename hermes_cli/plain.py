@@ -92,8 +92,8 @@ class PlainScreen:
     def moved(self) -> None:
         self.show(f"(working in {self.chat.cwd})")
 
-    def notify(self, text: str, *, urgent: bool) -> None:
-        if text:
+    def notify(self, notice: Callable[[], str], *, urgent: bool) -> None:
+        if text := notice():
             self.show(text)
         if urgent and self._interactive:
             self.show("\a")
@@ -107,7 +107,7 @@ class PlainScreen:
                 # Whoever wrote the pipe is not there to answer.
                 self.chat.loop.call_soon(self._decline, question)
         self._asked = question
-        if self.chat.turn is None and self.chat.shell is None and not self.chat.held:
+        if self.chat.turn is None and self.chat.shell is None and not self.chat.held and not self.chat.asides:
             self._idle.set()
         else:
             self._idle.clear()
@@ -170,7 +170,7 @@ class PlainScreen:
             self.chat.submit(line)
             self._handled.set()
         await self._until_idle()
-        while self.chat.background.live() and not self._left.is_set():
+        while self._tasks_left() and not self._left.is_set():
             self._give_up_waiting()
             await asyncio.sleep(0.05)
         await asyncio.sleep(0.1)
@@ -182,6 +182,10 @@ class PlainScreen:
             # Nobody is there to pick one. Raises: HermesError.
             session = the_one(self.chat.store, wanted, self.chat.cwd)
             resume(self.chat, session, stay=wanted.stay, own_model=wanted.own_model)
+
+    def _tasks_left(self) -> bool:
+        background = self.chat.background
+        return bool(self.chat.asides or background.live() or background.shown or background.untold())
 
     async def _until_idle(self) -> None:
         self.refresh()
@@ -205,7 +209,7 @@ class PlainScreen:
             question.settle(question.default, "nobody is there to answer")
 
     def _interrupt(self) -> None:
-        if self.chat.stop_shell() or self.chat.interrupt():
+        if self.chat.background.unfollow() or self.chat.stop_shell() or self.chat.interrupt():
             return
         if self._interrupted or not self._interactive:
             self.leave()

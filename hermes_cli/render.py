@@ -193,11 +193,11 @@ class Renderer:
             message.append(f"\n  {harmless(hint)}", style="dim")
         return self.text(message)
 
-    def panel(self, title: str, body: str, foot: str, *, ok: bool = True) -> str:
+    def panel(self, title: str, body: str, foot: str, *, ok: bool = True, markdown: bool = True) -> str:
         """A box around what became of a task: Markdown when it is well, else the words as they are."""
         style, width, ellipsis = "green" if ok else "red", self.look.width() - 8, self.look.glyphs.ellipsis
         box = Panel(
-            _Markdown(harmless(body)) if ok else Text(harmless(body)),
+            _Markdown(harmless(body)) if ok and markdown else Text(harmless(body)),
             title=Text(clip(title, width, ellipsis), style=f"bold {style}"),
             title_align="left",
             subtitle=Text(clip(foot, width, ellipsis), style="dim"),

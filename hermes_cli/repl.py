@@ -131,7 +131,7 @@ class Repl:
         self.pastes = Pastes()
         self.focused = True
         self._outbox: list[str] = []
-        self._notices: list[str] = []
+        self._notices: list[Callable[[], str]] = []
         self._flushes: deque[float] = deque(maxlen=BURST)
         self._held_since = 0.0
         self._last_key = 0.0
@@ -226,13 +226,12 @@ class Repl:
         self._files.move(self.chat.cwd)
         self.show(self.renderer().note(f"Working in {place(str(self.chat.cwd))}"))
 
-    def notify(self, text: str, *, urgent: bool) -> None:
+    def notify(self, notice: Callable[[], str], *, urgent: bool) -> None:
         if (urgent or not self.focused) and self.config.values.bell:
             ring(self.app.output, "Hermes needs you" if urgent else "Hermes: a task is over")
-        if text:
-            self._held_since = self._held_since if self._notices else time.monotonic()
-            self._notices.append(text)
-            self._release_notices()
+        self._held_since = self._held_since if self._notices else time.monotonic()
+        self._notices.append(notice)
+        self._release_notices()
 
     def refresh(self) -> None:
         if self.app.full:
@@ -322,7 +321,7 @@ class Repl:
     def escape(self) -> None:
         if self.buffer.complete_state is not None:
             self.buffer.cancel_completion()
-        else:
+        elif not self.chat.background.unfollow():
             self.chat.interrupt()
 
     def step_back(self) -> None:
@@ -332,7 +331,7 @@ class Repl:
         elif self.buffer.text:
             self.history.append_string(self.pastes.unfold(self.buffer.text))
             self.buffer.reset()
-        elif self.chat.stop_shell() or self.chat.interrupt():
+        elif self.chat.background.unfollow() or self.chat.stop_shell() or self.chat.interrupt():
             pass
         elif time.monotonic() - self._last_ctrl_c < TWICE:
             self.chat.leave()
@@ -462,20 +461,23 @@ class Repl:
         for name in ("SIGHUP", "SIGTERM"):
             with contextlib.suppress(AttributeError, NotImplementedError):
                 loop.add_signal_handler(getattr(signal, name), self.leave)
+        gone = False
         try:
             await self.app.run_async()
         except (EOFError, OSError):
+            gone = True
             _log.warning("the terminal has gone")
         finally:
             exit_within(LEAVE_WITHIN)
             for timer in self._timers.values():
                 timer.cancel()
+            last_words = "".join(self._outbox) + ("" if gone else self._taken_notices())
             if self._met:
                 self.chat.close()
             # What runs is being stopped by now; the terminal may have gone, so writing to it comes late.
             with contextlib.suppress(OSError):
                 self.app.output.write_raw("\x1b[?1004l")
-                self.app.output.write_raw("".join([*self._outbox, *self._notices]).replace("\n", "\r\n"))
+                self.app.output.write_raw(last_words.replace("\n", "\r\n"))
                 self.app.output.flush()
             self.history.close()
             if self._met:
@@ -652,8 +654,13 @@ class Repl:
             delay = min(until_quiet, AT_MOST - (now - self._held_since))
             self._timers["notices"] = asyncio.get_running_loop().call_later(max(delay, 0.02), self._release_notices)
             return
-        texts, self._notices = self._notices, []
-        self.show("".join(texts))
+        if text := self._taken_notices():
+            self.show(text)
+
+    def _taken_notices(self) -> str:
+        """What the held notices say by now."""
+        notices, self._notices = self._notices, []
+        return "".join(notice() for notice in notices)
 
     def _say_below(self, text: str) -> None:
         """A passing word in the live region."""

@@ -44,13 +44,13 @@ def commands() -> Iterator[str]:
                 for command in found
             ),
         )
-    for command in (command for command in COMMAND_TABLE if command.subcommands):
+    for command in (command for command in COMMAND_TABLE if command.subcommands or command.options):
         yield f"\n## /{command.name}\n"
         yield from table(
             ("form", "does"),
             (
-                (f"`/{command.name} {sub.name} {sub.arguments}`".replace(" `", "`"), sub.summary)
-                for sub in command.subcommands
+                (f"`/{command.name} {part.name} {part.arguments}`".replace(" `", "`"), part.summary)
+                for part in (*command.subcommands, *command.options)
             ),
         )
     yield "\n## Keys\n"

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from agent.commands import background_prompt, preview
+from agent.commands import background_prompt, task_options
 from agent.errors import HermesError
-from hermes_cli.handlers.tasks import tasks
+from hermes_cli.handlers.tasks import say_started, tasks
 
 if TYPE_CHECKING:
     from hermes_cli.chat import Chat
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 def background(chat: "Chat", arguments: str) -> None:
     """Start a task, and say so at once. A bare `status` or `stop 1` is somebody looking for /tasks."""
+    options, arguments = task_options(arguments)
     arguments, for_tasks = background_prompt(arguments)
     if for_tasks:
         renderer = chat.screen.renderer()
@@ -20,6 +21,4 @@ def background(chat: "Chat", arguments: str) -> None:
         return
     if not arguments:
         raise HermesError("Usage: /background <prompt>", hint="Example: /background run the tests and say what fails")
-    task = chat.background.submit(arguments)
-    glyphs = chat.screen.glyphs
-    chat.screen.show(f"\n{glyphs.running} #{task.number} {task.id}  {preview(arguments)}\n")
+    chat.aside(lambda: chat.background.submit(arguments, options), lambda task: say_started(chat, task))

@@ -37,7 +37,8 @@ def help(chat: "Chat", arguments: str) -> None:
 def _explain(chat: "Chat", command: commands.CommandDef) -> str:
     renderer = chat.screen.renderer()
     head = Text.assemble((command.usage, "bold cyan"), f"{commands.alias_note(command)}\n{command.summary}")
-    rows = [(Text(f"{sub.name} {sub.arguments}".strip(), "cyan"), Text(sub.summary)) for sub in command.subcommands]
+    parts: list[commands.SubCommand | commands.TaskOption] = [*command.subcommands, *command.options]
+    rows = [(Text(f"{part.name} {part.arguments}".strip(), "cyan"), Text(part.summary)) for part in parts]
     text = "\n" + renderer.text(head) + (renderer.table(rows) if rows else "")
     return text + (renderer.note(f"Example: {command.example}") if command.example else "")
 

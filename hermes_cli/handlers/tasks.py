@@ -1,59 +1,109 @@
 """/tasks: what runs aside, and what became of it."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from agent.commands import preview
+from agent.commands import subcommand
 from agent.errors import HermesError
 from agent.events import ToolFinished
 from agent.protocols import Decision, Task
-from hermes_cli.questions import approval_lines, approval_question
+from agent.records import LIVE_STATES
+from hermes_cli import task_facts
+from hermes_cli.questions import Question, approval_lines, approval_question
 from hermes_cli.step_log import StepLog
-from hermes_cli.text import clip, count, harmless, money, seconds
+from hermes_cli.task_facts import age, must_pick, summary, title, used
+from hermes_cli.text import clip, harmless, seconds
 
 if TYPE_CHECKING:
     from hermes_cli.chat import Chat
 
 NOTICE_LINES = 8
-"""Lines of a result told above the prompt; the rest is there for /tasks show."""
+"""Lines of results told above the prompt; the rest is there for /tasks show."""
 
 
 def tasks(chat: "Chat", arguments: str) -> None:
     """Dispatch on the first word; a bare number means `show`."""
     word, _, rest = arguments.strip().partition(" ")
-    if not word or word == "list":
-        _list(chat)
+    word, rest = _ALSO.get(word.lower(), word.lower()), rest.strip()
+    if not word:
+        word = "list"
     elif word.removeprefix("#").isdecimal():
-        _show(chat, word)
-    elif (word := _ALSO.get(word, word)) in _ACTIONS:
-        if not rest.strip():
-            raise HermesError(f"Usage: /tasks {word} N", hint="/tasks lists the numbers.")
-        _ACTIONS[word](chat, rest.strip())
-    else:
-        raise HermesError(f"/tasks knows no {word!r}.", hint="It knows: list, show, log, stop, approve, deny.")
+        word, rest = "show", word
+    known = subcommand("tasks", word)
+    if known is None:
+        raise HermesError(f"/tasks knows no {word!r}.", hint="/help tasks explains what it knows.")
+    if known.arguments.startswith("N") and not rest:
+        raise HermesError(f"Usage: /tasks {word} {known.arguments}", hint="/tasks lists the numbers.")
+    _ACTIONS[word](chat, rest)
 
 
-def notice(chat: "Chat", task: Task) -> str:
-    """What is told above the prompt when a task ended or needs the person."""
-    renderer, glyphs = chat.screen.renderer(), chat.screen.glyphs
-    title = preview(task.prompt, 48)
-    if task.state == "waiting":
-        request = chat.background.pool.open_request(task.id)
-        lines = approval_lines(request, glyphs) if request else []
-        answer = f"/tasks approve {task.number} · /tasks deny {task.number} [reason]"
-        return renderer.panel(f"#{task.number} needs you · {title}", _fenced("\n".join(lines)), answer)
-    head = f"#{task.number} {task.state} · {title} · {_receipt(task)}"
+# -- told by itself --------------------------------------------------------------------------------
+
+
+def finished_notice(chat: "Chat", rows: Sequence[tuple[Task, bool]]) -> str:
+    """What is told above the prompt of tasks that ended: one in a box of its own, several in one box together.
+
+    Each row says whether it may have been told before.
+    """
+    if not rows:
+        return ""
+    if len(rows) > 1:
+        return _several(chat, rows)
+    ((task, repeat),) = rows
+    again = " · may be a repeat" if repeat else ""
+    head = f"#{task.number} {task.state} · {title(task, 48)} · {summary(task)}{again}"
+    foot = f"/tasks show {task.number}"
     body = task.result if task.state == "done" else f"{task.error}\n\n{task.result}".strip()
-    lines = body.strip().split("\n") or [""]
-    more = [f"\n… {len(lines) - NOTICE_LINES} more lines"] if len(lines) > NOTICE_LINES else []
-    cut = _closed(lines[:NOTICE_LINES]) + more
-    return renderer.panel(head, "\n".join(cut) or "(no text)", f"/tasks show {task.number}", ok=task.state == "done")
+    return chat.screen.renderer().panel(head, _cut(body, NOTICE_LINES), foot, ok=task.state == "done")
 
 
-def _list(chat: "Chat") -> None:
+def _several(chat: "Chat", rows: Sequence[tuple[Task, bool]]) -> str:
+    """A line or two for each, eight in all."""
+    width = max(chat.screen.renderer().look.width() - 8, 20)
+    ellipsis = chat.screen.glyphs.ellipsis
+    each = 2 if len(rows) * 2 <= NOTICE_LINES else 1
+    lines: list[str] = []
+    for task, repeat in rows[: NOTICE_LINES // each]:
+        again = " · may be a repeat" if repeat else ""
+        lines.append(clip(f"#{task.number} {task.state} · {title(task, 48)} · {summary(task)}{again}", width, ellipsis))
+        if each == 2:
+            lines.append(clip(f"   {task.error or task.result or '(no text)'}", width, ellipsis))
+    if len(rows) > NOTICE_LINES // each:
+        lines.append(f"{ellipsis} {len(rows) - NOTICE_LINES // each} more")
+    failed = sum(task.state == "failed" for task, _ in rows)
+    head = f"{len(rows)} tasks are over" + (f", {failed} failed" if failed else "")
+    return chat.screen.renderer().panel(head, "\n".join(lines), "/tasks · /tasks show N", ok=not failed, markdown=False)
+
+
+def need_notice(chat: "Chat", task: Task) -> str:
+    """What is told of a task that goes on only when the person says so."""
+    renderer, number = chat.screen.renderer(), task.number
+    if task.state == "parked":
+        foot = f"/tasks resume {number} · /tasks stop {number} · /tasks log {number}"
+        body = f"{task.activity}\n{summary(task)}"
+        return renderer.panel(f"#{number} needs you · {title(task, 48)}", body, foot, markdown=False)
+    request = chat.background.pool.open_request(task.id)
+    lines = approval_lines(request, chat.screen.glyphs) if request else []
+    foot = f"/tasks approve {number} · /tasks deny {number} [reason]"
+    return renderer.panel(f"#{number} needs you · {title(task, 48)}", "\n".join(lines), foot, markdown=False)
+
+
+def _cut(text: str, most: int) -> str:
+    """The first lines of a text, a fence that the cut leaves open closed."""
+    lines = text.strip().split("\n")
+    more = [f"\n… {len(lines) - most} more lines"] if len(lines) > most else []
+    shown = lines[:most]
+    fences = sum(line.lstrip().startswith("```") for line in shown)
+    return "\n".join([*shown, *(["```"] if fences % 2 else []), *more]) or "(no text)"
+
+
+# -- looking ---------------------------------------------------------------------------------------
+
+
+def _list(chat: "Chat", _arguments: str) -> None:
     found = chat.background.all()
     if not found:
         chat.screen.show(chat.screen.renderer().note("No background tasks. /background <prompt> starts one."))
@@ -63,19 +113,14 @@ def _list(chat: "Chat") -> None:
         (
             Text(f"#{task.number}", "cyan"),
             Text(task.state, _STYLE.get(task.state, "")),
-            Text(seconds(_age(task))),
-            Text(_used(task)),
+            Text(seconds(age(task))),
+            Text(used(task)),
             Text(_files(chat, task)),
             Text(clip(harmless(_doing(chat, task)), width, chat.screen.glyphs.ellipsis)),
         )
         for task in found
     ]
     chat.screen.show("\n" + chat.screen.renderer().table(rows, ("", "state", "time", "used", "files", "doing / asked")))
-
-
-def _used(task: Task) -> str:
-    cost = "" if task.usage.cost is None else f" {money(task.usage.cost)}"
-    return f"{count(task.usage.input_tokens + task.usage.output_tokens)} tok{cost}"
 
 
 def _files(chat: "Chat", task: Task) -> str:
@@ -86,10 +131,10 @@ def _files(chat: "Chat", task: Task) -> str:
 
 
 def _doing(chat: "Chat", task: Task) -> str:
-    """What a task does or waits for; its prompt when it does nothing."""
+    """What a task does or waits for; its name or prompt when it does nothing."""
     if task.state == "waiting" and (request := chat.background.pool.open_request(task.id)):
         return f"needs you: {request.tool} {request.title}"
-    return task.activity or task.prompt
+    return f"{task.name}: {task.activity}" if task.name and task.activity else task.activity or title(task, 200)
 
 
 def _show(chat: "Chat", which: str) -> None:
@@ -103,101 +148,138 @@ def _show(chat: "Chat", which: str) -> None:
         chat.screen.show(renderer.error(task.error))
     if task.result:
         chat.screen.show(renderer.answer(task.result))
-    chat.screen.show("\n" + renderer.note("\n".join(_done(chat, task))))
+    chat.screen.show("\n" + renderer.note("\n".join(task_facts.receipt_lines(chat.store, task))))
 
 
-def _done(chat: "Chat", task: Task) -> Iterator[str]:
-    """The receipt: commands with exit codes, files changed, what it cost."""
-    for event in chat.store.events(task.id):
-        if isinstance(event, ToolFinished) and (event.exit_code is not None or event.files_changed):
-            yield f"{event.name} {event.title}  {event.summary}"
-    yield f"{task.id} · {task.state} · {_receipt(task)}" + (f" · {task.activity}" if task.activity else "")
-
-
-def _log(chat: "Chat", which: str) -> None:
+def _log(chat: "Chat", text: str) -> None:
+    words = text.split()
+    follow = bool({"-f", "--follow"} & set(words))
+    which = " ".join(word for word in words if word not in ("-f", "--follow"))
     task = _find(chat, which)
-    text = (
-        "\n".join(map(str, StepLog(chat.store, task.id).more()))
-        or f"#{task.number} is {task.state}; nothing has happened yet."
-    )
-    chat.screen.show(f"\n{text}\n")
+    log = StepLog(chat.store, task.id)
+    lines = log.more()
+    if not lines and not follow:
+        chat.screen.show(chat.screen.renderer().note(f"#{task.number} is {task.state}; nothing has happened yet."))
+        return
+    chat.screen.show("\n" + "\n".join(map(str, lines)) + "\n")
+    if follow and task.state in LIVE_STATES:
+        chat.screen.show(chat.screen.renderer().note(f"Following #{task.number} until it is over; Esc ends that."))
+        chat.background.follow(task, log)
+
+
+# -- doing -----------------------------------------------------------------------------------------
 
 
 def _stop(chat: "Chat", which: str) -> None:
     found = chat.background.live() if which == "all" else [_find(chat, which)]
-    stopped = [task for task in found if chat.background.pool.stop(task.id)]
-    names = ", ".join(f"#{task.number}" for task in stopped)
-    if not stopped:
-        raise HermesError("No task is running." if which == "all" else f"#{found[0].number} is over already.")
-    chat.screen.show(chat.screen.renderer().note(f"Stopped {names}."))
+
+    def stop() -> list[Task]:
+        return [task for task in found if chat.background.pool.stop(task.id)]
+
+    def say(stopped: list[Task]) -> None:
+        if not stopped:
+            raise HermesError("No task is running." if which == "all" else f"#{found[0].number} is over already.")
+        names = ", ".join(f"#{task.number}" for task in stopped)
+        chat.screen.show(chat.screen.renderer().note(f"Stopped {names}."))
+
+    chat.aside(stop, say)
+
+
+def _steer(chat: "Chat", text: str) -> None:
+    which, _, words = text.partition(" ")
+    task = _find(chat, which)
+    if not words.strip():
+        raise HermesError("Usage: /tasks steer N <text>", hint=f"Example: /tasks steer {task.number} use tabs")
+
+    def say(told: bool) -> None:
+        if not told:
+            raise HermesError(f"#{task.number} is over already.", hint=f"/tasks retry {task.number} starts it again.")
+        chat.screen.show(chat.screen.renderer().note(f"#{task.number} reads that before its next step."))
+
+    chat.aside(lambda: chat.background.pool.steer(task.id, words.strip()), say)
 
 
 def _approve(chat: "Chat", text: str) -> None:
     which, _, scope = text.partition(" ")
-    match scope.strip():
-        case "" | "once":
-            decision = Decision(True)
-        case "session":
-            decision = Decision(True, scope="session")
-        case "always":
-            decision = Decision(True, scope="always")
-        case other:
-            raise HermesError(f"{other!r} is no scope.", hint="There are: once, session, always.")
-    _answer(chat, which, decision)
+    _settle(chat, _find(chat, which), task_facts.approval(scope))
 
 
 def _deny(chat: "Chat", text: str) -> None:
     which, _, reason = text.partition(" ")
-    _answer(chat, which, Decision(False, reason.strip()))
-
-
-def _answer(chat: "Chat", which: str, decision: Decision) -> None:
-    _settle(chat, _find(chat, which), decision)
+    _settle(chat, _find(chat, which), Decision(False, reason.strip()))
 
 
 def _settle(chat: "Chat", task: Task, decision: Decision) -> None:
-    request = chat.background.pool.answer(task.id, decision)
-    if request is None:
-        raise HermesError(f"#{task.number} is not waiting for an answer.")
-    verb = "Approved" if decision.allowed else "Denied"
-    chat.screen.show(chat.screen.renderer().note(f"{verb} for #{task.number}: {request.tool} {request.title}"))
+    def say(said: str) -> None:
+        chat.screen.show(chat.screen.renderer().note(said))
+
+    def settle() -> str:
+        request = chat.background.pool.answer(task.id, decision)
+        if request is None:
+            raise HermesError(f"#{task.number} is not waiting for an answer.")
+        verb = "Approved" if decision.allowed else "Denied"
+        return f"{verb} for #{task.number}: {request.tool} {request.title}"
+
+    chat.aside(settle, say)
+
+
+def _retry(chat: "Chat", which: str) -> None:
+    task = _find(chat, which)
+    chat.aside(lambda: chat.background.pool.retry(task.id), lambda new: say_started(chat, new))
+
+
+def say_started(chat: "Chat", task: Task) -> None:
+    chat.screen.show(f"\n{chat.screen.glyphs.running} #{task.number} {task.id}  {title(task)}\n")
+
+
+def _resume(chat: "Chat", which: str) -> None:
+    task = _find(chat, which)
+
+    def say(resumed: Task | None) -> None:
+        if resumed is None:
+            raise HermesError(f"#{task.number} is {task.state}, not parked.")
+        chat.screen.show(chat.screen.renderer().note(f"#{task.number} goes on."))
+
+    chat.aside(lambda: chat.background.pool.resume(task.id), say)
+
+
+def _prune(chat: "Chat", days: str) -> None:
+    if days and not days.removesuffix("d").isdecimal():
+        raise HermesError(f"{days!r} is no number of days.", hint="Example: /tasks prune 7")
+    before = time.time() - int(days.removesuffix("d") or 0) * 86400 if days else time.time()
+    found = task_facts.prunable(chat.background.known(), before)
+    if not found:
+        raise HermesError("There is nothing to forget.", hint="Tasks that run, or that nobody was told of, stay.")
+
+    def settle(letter: str, _words: str) -> None:
+        if letter == "y":
+            chat.aside(lambda: task_facts.forget(chat.store, found), say)
+
+    def say(count: int) -> None:
+        chat.screen.show(chat.screen.renderer().note(f"Forgot {count} task{'' if count == 1 else 's'}."))
+
+    many = f"{len(found)} finished task{'' if len(found) == 1 else 's'}"
+    line = f"Forget {many}, with results and logs? That cannot be undone."
+    chat.ask(Question([line], {"y": "yes", "n": "no"}, "n", settle, about="prune"))
 
 
 def _find(chat: "Chat", which: str) -> Task:
-    task = chat.background.find(which)
-    if task is None:
-        raise HermesError(f"There is no task {which!r}.", hint="/tasks lists them.")
-    return task
+    return must_pick(chat.background.known(), which)
 
 
 _ACTIONS: dict[str, Callable[["Chat", str], None]] = {
+    "list": _list,
     "show": _show,
     "log": _log,
     "stop": _stop,
+    "steer": _steer,
     "approve": _approve,
     "deny": _deny,
+    "retry": _retry,
+    "resume": _resume,
+    "prune": _prune,
 }
 
-_ALSO = {"logs": "log", "kill": "stop", "cancel": "stop"}
+_ALSO = {"logs": "log", "kill": "stop", "cancel": "stop", "ls": "list", "status": "list"}
 
 _STYLE = {"done": "green", "failed": "red", "waiting": "yellow", "running": "bold", "cancelled": "dim"}
-
-
-def _receipt(task: Task) -> str:
-    steps = f"{task.steps} step{'' if task.steps == 1 else 's'}"
-    cost = [] if task.usage.cost is None else [money(task.usage.cost)]
-    return " · ".join([seconds(_age(task)), steps, *cost])
-
-
-def _age(task: Task) -> float:
-    return (task.finished or time.time()) - (task.started or task.created)
-
-
-def _fenced(text: str) -> str:
-    return f"~~~~~~~~\n{text}\n~~~~~~~~"
-
-
-def _closed(lines: list[str]) -> list[str]:
-    """The lines, with a fence that the cut left open closed."""
-    fences = sum(line.lstrip().startswith("```") for line in lines)
-    return [*lines, "```"] if fences % 2 else list(lines)

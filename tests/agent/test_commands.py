@@ -1,5 +1,7 @@
 """The command table, and how a line is read."""
 
+import re
+
 import pytest
 
 from agent.commands import (
@@ -12,7 +14,10 @@ from agent.commands import (
     parse,
     preview,
     search,
+    task_options,
 )
+from agent.errors import HermesError
+from agent.records import TaskOptions
 
 
 def parsed(line: str) -> tuple[str, str]:
@@ -151,3 +156,40 @@ def test_commands_are_found_by_a_word(word: str) -> None:
 )
 def test_a_prompt_is_shown_on_one_line_and_marked_where_it_is_cut(prompt: str, shown: str) -> None:
     assert preview(prompt) == shown
+
+
+# -- /background's options -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "options", "prompt"),
+    [
+        ("run the tests", TaskOptions(), "run the tests"),
+        ("--max-steps 3 run", TaskOptions(max_steps=3), "run"),
+        ("--max-cost=$0.50 --timeout 2h run it", TaskOptions(max_cost=0.5, timeout=7200.0), "run it"),
+        ('--name "two words" --model openai:gpt-5 run', TaskOptions(name="two words", model="openai:gpt-5"), "run"),
+        ("--max-steps 3 -- --name x", TaskOptions(max_steps=3), "-- --name x"),
+        ("-- --name x", TaskOptions(), "-- --name x"),
+        ("run --name x", TaskOptions(), "run --name x"),
+        ("--name x", TaskOptions(name="x"), ""),
+    ],
+)
+def test_options_stand_before_a_background_prompt(line: str, options: TaskOptions, prompt: str) -> None:
+    assert task_options(line) == (options, prompt)
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        ("--max-step 3 run", "no option --max-step"),
+        ("--max-steps run", "--max-steps cannot be 'run'"),
+        ("--max-steps 0 run", "cannot be '0'"),
+        ("--max-cost nan run", "cannot be 'nan'"),
+        ("--timeout soon run", "for example --timeout 30m"),
+        ("--model", "--model needs a value"),
+    ],
+)
+def test_a_wrong_option_is_named_with_those_there_are(line: str, wrong: str) -> None:
+    with pytest.raises(HermesError, match=re.escape(wrong)) as caught:
+        task_options(line)
+    assert "--max-cost DOLLARS" in caught.value.hint

@@ -140,7 +140,7 @@ def test_a_stopped_task_and_its_children_are_gone_and_it_announces_nothing(start
         hermes.send("/yolo")
         send_aside(hermes, "sleep").wait_for(lambda seen: seen.runs("sleep 77"))
         hermes.send("/tasks stop 1").wait_for("Stopped #1.")
-        hermes.wait_for(lambda seen: not seen.family(), within=1.0, why="no process left")
+        hermes.wait_for(lambda seen: not seen.runs("sleep 77"), within=1.0, why="no process left")
         hermes.wait_for(lambda seen: "task" not in seen.status)
         hermes.stays(lambda seen: "#1 done" not in seen.text and "#1 failed" not in seen.text, 1.3)
         assert "#1 cancelled" not in hermes.text
@@ -176,6 +176,55 @@ def test_a_task_that_needs_an_approval_says_so_and_takes_no_key(
         assert (folder / "made").exists() == made
         if reason:
             assert reason in json.dumps(server.bodies[1])
+
+
+def test_a_log_is_followed_until_the_task_is_over(start: Start) -> None:
+    steps = [Stream(text=("First.",), tools=(Tool("terminal", '{"command": "echo one"}'),)), say("Last.", delay=1.0)]
+    with OpenAIServer(steps) as server:
+        hermes = start(server)
+        hermes.send("/yolo")
+        send_aside(hermes, "do it").send("/tasks log 1 -f").wait_for("Following #1 until it is over")
+        hermes.wait_for("tool      terminal echo one").wait_for("          Last.").wait_for("done      ")
+        hermes.wait_for("#1 done · do it")
+        assert hermes.count("tool      terminal echo one") == 1
+
+
+def test_a_task_is_sent_again_by_its_name_and_then_forgotten(start: Start) -> None:
+    with OpenAIServer(["one", "two"]) as server:
+        hermes = start(server)
+        hermes.send("/bg --name nightly --max-steps 3 run the tests").wait_for("#1 done · nightly")
+        hermes.send("/tasks retry nightly").wait_for("▶ #2 bg_").wait_for("#2 done · nightly")
+        hermes.send("/tasks prune 30").wait_for("There is nothing to forget.")
+        hermes.settle(0.5).send("/tasks prune").wait_for("Forget 2 finished tasks").send("y").wait_for("Forgot 2 tasks.")
+        hermes.send("/tasks").wait_for("No background tasks.")
+
+
+@pytest.mark.parametrize("line", ["--max-step 3 look", "--max-steps many look", "--timeout", "--max-cost=-1 look"])
+def test_a_wrong_option_names_those_there_are_and_the_line_can_be_recalled(start: Start, line: str) -> None:
+    hermes = start()
+    hermes.send(f"/bg {line}").wait_for(lambda seen: "There are: --model MODEL, --max-steps N" in seen.flat)
+    hermes.press("up").wait_for(lambda seen: seen.draft == f"/bg {line}")
+    hermes.press("ctrl+c").send("/tasks").wait_for("No background tasks.")
+
+
+def test_options_and_the_tasks_a_command_is_for_are_completed(start: Start) -> None:
+    with OpenAIServer(default=by_prompt(slow=Stream(delay=30), quick="over")) as server:
+        hermes = start(server)
+        hermes.type("/bg --max-s").press("tab").wait_for(lambda seen: seen.draft == "/bg --max-steps").press("ctrl+c")
+        hermes.press("ctrl+c")
+        send_aside(hermes, "quick one").wait_for("#1 done")
+        send_aside(hermes, "slow one", 2)
+        hermes.type("/tasks retry ").wait_for("done  quick one").press("ctrl+c", "ctrl+c")
+        hermes.type("/tasks steer ").wait_for("running  slow one")
+
+
+def test_tasks_that_end_together_are_one_notice(start: Start) -> None:
+    with OpenAIServer(default=by_prompt(alpha=say("A", delay=1.0), beta=say("B", delay=1.0))) as server:
+        hermes = start(server)
+        hermes.send("/bg alpha").send("/bg beta").wait_for("2 tasks are over")
+        assert "#1 done · alpha" in hermes.text
+        assert "#2 done · beta" in hermes.text
+        assert hermes.count("╭─") == 1
 
 
 def test_background_without_a_prompt_explains_itself(start: Start) -> None:

@@ -1,0 +1,134 @@
+"""What there is to say of a task, in words and figures: for the commands, the browser and the shell alike."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from agent.commands import preview
+from agent.errors import HermesError
+from agent.protocols import Decision
+from agent.records import LIVE_STATES, TASK_SOURCE, Receipt, Task
+from hermes_cli.text import count, money, seconds
+
+if TYPE_CHECKING:
+    from agent.records import Store
+
+KINDS: dict[str, Callable[[Task], bool]] = {
+    "task": lambda task: True,
+    "live task": lambda task: task.state in LIVE_STATES,
+    "waiting task": lambda task: task.state == "waiting",
+    "parked task": lambda task: task.state == "parked",
+    "finished task": lambda task: task.state not in LIVE_STATES,
+}
+"""Which tasks a command is for."""
+
+
+def pick(tasks: Sequence[Task], text: str) -> Task | None:
+    """A task by number (`3`, `#3`), by its name, or by a prefix of its id that only one task has."""
+    wanted = text.removeprefix("#").strip()
+    if wanted.isdecimal():
+        return next((task for task in tasks if task.number == int(wanted)), None)
+    named = [task for task in tasks if wanted and task.name == wanted]
+    found = named[-1:] or [task for task in tasks if wanted and task.id.startswith(wanted)]
+    return found[0] if len(found) == 1 else None
+
+
+def must_pick(tasks: Sequence[Task], text: str) -> Task:
+    """Raises: HermesError."""
+    if (task := pick(tasks, text)) is None:
+        raise HermesError(f"There is no task {text!r}.", hint="/tasks lists them.")
+    return task
+
+
+def needs_person(task: Task) -> bool:
+    """Whether it goes on only when somebody says so: an answer, or more of a budget that it reached."""
+    from agent.tasks import PARKED_BY_HAND
+
+    return task.state == "waiting" or (task.state == "parked" and task.held and task.activity != PARKED_BY_HAND)
+
+
+def title(task: Task, limit: int = 60) -> str:
+    """Its name, or the beginning of its prompt."""
+    return task.name or preview(task.prompt, limit)
+
+
+def age(task: Task) -> float:
+    """Seconds since its start, or since it was sent."""
+    return (task.finished or time.time()) - (task.started or task.created)
+
+
+def used(task: Task) -> str:
+    cost = "" if task.usage.cost is None else f" {money(task.usage.cost)}"
+    return f"{count(task.usage.input_tokens + task.usage.output_tokens)} tok{cost}"
+
+
+def summary(task: Task) -> str:
+    """Time, steps and cost, on one line."""
+    steps = f"{task.steps} step{'' if task.steps == 1 else 's'}"
+    cost = [] if task.usage.cost is None else [money(task.usage.cost)]
+    return " · ".join([seconds(age(task)), steps, *cost])
+
+
+def receipt(store: "Store", task: Task) -> Receipt:
+    """What it has done, so far if it is not over."""
+    from agent.task_rows import receipt_of, receipt_text
+
+    if task.receipt in ("", "{}"):
+        import msgspec
+
+        text = receipt_text(task, store.events(task.id), finished=task.finished or time.time())
+        return msgspec.json.decode(text, type=Receipt)
+    return receipt_of(task)
+
+
+def receipt_lines(store: "Store", task: Task) -> Iterator[str]:
+    """The commands with their exit codes, the files changed, what it cost."""
+    done = receipt(store, task)
+    for run in done.commands:
+        yield f"{run.command}  {'cut off' if run.exit_code is None else f'exit {run.exit_code}'}"
+    if done.files:
+        yield f"changed {', '.join(done.files)}"
+    yield f"{task.id} · {task.state} · {summary(task)} · {used(task)}" + (
+        f" · {task.activity}" if task.activity else ""
+    )
+
+
+def as_json(store: "Store", task: Task, *, whole: bool = False) -> dict[str, Any]:
+    """A task for programs. `whole` adds what it did, which has to be looked up."""
+    from agent.task_rows import options_of
+
+    found = asdict(task)
+    for name in ("lease", "settings", "receipt"):
+        del found[name]
+    found["options"] = asdict(options_of(task))
+    return {**found, "receipt": asdict(receipt(store, task))} if whole else found
+
+
+def approval(scope: str) -> Decision:
+    """Yes, for as long as a word says. Raises: HermesError."""
+    match scope.strip():
+        case "" | "once":
+            return Decision(True)
+        case "session":
+            return Decision(True, scope="session")
+        case "always":
+            return Decision(True, scope="always")
+        case other:
+            raise HermesError(f"{other!r} is no scope.", hint="There are: once, session, always.")
+
+
+def prunable(tasks: Sequence[Task], before: float) -> list[Task]:
+    """Those that ended before a time (seconds since the epoch), with nobody left to be told."""
+    over = (task for task in tasks if task.state not in LIVE_STATES and task.finished < before)
+    return [task for task in over if task.told or task.state == "cancelled"]
+
+
+def forget(store: "Store", tasks: Sequence[Task]) -> int:
+    """Delete finished tasks with their own sessions; gives how many. One that went on with a conversation stays."""
+    forgotten = 0
+    for task in tasks:
+        session = store.session(task.session_id)
+        if session is not None and session.source == TASK_SOURCE:
+            forgotten += store.delete_session(session.id)
+    return forgotten
