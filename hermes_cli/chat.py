@@ -559,6 +559,6 @@ class Chat:
             self.background.close()
             self.screen.leave()
         elif self.leaving and self.store.unsaved:
-            self.aside(self.store.flush, lambda _: self._leave_if_over())
+            self.aside(self.store.flush, lambda _: self.leave_if_over())
         else:
             self.leave_if_over()

@@ -121,7 +121,7 @@ def test_tasks_lists_shows_and_logs(start: Start, folder: Path) -> None:
         hermes = start(server)
         hermes.send("/tasks").wait_for("No background tasks.")
         send_aside(hermes, "read a.txt").wait_for("#1 done")
-        send_aside(hermes, "slow one", 2)
+        send_aside(hermes, "slow one", 2).wait_for(lambda _: len(server.bodies) == 3, why="the second one's request")
         hermes.send("/tasks").wait_for(
             lambda seen: any("#1" in line and "done" in line and "tok" in line for line in seen.lines)
         )
@@ -195,7 +195,9 @@ def test_a_task_is_sent_again_by_its_name_and_then_forgotten(start: Start) -> No
         hermes.send("/bg --name nightly --max-steps 3 run the tests").wait_for("#1 done · nightly")
         hermes.send("/tasks retry nightly").wait_for("▶ #2 bg_").wait_for("#2 done · nightly")
         hermes.send("/tasks prune 30").wait_for("There is nothing to forget.")
-        hermes.settle(0.5).send("/tasks prune").wait_for("Forget 2 finished tasks").send("y").wait_for("Forgot 2 tasks.")
+        hermes.settle(0.5).send("/tasks prune").wait_for("Forget 2 finished tasks").send("y").wait_for(
+            "Forgot 2 tasks."
+        )
         hermes.send("/tasks").wait_for("No background tasks.")
 
 
