@@ -19,6 +19,7 @@ class Entry:
 
 REGISTRY: dict[Platform, Entry] = {
     Platform.TELEGRAM: Entry("gateway.platforms.telegram", "telegram"),
+    Platform.DISCORD: Entry("gateway.platforms.discord", "discord"),
 }
 
 
