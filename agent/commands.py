@@ -28,7 +28,8 @@ ArgumentSource = Literal[
 ]
 
 TERMINAL: frozenset[Surface] = frozenset({"terminal"})
-EVERYWHERE: frozenset[Surface] = frozenset({"terminal", "gateway"})
+CHATS: frozenset[Surface] = frozenset({"gateway"})
+EVERYWHERE: frozenset[Surface] = TERMINAL | CHATS
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,7 @@ COMMAND_TABLE: tuple[CommandDef, ...] = (
         ("reset",),
         busy=False,
         asks="Start over? This conversation cannot be brought back.",
+        surfaces=EVERYWHERE,
     ),
     CommandDef("clear", "Session", "clear the screen; the conversation stays"),
     CommandDef("history", "Session", "show this conversation again", arguments="[N]", example="/history 5"),
@@ -135,6 +137,7 @@ COMMAND_TABLE: tuple[CommandDef, ...] = (
         arguments="[list|show|log|stop|…] [N]",
         subcommands=_TASKS,
         example="/tasks log 1 -f",
+        surfaces=EVERYWHERE,
     ),
     CommandDef(
         "queue",
@@ -149,9 +152,12 @@ COMMAND_TABLE: tuple[CommandDef, ...] = (
         "tell the agent something before its next step",
         arguments="<text>",
         example="/steer use tabs",
+        surfaces=EVERYWHERE,
     ),
-    CommandDef("stop", "Session", "interrupt the turn that runs"),
-    CommandDef("status", "Session", "model, directory, turn and tasks"),
+    CommandDef("stop", "Session", "interrupt the turn that runs", surfaces=EVERYWHERE),
+    CommandDef("status", "Session", "model, directory, turn and tasks", surfaces=EVERYWHERE),
+    CommandDef("approve", "Session", "yes to what is asked", arguments="[N] [session|always]", surfaces=CHATS),
+    CommandDef("deny", "Session", "no to what is asked", arguments="[N] [reason]", surfaces=CHATS),
     CommandDef("config", "Configuration", "settings, and where each comes from", arguments="[name]", source="setting"),
     CommandDef(
         "model",
@@ -187,8 +193,8 @@ COMMAND_TABLE: tuple[CommandDef, ...] = (
         surfaces=EVERYWHERE,
         example="/help tasks",
     ),
-    CommandDef("usage", "Info", "tokens and cost of this session"),
-    CommandDef("version", "Info", "version of Hermes and what it runs on"),
+    CommandDef("usage", "Info", "tokens and cost of this session", surfaces=EVERYWHERE),
+    CommandDef("version", "Info", "version of Hermes and what it runs on", surfaces=EVERYWHERE),
     CommandDef("doctor", "Info", "check this installation"),
     CommandDef("copy", "Info", "copy the last answer to the clipboard"),
     CommandDef("quit", "Exit", "leave", ("exit",)),

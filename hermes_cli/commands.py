@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterable, Mapping
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 
-from agent.commands import COMMAND_TABLE, ArgumentSource, CommandDef, by_category, commands_for, parse
+from agent.commands import ArgumentSource, CommandDef, by_category, commands_for, parse
 
-COMMANDS: dict[str, str] = {f"/{name}": command.summary for command in COMMAND_TABLE for name in command.names}
+COMMANDS: dict[str, str] = {
+    f"/{name}": command.summary for command in commands_for("terminal") for name in command.names
+}
 
 COMMANDS_BY_CATEGORY: dict[str, dict[str, str]] = {
     category: {f"/{name}": command.summary for command in commands for name in command.names}

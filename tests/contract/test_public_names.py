@@ -9,7 +9,7 @@ from prompt_toolkit.completion import Completer
 from prompt_toolkit.document import Document
 
 import run_agent
-from agent.commands import COMMAND_TABLE
+from agent.commands import commands_for
 from agent.models.scripted import ScriptedModel
 
 NAMES = {
@@ -34,7 +34,7 @@ def test_a_name_is_where_it_was(module: str, name: str) -> None:
 def test_commands_by_slash_name_hold_every_alias_and_a_summary() -> None:
     from hermes_cli.commands import COMMANDS
 
-    assert set(COMMANDS) == {f"/{name}" for command in COMMAND_TABLE for name in command.names}
+    assert set(COMMANDS) == {f"/{name}" for command in commands_for("terminal") for name in command.names}
     assert all(isinstance(summary, str) and summary for summary in COMMANDS.values())
     assert COMMANDS["/bg"] == COMMANDS["/background"]
 

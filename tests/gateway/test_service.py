@@ -1,0 +1,321 @@
+"""A gateway that serves, over the platform in memory: what people in chats see."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+
+from agent.approvals import Gatekeeper, Mailbox, Policy
+from agent.cancel import CancelToken
+from agent.commands import Parsed
+from agent.errors import RefusedError
+from agent.events import TurnFinished, TurnSuspended
+from agent.messages import Message
+from agent.models.scripted import Answer, Call, Fail, Say, Script, ScriptedModel, Until, Wait
+from agent.protocols import Sink, Task
+from agent.records import Lease
+from agent.store.memory import MemoryStore
+from gateway import chat_commands
+from gateway.config import Platform
+from gateway.platforms.base import MessageEvent
+from gateway.platforms.memory import MemoryPlatform
+from gateway.service import Service
+from gateway.session import session_key
+from run_agent import AIAgent
+
+
+class House:
+    """A served gateway whose model is scripted; `again` is the next process on the same store."""
+
+    def __init__(
+        self, model: ScriptedModel, folder: Path, store: MemoryStore | None = None, worker: str = "one"
+    ) -> None:
+        self.model, self.folder = model, folder
+        self.store = store or MemoryStore()
+        self.platform = MemoryPlatform()
+        self.worker = worker
+        self.service = Service(
+            self.store,
+            {Platform.MEMORY: self.platform},
+            run=self._run,
+            obey=self._obey,
+            press=lambda event, key: chat_commands.press(self.service, event, key, admin=False),
+            settings=lambda: "{}",
+            workspace=folder,
+            new_lease=lambda: Lease(worker, 1, 1.0, 0.0),
+            is_alive=lambda one: one.worker == worker,
+            turn_workers=8,
+        )
+
+    async def open(self) -> "House":
+        await self.platform.connect(self._receive)
+        await self.service.start()
+        return self
+
+    async def quiet(self) -> None:
+        """Until everything that can be sent was."""
+        async with asyncio.timeout(10):
+            while self.service._lines or self.service._changes or self.store.unsent():
+                await asyncio.sleep(0.005)
+
+    async def quiet_lines(self) -> None:
+        """Until every message that came was dealt with."""
+        await self.shows(lambda: not self.store.received())
+
+    async def shows(self, met: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not met():
+                await asyncio.sleep(0.005)
+
+    def _run(self, task: Task, *, emit: Sink, cancel: CancelToken) -> TurnFinished | TurnSuspended:
+        gate = Gatekeeper(Policy("ask"), Mailbox(self.store, task.session_id), session_id=task.session_id)
+        agent = AIAgent(
+            model=self.model, store=self.store, session_id=task.session_id, source="x", cwd=self.folder, gate=gate
+        )
+        said = [message.content for message in self.store.messages(task.session_id) if message.role == "user"]
+        return agent.run_turn(
+            None if task.prompt in said else task.prompt,
+            emit=emit,
+            cancel=cancel,
+            inbox=lambda: self.store.take_steering(task.id, task.session_id),
+        )
+
+    async def _obey(self, event: MessageEvent, command: Parsed, *, key: str) -> str:
+        call = chat_commands.Call(self.service, event, key, command.arguments, admin=False)
+        return await chat_commands.find(command)(call)
+
+    async def _receive(self, event: MessageEvent) -> None:
+        await self.service.receive(event, session_key(event.source))
+
+
+@asynccontextmanager
+async def served(
+    folder: Path, script: Script, store: MemoryStore | None = None, worker: str = "one"
+) -> AsyncIterator[House]:
+    house = await House(ScriptedModel(script), folder, store, worker).open()
+    try:
+        yield house
+    finally:
+        await house.service.close(0.1)
+
+
+# -- conversation ----------------------------------------------------------------------------------
+
+
+async def test_a_message_is_answered(tmp_path: Path) -> None:
+    async with served(tmp_path, ["Hello, Ada."]) as house:
+        await house.platform.say("hello")
+        await house.shows(lambda: house.platform.texts("1") == ["Hello, Ada."])
+        await house.quiet()
+        assert house.platform.typed
+        assert house.store.received() == []
+        assert house.store.undelivered() == []
+
+
+async def test_a_conversation_goes_on_and_new_ends_it(tmp_path: Path) -> None:
+    async with served(tmp_path, lambda messages: f"{len(messages)} messages so far") as house:
+        for text, answer in (("one", 2), ("two", 4)):
+            await house.platform.say(text)
+            await house.shows(lambda answer=answer: f"{answer} messages so far" in house.platform.texts("1"))
+        await house.platform.say("/new")
+        await house.platform.say("three")
+        await house.shows(lambda: house.platform.texts("1").count("2 messages so far") == 2)
+        assert len(house.store.sessions()) == 2
+
+
+async def test_a_message_that_came_twice_is_answered_once(tmp_path: Path) -> None:
+    async with served(tmp_path, lambda _: "hi") as house:
+        event = await house.platform.say("hello")
+        await house.shows(lambda: house.platform.texts("1") == ["hi"])
+        await house.platform.deliver(event)
+        await house.platform.say("/version")
+        await house.shows(lambda: len(house.platform.shown) == 2)
+        await house.quiet()
+        assert len(house.platform.shown) == 2
+
+
+async def test_every_command_for_chats_is_carried_out() -> None:
+    assert chat_commands.missing() == set()
+
+
+async def test_the_answer_grows_while_it_is_written(tmp_path: Path) -> None:
+    more = threading.Event()
+    async with served(tmp_path, [[Say("It is "), Until(more), Say("done.")]]) as house:
+        await house.platform.say("is it?")
+        await house.shows(lambda: house.platform.texts("1") == ["It is"])
+        more.set()
+        await house.shows(lambda: house.platform.texts("1") == ["It is done."])
+        await house.quiet()
+        assert len(house.platform.shown) == 1
+
+
+async def test_what_the_tools_do_is_one_line_that_changes(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("alpha")
+    more = threading.Event()
+    async with served(tmp_path, [Call("read_file", path="a.txt"), [Until(more), Say("It says alpha.")]]) as house:
+        await house.platform.say("read a.txt")
+        await house.shows(lambda: any("read_file a.txt" in text for text in house.platform.texts("1")))
+        more.set()
+        await house.shows(lambda: house.platform.texts("1") == ["It says alpha."])
+
+
+async def test_a_message_during_a_turn_reaches_the_agent_and_is_acknowledged_at_once(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("alpha")
+    go_on = threading.Event()
+
+    script: Script = [
+        [Until(go_on), Call("read_file", path="a.txt")],
+        lambda messages: f"heard: {messages[-1].content}",
+    ]
+    async with served(tmp_path, script) as house:
+        await house.platform.say("read a.txt")
+        await house.shows(lambda: house.service.conversations.turn("memory:1") is not None)
+        await house.platform.say("and be brief")
+        await house.quiet_lines()
+        go_on.set()
+        await house.shows(lambda: house.platform.texts("1")[-1:] == ["heard: and be brief"])
+
+
+async def test_a_failed_turn_says_why(tmp_path: Path) -> None:
+    async with served(tmp_path, [Fail(RefusedError("not that", hint="Ask for something else."))]) as house:
+        await house.platform.say("do it")
+        await house.shows(lambda: any("❌ not that" in text for text in house.platform.texts("1")))
+
+
+async def test_stop_ends_the_turn_at_once(tmp_path: Path) -> None:
+    async with served(tmp_path, [[Say("Let me see"), Wait(60), Say("…")], "next"]) as house:
+        await house.platform.say("think")
+        await house.shows(lambda: house.platform.texts("1") == ["Let me see"])
+        await house.platform.say("/stop")
+        await house.shows(lambda: "⏹ Stopped." in house.platform.texts("1"))
+        await house.platform.say("again")
+        await house.shows(lambda: "next" in house.platform.texts("1"))
+
+
+async def test_chats_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    block = threading.Event()
+
+    def script(messages: Sequence[Message]) -> Answer:
+        return [Until(block), Say("slow")] if messages[-1].content == "slow" else "quick"
+
+    async with served(tmp_path, script) as house:
+        await house.platform.say("slow", chat_id="1")
+        await house.platform.say("quick", chat_id="2")
+        await house.shows(lambda: house.platform.texts("2") == ["quick"])
+        assert house.platform.texts("1") == []
+        block.set()
+        await house.shows(lambda: house.platform.texts("1") == ["slow"])
+
+
+async def test_an_unknown_command_gets_the_nearest(tmp_path: Path) -> None:
+    async with served(tmp_path, []) as house:
+        await house.platform.say("/bakground hello")
+        await house.platform.say("/statsu")
+        await house.shows(lambda: len(house.platform.texts("1")) == 2)
+        assert "Did you mean /status?" in house.platform.texts("1")[1]
+
+
+# -- background ------------------------------------------------------------------------------------
+
+
+async def test_a_background_task_is_acknowledged_and_its_outcome_told(tmp_path: Path) -> None:
+    async with served(tmp_path, ["It is 42."]) as house:
+        await house.platform.say("/bg what is it?")
+        await house.shows(lambda: len(house.platform.texts("1")) == 2)
+        started, done = house.platform.texts("1")
+        (task,) = house.store.tasks()
+        assert started == f'🔄 Background task started: "what is it?"\nTask ID: {task.id}'
+        assert done == '✅ Background task complete\nPrompt: "what is it?"\n\nIt is 42.'
+
+
+async def test_tasks_of_other_chats_are_invisible(tmp_path: Path) -> None:
+    async with served(tmp_path, lambda _: "secret result") as house:
+        await house.platform.say("/bg mine", chat_id="1")
+        await house.shows(lambda: len(house.platform.texts("1")) == 2)
+        (task,) = house.store.tasks()
+        for line in ("/tasks", f"/tasks show {task.number}", f"/tasks log {task.id}", f"/tasks stop {task.number}"):
+            await house.platform.say(line, chat_id="2", user_id="8")
+        await house.shows(lambda: len(house.platform.texts("2")) == 4)
+        assert not any("secret" in text or "mine" in text for text in house.platform.texts("2"))
+
+
+async def test_a_file_that_the_answer_names_is_sent_and_no_other(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "plot.txt").write_text("figures")
+    (work / ".env").write_text("KEY=1")
+    (tmp_path / "outside.txt").write_text("no")
+    answer = "See [the plot](plot.txt), [a key](.env), [that](../outside.txt) and [a page](https://example.org/x)."
+    async with served(work, [answer]) as house:
+        await house.platform.say("plot it")
+        await house.shows(lambda: len(house.platform.shown) == 2)
+        await house.quiet()
+        assert [(one.text, one.file_name, one.file) for one in house.platform.shown] == [
+            (answer, "", b""),
+            ("", "plot.txt", b"figures"),
+        ]
+
+
+# -- questions -------------------------------------------------------------------------------------
+
+
+async def test_a_question_has_buttons_and_a_press_answers_it(tmp_path: Path) -> None:
+    async with served(tmp_path, [Call("write_file", path="a.txt", content="alpha"), "Written."]) as house:
+        await house.platform.say("write a.txt")
+        await house.shows(lambda: any(shown.buttons for shown in house.platform.shown))
+        question = next(shown for shown in house.platform.shown if shown.buttons)
+        assert "write_file" in question.text
+        assert "alpha" in question.text
+        await house.platform.press(question, question.buttons[0][0].data)
+        await house.shows(lambda: "Written." in house.platform.texts("1"))
+        assert (tmp_path / "a.txt").read_text() == "alpha"
+
+
+async def test_a_question_is_answered_by_a_command_too(tmp_path: Path) -> None:
+    async with served(tmp_path, [Call("write_file", path="a.txt", content="alpha"), "As you wish."]) as house:
+        await house.platform.say("write a.txt")
+        await house.shows(lambda: any(shown.buttons for shown in house.platform.shown))
+        await house.platform.say("/deny not there")
+        await house.shows(lambda: "As you wish." in house.platform.texts("1"))
+        assert not (tmp_path / "a.txt").exists()
+        told = [message.content for message in house.store.messages(house.service.conversations.session("memory:1"))]
+        assert any("not there" in text for text in told)
+
+
+async def test_a_press_from_another_chat_answers_nothing(tmp_path: Path) -> None:
+    async with served(tmp_path, [Call("write_file", path="a.txt", content="alpha"), "Written."]) as house:
+        await house.platform.say("write a.txt")
+        await house.shows(lambda: any(shown.buttons for shown in house.platform.shown))
+        data = next(shown for shown in house.platform.shown if shown.buttons).buttons[0][0].data
+        await house.platform.say("", chat_id="2", user_id="8", kind="press", data=data)
+        await house.shows(lambda: bool(house.platform.texts("2")))
+        assert "There is no task" in house.platform.texts("2")[0]
+        assert not (tmp_path / "a.txt").exists()
+
+
+# -- the next process ------------------------------------------------------------------------------
+
+
+async def test_a_message_that_was_stored_and_not_dealt_with_is_dealt_with_at_the_next_start(tmp_path: Path) -> None:
+    store = MemoryStore()
+    async with served(tmp_path, [], store) as first:
+        event = MessageEvent(text="hello", source=(await first.platform.say("/version")).source, event_id="m99")
+        await first.quiet()
+    payload = msgspec.json.encode(event).decode()
+    store.receive("memory", "m99", "memory:1", payload)
+    async with served(tmp_path, ["Hello again."], store, "two") as second:
+        await second.shows(lambda: second.platform.texts("1") == ["Hello again."])
+        assert not await second.service.receive(event, "memory:1")
+
+
+async def test_a_turn_under_way_is_taken_up_by_the_next_process(tmp_path: Path) -> None:
+    store, never = MemoryStore(), threading.Event()
+    async with served(tmp_path, [[Say("I am"), Until(never)]], store) as first:
+        await first.platform.say("think")
+        await first.shows(lambda: first.platform.texts("1") == ["I am"])
+    async with served(tmp_path, ["I am back."], store, "two") as second:
+        await second.shows(lambda: store.unsent() == [] and store.undelivered() == [])
+        await second.shows(lambda: "I am back." in second.platform.texts("1"))
