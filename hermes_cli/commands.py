@@ -41,6 +41,10 @@ class SlashCommandCompleter(Completer):
             yield from self._arguments(parsed.command, rest)
 
     def _arguments(self, command: CommandDef, text: str) -> Iterable[Completion]:
+        if command.source == "session":
+            # Titles are words with spaces between.
+            yield from _matching(text, self._known(command.source))
+            return
         first, space, rest = text.partition(" ")
         if not space:
             subcommands = ((sub.name, sub.summary) for sub in command.subcommands)

@@ -1,4 +1,4 @@
-"""What the arguments of commands complete from. Everything here is in memory already."""
+"""What the arguments of commands complete from. Everything here is in memory already, or quickly read."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -9,6 +9,9 @@ from agent.config import setting_fields, summary
 if TYPE_CHECKING:
     from hermes_cli.chat import Chat
     from hermes_cli.commands import ArgumentValues
+
+MOST_SESSIONS = 200
+"""Titles that complete; others are found by typing them."""
 
 _EFFORTS = ("default", "none", "minimal", "low", "medium", "high", "xhigh")
 
@@ -33,7 +36,17 @@ def argument_values(session: "Callable[[], Chat]") -> Mapping[ArgumentSource, "A
             if KINDS[kind](task):
                 yield (str(task.number), f"{task.state}  {title(task, 40)}")
 
+    def sessions() -> Iterable[tuple[str, str]]:
+        from hermes_cli.sessions import details
+
+        chat = session()
+        for one in chat.store.sessions(limit=MOST_SESSIONS):
+            if one.title and one.id != chat.conversation:
+                yield (one.title, ", ".join(details(one, chat.cwd)))
+
     return {
+        "session": sessions,
+        "format": lambda: (("markdown", "to read on"), ("json", "all of it"), ("html", "a page of its own")),
         "model": models,
         "task": lambda: tasks("task"),
         "live task": lambda: tasks("live task"),

@@ -19,6 +19,9 @@ from hermes_cli.text import place, shortened
 if TYPE_CHECKING:
     from hermes_cli.chat import Chat
 
+Then = Callable[[Message], None]
+"""Takes the prompt that was gone back to."""
+
 RECAP, RECAP_LINES = 3, 8
 """Exchanges told again when a session is resumed, and lines of each."""
 
@@ -169,7 +172,7 @@ def _offer_the_rest(chat: "Chat") -> None:
 # -- branches --------------------------------------------------------------------------------------
 
 
-def back_to(chat: "Chat", at: int, then: Callable[[Message], None]) -> None:
+def back_to(chat: "Chat", at: int, then: Then) -> None:
     """Leave for a conversation that ends before the prompt at `at`, which `then` gets. The old one is archived."""
     old = chat.conversation
     chat.hold()

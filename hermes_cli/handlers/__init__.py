@@ -11,7 +11,9 @@ Handler = Callable[["Chat", str], None]
 """Takes the session and what was typed after the command. Raises: HermesError, which is shown."""
 
 _MODULES = {
-    "session": ("new", "clear", "history", "queue", "steer", "stop", "status", "quit"),
+    "session": ("new", "clear", "queue", "steer", "stop", "status", "quit"),
+    "history": ("history", "title", "search", "save", "export"),
+    "branching": ("undo", "retry", "branch", "resume"),
     "background": ("background",),
     "tasks": ("tasks",),
     "configuration": ("config", "model", "reasoning", "verbose", "approvals", "yolo"),

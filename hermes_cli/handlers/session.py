@@ -14,28 +14,15 @@ if TYPE_CHECKING:
 
 def new(chat: "Chat", arguments: str) -> None:
     del arguments
+    old = chat.conversation
     chat.new_session()
-    chat.screen.show(chat.screen.renderer().note("A new conversation. Background tasks go on."))
+    back = f" The old one: /resume {old}" if old else ""
+    chat.screen.show(chat.screen.renderer().note(f"A new conversation. Background tasks go on.{back}"))
 
 
 def clear(chat: "Chat", arguments: str) -> None:
     del arguments
     chat.screen.clear()
-
-
-def history(chat: "Chat", arguments: str) -> None:
-    if arguments and not arguments.isdecimal():
-        raise HermesError(f"{arguments!r} is no number.", hint="/history 5 shows the last five exchanges.")
-    messages = [m for m in chat.store.messages(chat.conversation) if m.role in ("user", "assistant") and m.content]
-    if not messages:
-        chat.screen.show(chat.screen.renderer().note("Nothing was said yet."))
-        return
-    starts = [number for number, message in enumerate(messages) if message.role == "user"]
-    first = starts[-int(arguments) :][0] if arguments and int(arguments) else 0
-    renderer = chat.screen.renderer()
-    for message in messages[first:]:
-        shown = renderer.person(message.content) if message.role == "user" else renderer.answer(message.content)
-        chat.screen.show(shown)
 
 
 def queue(chat: "Chat", arguments: str) -> None:
@@ -61,11 +48,14 @@ def status(chat: "Chat", arguments: str) -> None:
     live = chat.background.live()
     turn = f"{chat.turn.activity}, {seconds(time.monotonic() - chat.turn.started)}" if chat.turn else "none"
     choice = chat.model.choice
+    row = chat.store.session(chat.conversation) if chat.conversation else None
     rows = [
         ("model", f"{choice.model} ({choice.provider})" if choice else "being looked for"),
         ("endpoint", choice.base_url if choice and choice.base_url else "built in" if choice else ""),
         ("directory", str(chat.cwd)),
         ("session", chat.conversation or "begins with the first message"),
+        ("title", row.title if row else ""),
+        ("branched from", row.parent if row else ""),
         ("approvals", chat.policy.mode),
         ("turn", turn),
         ("queued", str(len(chat.steering) + len(chat.queued))),
@@ -73,7 +63,9 @@ def status(chat: "Chat", arguments: str) -> None:
         ("tokens", f"{count(chat.usage.input_tokens)} in, {count(chat.usage.output_tokens)} out"),
         ("cost", money(chat.usage.cost) if chat.usage.cost is not None else "unknown"),
     ]
-    chat.screen.show("\n" + chat.screen.renderer().table([(Text(name, "cyan"), Text(value)) for name, value in rows]))
+    chat.screen.show(
+        "\n" + chat.screen.renderer().table([(Text(name, "cyan"), Text(value)) for name, value in rows if value])
+    )
 
 
 def quit(chat: "Chat", arguments: str) -> None:

@@ -188,3 +188,50 @@ def test_esc_esc_where_nothing_was_said_says_so_and_a_draft_is_left_alone(start:
     hermes.press("esc").press("esc").wait_for("Nothing was said yet")
     hermes.type("draft").wait_for(lambda seen: seen.draft == "draft")
     hermes.press("esc").press("esc").stays(lambda seen: seen.draft == "draft", 0.5)
+
+
+# -- commands --------------------------------------------------------------------------------------
+
+
+def test_undo_takes_the_last_prompt_back_as_a_draft_and_retry_sends_it_again(start: Start) -> None:
+    with OpenAIServer(["First.", "Second.", "Third.", "Fourth."]) as server:
+        hermes = start(server)
+        idle(hermes.send("one").wait_for("First."))
+        idle(hermes.send("two").wait_for("Second."))
+        hermes.send("/undo").wait_for(lambda seen: seen.draft == "two")
+        hermes.press("enter").wait_for("Third.")
+        idle(hermes).send("/retry").wait_for("Fourth.")
+        assert said(server, 2) == said(server, 3) == ["one", "First.", "two"]
+
+
+def test_a_branch_goes_its_own_way_and_the_other_can_be_resumed_by_its_title(start: Start) -> None:
+    with OpenAIServer(["First.", "Second.", "Third."]) as server:
+        hermes = start(server)
+        idle(hermes.send("one").wait_for("First."))
+        hermes.send("/title the trunk").wait_for("Title: the trunk")
+        hermes.send("/branch the twig").wait_for("This is a branch now")
+        idle(hermes.send("two").wait_for("Second."))
+        hermes.type("/resume the tr").press("tab").wait_for(lambda seen: seen.draft == "/resume the trunk")
+        hermes.press("enter").wait_for("Resumed: the trunk")
+        idle(hermes.send("three").wait_for("Third."))
+        assert said(server) == ["one", "First.", "three"]
+
+
+def test_what_was_said_is_found_and_written_to_a_file(start: Start, folder: Path) -> None:
+    with OpenAIServer(["Apples are red."]) as server:
+        hermes = start(server)
+        idle(hermes.send("tell me of fruit").wait_for("Apples are red."))
+        hermes.send("/search apples").wait_for("tell me of fruit  Hermes, now  /resume")
+        hermes.send("/export html").wait_for("tell-me-of-fruit.html")
+        assert "Apples are red." in (folder / "tell-me-of-fruit.html").read_text()
+        hermes.send("/save talk.json").wait_for("talk.json").wait_for(lambda _: (folder / "talk.json").exists())
+        hermes.send("/save talk.json").wait_for("Choose another name")
+        hermes.send("/export pdf").wait_for("'pdf' is no format")
+
+
+def test_a_title_given_before_the_first_prompt_stays(start: Start) -> None:
+    with OpenAIServer(["First."]) as server:
+        hermes = start(server)
+        hermes.send("/title my own words").wait_for("Title: my own words")
+        idle(hermes.send("one").wait_for("First."))
+        hermes.send("/status").wait_for("my own words")

@@ -77,7 +77,7 @@ def test_new_forgets_the_conversation(start: Start) -> None:
     with OpenAIServer(default="answered") as server:
         hermes = start(server)
         hermes.send("one").wait_for("● answered").wait_for(lambda seen: "Esc interrupts" not in seen.text)
-        hermes.send("/new").wait_for("Start over?").send("y").wait_for("A new conversation").send("two")
+        hermes.send("/new").wait_for("A new conversation").send("two")
         hermes.wait_for(lambda _: len(server.bodies) == 2, why="the second request")
         assert [message["content"] for message in messages(server, 1)] == ["two"]
 
