@@ -13,6 +13,7 @@ from typer.completion import completion_init  # type: ignore[attr-defined]
 from agent.config import Directories, directories, load_config, set_value, setting_fields, store_key, summary
 from agent.errors import ConfigError, HermesError
 from agent.models import catalog
+from hermes_cli import tasks_cli
 from hermes_cli.options import OPTIONS, SUBCOMMANDS, Option
 
 app = typer.Typer(
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help=SUBCOMMANDS["config"], rich_markup_mode=None, no_args_is_help=True)
 app.add_typer(config_app, name="config")
+app.add_typer(tasks_cli.app, name="tasks")
 
 
 def run(arguments: Sequence[str]) -> int:

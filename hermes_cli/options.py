@@ -17,6 +17,7 @@ FORMATS = ("text", "json", "stream-json")
 SUBCOMMANDS = {
     "model": "pick a model and store it as the default",
     "config": "show and change settings",
+    "tasks": "list, read, stop, steer and answer background tasks",
     "doctor": "check this installation",
     "completion": "print the completion script of a shell",
 }

@@ -37,7 +37,9 @@ def pick(tasks: Sequence[Task], text: str) -> Task | None:
 def must_pick(tasks: Sequence[Task], text: str) -> Task:
     """Raises: HermesError."""
     if (task := pick(tasks, text)) is None:
-        raise HermesError(f"There is no task {text!r}.", hint="/tasks lists them.")
+        raise HermesError(
+            f"There is no task {text!r}.", hint="`/tasks` lists them, and `hermes tasks` those of every terminal."
+        )
     return task
 
 

@@ -1,0 +1,229 @@
+"""`hermes tasks`: the background tasks of every terminal, from the shell. Results on stdout, `--json` for programs."""
+
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from agent.config import load_config
+from agent.errors import HermesError
+from agent.protocols import Decision
+from agent.records import LIVE_STATES, Store, Task
+from agent.tasks import TaskPool
+from hermes_cli import task_facts
+from hermes_cli.options import SUBCOMMANDS
+from hermes_cli.step_log import StepLog
+from hermes_cli.task_facts import age, must_pick, title, used
+from hermes_cli.text import clip, harmless, seconds
+
+if TYPE_CHECKING:
+    from agent.events import TaskChanged, TurnFinished, TurnSuspended
+
+LISTED = 30
+"""Finished tasks in a list, unless all are asked for."""
+
+FOLLOW = 0.25
+"""Seconds between two looks at a log that is followed."""
+
+app = typer.Typer(help=SUBCOMMANDS["tasks"], rich_markup_mode=None, invoke_without_command=True)
+
+Which = Annotated[str, typer.Argument(metavar="N", help="number, name, or the beginning of an id")]
+Json = Annotated[bool, typer.Option("--json", help="for programs")]
+
+
+@app.callback()
+def _default(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        list_()
+
+
+@app.command("list", help="what runs, waits and has ended, of every terminal")
+def list_(
+    json: Json = False,
+    everything: Annotated[bool, typer.Option("--all", help="also those that ended long ago")] = False,
+) -> None:
+    store = _store()
+    found = store.tasks()
+    over = [task for task in found if task.state not in LIVE_STATES]
+    dropped = {task.id for task in ([] if everything else over[:-LISTED])}
+    found = [task for task in found if task.id not in dropped]
+    if json:
+        _json([task_facts.as_json(store, task) for task in found])
+        return
+    if not found:
+        typer.echo("No background tasks.")
+    width = max(shutil.get_terminal_size().columns - 42, 20)
+    for task in found:
+        doing = task.activity if task.state in LIVE_STATES and task.activity else ""
+        about = clip(harmless(f"{title(task, 200)} · {doing}" if doing else title(task, 200)), width)
+        number = f"#{task.number}"
+        typer.echo(f"{number:<6} {task.state:<9} {seconds(age(task)):>6}  {used(task):<14} {about}")
+
+
+@app.command("show", help="the result, and what was done for it")
+def show(which: Which, json: Json = False) -> None:
+    store = _store()
+    task = must_pick(store.tasks(), which)
+    if json:
+        _json(task_facts.as_json(store, task, whole=True))
+        return
+    typer.echo(harmless(f"#{task.number} {task.prompt}\n"))
+    request = _pool(store).open_request(task.id)
+    if request is not None:
+        typer.echo(harmless(f"{request.tool} wants to run, in {request.directory}:\n{request.preview}"))
+        typer.echo(f"hermes tasks approve {task.number} | hermes tasks deny {task.number} [REASON]\n")
+    for text in filter(None, (task.error, task.result)):
+        typer.echo(harmless(f"{text}\n"))
+    for line in task_facts.receipt_lines(store, task):
+        typer.echo(harmless(line))
+
+
+@app.command("log", help="all it did, in order")
+def log(
+    which: Which,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="go on as it works, until it is over")] = False,
+    json: Json = False,
+) -> None:
+    store = _store()
+    task: Task | None = must_pick(store.tasks(), which)
+    assert task is not None
+    read = _events(store, task.id) if json else _lines(store, task.id)
+    while True:
+        task = store.task(task.id) if task else None
+        for line in read():
+            typer.echo(line)
+        sys.stdout.flush()
+        if not follow or task is None or task.state not in LIVE_STATES:
+            return
+        time.sleep(FOLLOW)
+
+
+@app.command("stop", help="stop it, and everything it started")
+def stop(which: Annotated[str, typer.Argument(metavar="N|all", help="number, name, id, or all")]) -> None:
+    store = _store()
+    pool = _pool(store)
+    found = pool.live() if which == "all" else [must_pick(store.tasks(), which)]
+    stopped = [task for task in found if pool.stop(task.id)]
+    if not stopped:
+        raise HermesError("No task is live." if which == "all" else f"#{found[0].number} is over already.")
+    typer.echo(f"Stopped {', '.join(f'#{task.number}' for task in stopped)}.")
+
+
+@app.command("steer", help="tell it something before its next step")
+def steer(which: Which, words: Annotated[list[str], typer.Argument(metavar="TEXT")]) -> None:
+    store = _store()
+    task = must_pick(store.tasks(), which)
+    if not _pool(store).steer(task.id, " ".join(words)):
+        raise HermesError(f"#{task.number} is over already.")
+    typer.echo(f"#{task.number} reads that before its next step.")
+
+
+@app.command("approve", help="yes to what it asks: once, in this session, or always")
+def approve(which: Which, scope: Annotated[str, typer.Argument(metavar="[session|always]")] = "") -> None:
+    _answer(which, task_facts.approval(scope), "Approved")
+
+
+@app.command("deny", help="no to what it asks, and why")
+def deny(which: Which, reason: Annotated[list[str] | None, typer.Argument(metavar="[REASON]")] = None) -> None:
+    _answer(which, Decision(False, " ".join(reason or ())), "Denied")
+
+
+@app.command("retry", help="send its prompt again, as a new task")
+def retry(which: Which) -> None:
+    store = _store()
+    task = _pool(store).retry(must_pick(store.tasks(), which).id)
+    _have_run(store)
+    typer.echo(f"#{task.number} {task.id}")
+
+
+@app.command("resume", help="go on with a parked task; a budget it reached is granted again")
+def resume(which: Which) -> None:
+    store = _store()
+    task = must_pick(store.tasks(), which)
+    if _pool(store).resume(task.id) is None:
+        raise HermesError(f"#{task.number} is {task.state}, not parked.")
+    _have_run(store)
+    typer.echo(f"#{task.number} goes on.")
+
+
+@app.command("prune", help="forget finished tasks, with results and logs")
+def prune(
+    older_than: Annotated[str, typer.Option("--older-than", metavar="TIME", help="for example 30d")] = "0d",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say how many")] = False,
+) -> None:
+    from agent.commands import duration
+
+    store = _store()
+    try:
+        before = time.time() - duration(older_than)
+    except ValueError:
+        raise HermesError(f"{older_than!r} is no time.", hint="Example: --older-than 30d") from None
+    found = task_facts.prunable(store.tasks(), before)
+    count = len(found) if dry_run else task_facts.forget(store, found)
+    typer.echo(f"{'Would forget' if dry_run else 'Forgot'} {count} task{'' if count == 1 else 's'}.")
+
+
+def _answer(which: str, decision: Decision, verb: str) -> None:
+    store = _store()
+    task = must_pick(store.tasks(), which)
+    request = _pool(store).answer(task.id, decision)
+    if request is None:
+        raise HermesError(f"#{task.number} is not waiting for an answer.")
+    _have_run(store)
+    typer.echo(harmless(f"{verb} for #{task.number}: {request.tool} {request.title}"))
+
+
+def _store() -> Store:
+    """The store that all terminals share. Raises: StoreError."""
+    from agent.store.sqlite import SqliteStore
+
+    return SqliteStore(load_config().dirs.database)
+
+
+def _pool(store: Store) -> TaskPool:
+    """Gives orders about tasks, and runs none."""
+
+    def run(task: Task, **_: Any) -> "TurnFinished | TurnSuspended":
+        raise AssertionError(f"{task.id} was to run in a process that only looks")
+
+    def ignore(change: "TaskChanged") -> None:
+        del change
+
+    return TaskPool(store, run, notify=ignore, workers=0, executor=Executor())
+
+
+def _have_run(store: Store) -> None:
+    """See that somebody takes up what was queued just now."""
+    del store
+
+
+def _lines(store: Store, task_id: str) -> Callable[[], Iterable[str]]:
+    steps = StepLog(store, task_id)
+    return lambda: map(str, steps.more())
+
+
+def _events(store: Store, task_id: str) -> Callable[[], Iterable[str]]:
+    """One JSON object an event."""
+    import msgspec
+
+    after = 0
+
+    def more() -> Iterable[str]:
+        nonlocal after
+        for entry in store.log(task_id, after=after):
+            after = entry.number
+            row = {"number": entry.number, "at": entry.at, "type": type(entry.event).__name__, **asdict(entry.event)}
+            yield msgspec.json.encode(row).decode()
+
+    return more
+
+
+def _json(value: object) -> None:
+    import msgspec
+
+    typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())

@@ -1,0 +1,125 @@
+"""`hermes tasks`: the tasks of every terminal, from any process."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from agent.approvals import decision_key
+from agent.config import directories
+from agent.events import ApprovalRequested, StepFinished, ToolFinished, ToolStarted, TurnFinished, TurnStarted
+from agent.messages import Usage
+from agent.protocols import Task
+from agent.store.sqlite import SqliteStore
+from tests.cli.conftest import Run
+
+OWNER = "terminal:20260101_000000_abcdef"
+
+
+@pytest.fixture
+def store(home: Path) -> SqliteStore:
+    return SqliteStore(directories({"HERMES_HOME": str(home / "hermes-home")}).database)
+
+
+def finished(store: SqliteStore, prompt: str, **changes: object) -> Task:
+    task = store.create_task(prompt=prompt, owner=OWNER, settings="{}")
+    events = [
+        TurnStarted(prompt),
+        StepFinished(1, "I look.", Usage(11, 7, cost=0.02)),
+        ToolStarted("c", "terminal", "ls", '{"command": "ls", "timeout": 5}'),
+        ToolFinished("c", "terminal", "ls", True, "exit 0", "a.txt\nb.txt", 0.1, 0),
+        TurnFinished("done", "Two files.", Usage(11, 7, cost=0.02), 1, 2.0),
+    ]
+    for event in events:
+        store.append_event(task.id, event)
+    store.update_task(task.id, state="running", started=1.0)
+    done = store.update_task(task.id, state="done", result="Two files.", finished=3.0, told=True, **changes)
+    assert done is not None
+    return done
+
+
+def waiting(store: SqliteStore) -> tuple[Task, ApprovalRequested]:
+    task = store.create_task(prompt="make it", owner=OWNER, settings="{}")
+    request = ApprovalRequested("r1", "c1", "terminal", "execute", "touch made", "touch made", "/tmp", "touch *")
+    store.append_event(task.id, request)
+    store.update_task(task.id, state="waiting")
+    return task, request
+
+
+def test_without_tasks_it_says_so(sub_command: Run) -> None:
+    assert sub_command("tasks").stdout == "No background tasks.\n"
+    assert json.loads(sub_command("tasks", "list", "--json").stdout) == []
+
+
+def test_tasks_are_listed_and_shown_to_people_and_to_programs(sub_command: Run, store: SqliteStore) -> None:
+    task = finished(store, "count the files")
+    assert sub_command("tasks").stdout.split()[:3] == ["#1", "done", "2.0s"]
+    shown = sub_command("tasks", "show", "1").stdout
+    assert all(text in shown for text in ("#1 count the files", "Two files.", "ls  exit 0", task.id))
+    (row,) = json.loads(sub_command("tasks", "list", "--json").stdout)
+    assert (row["number"], row["state"], row["result"]) == (1, "done", "Two files.")
+    whole = json.loads(sub_command("tasks", "show", task.id[:10], "--json").stdout)
+    assert whole["receipt"]["commands"] == [{"command": "ls", "exit_code": 0}]
+
+
+def test_a_log_has_everything_in_order(sub_command: Run, store: SqliteStore) -> None:
+    finished(store, "count the files")
+    assert sub_command("tasks", "log", "1", "-f").stdout.splitlines() == [
+        "prompt    count the files",
+        "step 1    11 in, 7 out, $0.02",
+        "          I look.",
+        "tool      terminal ls",
+        "          timeout: 5",
+        "result    exit 0  0.1s",
+        "          a.txt",
+        "          b.txt",
+        "done      2.0s, 11 in, 7 out, $0.02",
+    ]
+    rows = [json.loads(line) for line in sub_command("tasks", "log", "1", "--json").stdout.splitlines()]
+    assert [row["type"] for row in rows][:2] == ["TurnStarted", "StepFinished"]
+    assert rows[0]["number"] == 1
+
+
+def test_orders_reach_the_store(sub_command: Run, store: SqliteStore) -> None:
+    task, request = waiting(store)
+    assert "touch made" in sub_command("tasks", "show", "1").stdout
+    assert sub_command("tasks", "steer", "1", "use", "tabs").returncode == 0
+    assert sub_command("tasks", "approve", "1", "session").stdout == "Approved for #1: terminal touch made\n"
+    decision = store.decision(task.session_id, decision_key(request.request_id))
+    assert decision is not None
+    assert (decision.allowed, decision.scope) == (True, "session")
+    assert store.task(task.id).state == "queued"  # type: ignore[union-attr]
+    assert sub_command("tasks", "stop", "all").stdout == "Stopped #1.\n"
+    assert store.task(task.id).state == "cancelled"  # type: ignore[union-attr]
+    assert sub_command("tasks", "retry", "1").stdout.startswith("#2 bg_")
+    assert store.tasks()[1].prompt == "make it"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["show", "9"], "There is no task '9'."),
+        (["stop", "1"], "#1 is over already."),
+        (["steer", "1", "x"], "#1 is over already."),
+        (["approve", "1"], "#1 is not waiting for an answer."),
+        (["approve", "1", "twice"], "'twice' is no scope."),
+        (["resume", "1"], "#1 is done, not parked."),
+        (["prune", "--older-than", "soon"], "'soon' is no time."),
+    ],
+)
+def test_what_cannot_be_done_is_said(
+    sub_command: Run, store: SqliteStore, arguments: list[str], complaint: str
+) -> None:
+    finished(store, "count")
+    done = sub_command("tasks", *arguments)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert complaint in done.stderr
+
+
+def test_finished_tasks_are_forgotten(sub_command: Run, store: SqliteStore) -> None:
+    finished(store, "old")
+    waiting(store)
+    assert sub_command("tasks", "prune", "--dry-run").stdout == "Would forget 1 task.\n"
+    assert sub_command("tasks", "prune").stdout == "Forgot 1 task.\n"
+    assert [task.number for task in store.tasks()] == [2]
