@@ -1,170 +1,215 @@
 """May this call run? One policy, one gate; only who is asked differs between front ends."""
 
+import fnmatch
 import hashlib
 import json
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
-from agent import shell
 from agent.cancel import CancelToken
-from agent.config import ApprovalMode
+from agent.config import ApprovalMode, Directories
 from agent.errors import ApprovalPending, ConfigError
 from agent.events import ApprovalRequested, ApprovalSettled
+from agent.floor import below_floor
 from agent.messages import ToolCall
 from agent.protocols import Action, Decision, Sink, Store, ToolContext
-
-Verdict = Literal["allow", "ask", "deny"]
+from agent.reading import only_reads, places, read_by, written_by
+from agent.rules import (
+    Rule,
+    Verdict,
+    covers_command,
+    covers_line,
+    covers_paths,
+    is_guarded,
+    load_rules,
+    pattern_for_line,
+    place_for,
+    restricts_paths,
+    save_rule,
+)
+from agent.shell import Command, Line, parse
 
 UNATTENDED = "nobody is there to approve it; run with --yolo, or add a rule to policy.toml"
 
-_GUARDED = frozenset({".git", ".hermes"})
-"""Folders inside a workspace whose files can make other programs run commands. Compared without regard to case."""
+_STRICTNESS: dict[Verdict, int] = {"allow": 0, "ask": 1, "deny": 2}
 
-_WRITERS = frozenset({"write_file", "edit_file"})
-"""What is forbidden to these may still be read; what is forbidden to any other file tool is forbidden to all."""
-
-_RUNNERS = frozenset({"terminal"})
-"""Tools whose rules are about command lines, never about paths."""
+_Found = tuple[Rule, Verdict] | None
+"""The rule that decides so far, and what it says."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """A person's standing answer.
+class Ruling:
+    """What the policy says, and why: told to the model for a "deny", to the person for an "ask"."""
 
-    `pattern` is a command line (`pytest *` covers any arguments) or an absolute path (`/src/shop/*`
-    covers everything below).
-    """
-
-    tool: str
-    pattern: str
     verdict: Verdict
-
-    @property
-    def width(self) -> int:
-        """How much the pattern fixes: words of a command or parts of a path. A whole line or file fixes the most."""
-        parts = self.pattern.split() if not self.pattern.startswith("/") else self.pattern.strip("/").split("/")
-        return len(parts) - 1 if self.pattern.endswith("*") else 1_000
-
-    def says(self, tool: str, action: Action, cwd: Path) -> Verdict | None:
-        """The verdict on an action, None when the rule is not about it.
-
-        A rule that forbids says "ask" where it cannot tell: of a command line that is not understood, and of an
-        action on a folder that holds what is forbidden.
-        """
-        if self.verdict == "deny":
-            return self._forbids(tool, action, cwd)
-        return self.verdict if self._covers(tool, action) else None
-
-    def outweighs(self, later: "Rule", said: Verdict | None, verdict: Verdict) -> bool:
-        """Whether this rule, which said `said`, stands although `later` says `verdict`."""
-        if later.verdict == "deny":
-            return said == "deny" and verdict == "ask"
-        return self.verdict == "deny" and self.width > later.width
-
-    def _covers(self, tool: str, action: Action) -> bool:
-        if tool != self.tool:
-            return False
-        if action.kind == "execute":
-            return shell.matches(self.pattern, action.command)
-        return bool(action.paths) and all(_path_matches(self.pattern, path) for path in action.paths)
-
-    def _forbids(self, tool: str, action: Action, cwd: Path) -> Verdict | None:
-        if action.kind != "execute":
-            return self._forbids_paths(action.paths, cwd) if self._is_about(action) else None
-        if tool == self.tool:
-            verdicts: dict[bool | None, Verdict | None] = {True: "deny", None: "ask", False: None}
-            return verdicts[shell.may_match(self.pattern, action.command)]
-        # A command that runs unasked because it only reads must not read what is forbidden to the file tools.
-        read = shell.paths_read(action.command, action.directory or cwd) if self._is_about(action) else None
-        return "ask" if read and self._forbids_paths(tuple(read), cwd) else None
-
-    def _is_about(self, action: Action) -> bool:
-        return self.tool not in _RUNNERS and (action.kind == "write" or self.tool not in _WRITERS)
-
-    def _forbids_paths(self, paths: tuple[Path, ...], cwd: Path) -> Verdict | None:
-        forbidden = _places(self.pattern, cwd)
-        if any(_is_below(path, place) for path in paths for place in forbidden):
-            return "deny"
-        return "ask" if any(_is_below(place, path) for path in paths for place in forbidden) else None
+    why: str = ""
 
 
 @dataclass(slots=True)
 class Policy:
     """The mode and the rules in force, shared by every agent of the process.
 
-    The last rule that is about an action decides, but an "allow" or "ask" does not lift a "deny" that is narrower: a
-    yes for a folder leaves what is forbidden inside it forbidden. What a rule forbids no mode allows.
+    Of the rules that are about an action the last decides. A line of several commands is judged command by command, and
+    the strictest verdict counts. Below all of it lies the floor (`agent/floor.py`), which only the mode "yolo" passes;
+    what a rule forbids no mode allows. `dirs` are the folders that hold Hermes's own files. `confined` says that
+    commands run in a sandbox which lets them write in the working directory only.
     """
 
     mode: ApprovalMode = "ask"
     rules: list[Rule] = field(default_factory=list)
     save: Callable[[Rule], None] = lambda rule: None
+    dirs: Directories | None = None
+    confined: bool = False
 
-    def verdict(self, tool: str, action: Action, cwd: Path) -> tuple[Verdict, str]:
-        """The verdict and, for a "deny", the reason to give."""
-        rule, said = self._ruling(tool, action, cwd)
-        if rule is not None and said == "deny":
-            return "deny", f"a rule forbids {rule.pattern}"
-        if self.mode == "yolo":
-            return ("ask" if rule is not None and rule.verdict == "deny" else "allow"), ""
-        if self.mode == "plan" and not (action.kind == "read" or _only_reads(action, cwd)):
-            return "deny", "plan mode is read only; describe the change instead"
-        if said is not None:
-            return said, ""
-        return ("allow" if self._free(action, cwd) else "ask"), ""
-
-    def _ruling(self, tool: str, action: Action, cwd: Path) -> tuple[Rule | None, Verdict | None]:
-        """The rule that decides, and what it says."""
-        rule: Rule | None = None
-        said: Verdict | None = None
-        for later in tuple(self.rules):
-            verdict = later.says(tool, action, cwd)
-            if verdict is not None and not (rule is not None and rule.outweighs(later, said, verdict)):
-                rule, said = later, verdict
-        return rule, said
+    def verdict(self, tool: str, action: Action, cwd: Path) -> Ruling:
+        """May this run in the workspace `cwd`?"""
+        line = parse(action.command) if action.kind == "execute" else Line(())
+        start = action.directory or cwd
+        if self.mode != "yolo" and (why := below_floor(action, line, cwd, self.dirs)):
+            return Ruling("deny", f"{why}; no rule allows that")
+        rulings = list(self._of_line(tool, action, line, cwd) if action.kind == "execute" else ())
+        ruling = max(rulings, key=_strictness) if rulings else self._of_action(tool, action, cwd)
+        if ruling.verdict == "deny" or self.mode != "plan":
+            return ruling
+        if action.kind == "read" or (action.kind == "execute" and only_reads(line, start, cwd)):
+            return ruling
+        return Ruling("deny", "plan mode is read only; describe the change instead")
 
     def remember(self, request: ApprovalRequested, decision: Decision) -> None:
         """Keep an answer given for the session or for always. Raises: ConfigError when it cannot be saved."""
         if decision.scope == "once":
             return
         rule = Rule(request.tool, request.pattern, "allow" if decision.allowed else "deny")
-        self.rules.append(rule)
+        self.rules.insert(place_for(rule, self.rules), rule)
         if decision.scope == "always":
             self.save(rule)
 
+    # -- lines -------------------------------------------------------------------------------------
+
+    def _of_line(self, tool: str, action: Action, line: Line, cwd: Path) -> Iterator[Ruling]:
+        """A ruling for each command, for each file a redirection writes, and for what is not understood."""
+        whole = [rule for rule in self.rules if rule.is_for(tool) and covers_line(rule, action.command)]
+        for command, folders in places(line, action.directory or cwd):
+            yield self._of_command(tool, command, folders, cwd, whole)
+            yield from self._of_writes(command, folders, cwd, whole)
+        if line.doubt:
+            yield self._of_doubt(tool, line, whole)
+        if action.outside:
+            yield self._decided(_last(whole), Ruling("ask", "it would run outside of the sandbox"))
+
+    def _of_command(
+        self, tool: str, command: Command, folders: frozenset[Path], cwd: Path, whole: list[Rule]
+    ) -> Ruling:
+        found: _Found = None
+        read = read_by(command, folders, cwd)
+        for rule in self.rules:
+            said = rule.verdict if rule in whole else _on_command(rule, tool, command, read, cwd)
+            found = (rule, said) if said else found
+        if read is not None or self.confined:
+            return self._decided(found, Ruling("allow"))
+        return self._decided(found, Ruling("ask", f"{command.name or 'it'} may do more than read in this folder"))
+
+    def _of_writes(self, command: Command, folders: frozenset[Path], cwd: Path, whole: list[Rule]) -> Iterator[Ruling]:
+        written = written_by(command, folders)
+        if written is None:
+            yield self._decided(_last(whole), Ruling("ask", "where it writes is not known before it runs"))
+        for path in written or ():
+            if whole:
+                yield self._decided(_last(whole), Ruling("ask"))
+            elif not (self.confined and _is_inside((path,), cwd) and not is_guarded(path)):
+                ruling = self._of_action("write_file", Action("write", str(path), (path,)), cwd)
+                yield Ruling(ruling.verdict, ruling.why or f"it writes to {path}")
+
+    def _of_doubt(self, tool: str, line: Line, whole: list[Rule]) -> Ruling:
+        """A line that is not understood may hold anything: it is asked for where anything is forbidden or asked for."""
+        found: _Found = None
+        for rule in self.rules:
+            if rule in whole:
+                found = (rule, rule.verdict)
+            elif rule.verdict != "allow" and rule.is_for(tool):
+                found = (rule, "ask")
+        if found is not None and found[1] == "ask":
+            found = (replace(found[0], reason=line.doubt), "ask")
+        return self._decided(found, Ruling("ask", line.doubt))
+
+    # -- everything else ---------------------------------------------------------------------------
+
+    def _of_action(self, tool: str, action: Action, cwd: Path) -> Ruling:
+        found: _Found = None
+        for rule in self.rules:
+            if said := _on_action(rule, tool, action, cwd):
+                found = (rule, said)
+        return self._decided(found, Ruling("allow" if self._free(action, cwd) else "ask"))
+
+    def _decided(self, found: _Found, default: Ruling) -> Ruling:
+        """The ruling of the rule that decides, or the default; in the mode "yolo" only what is forbidden counts."""
+        if found is not None and (self.mode != "yolo" or found[0].verdict == "deny"):
+            rule, said = found
+            return Ruling(said, rule.why if said != "allow" else "")
+        return Ruling("allow") if self.mode == "yolo" else default
+
     def _free(self, action: Action, cwd: Path) -> bool:
-        if action.kind == "execute":
-            return _only_reads(action, cwd)
-        inside = bool(action.paths) and all(path.is_relative_to(cwd.resolve()) for path in action.paths)
+        inside = _is_inside(action.paths, cwd)
         if action.kind == "read":
             return inside
-        return self.mode == "edits" and inside and not any(_guarded(path) for path in action.paths)
+        return self.mode == "edits" and inside and not any(is_guarded(path) for path in action.paths)
 
 
-def _only_reads(action: Action, cwd: Path) -> bool:
-    """Whether a command plainly only reads, inside the workspace: its shell may have gone elsewhere before."""
-    where = (action.directory or cwd).resolve()
-    return where.is_relative_to(cwd.resolve()) and shell.only_reads(action.command, where)
+def _on_command(rule: Rule, tool: str, command: Command, read: frozenset[Path] | None, cwd: Path) -> Verdict | None:
+    """What a rule says of one command of a line."""
+    if rule.is_for(tool):
+        said = covers_command(rule, command)
+        if said or (said is None and rule.verdict != "allow"):
+            return rule.verdict if said else "ask"
+    if rule.verdict == "deny" and read and rule.is_about_files(written=False):
+        # A command that runs unasked because it only reads must not read what is forbidden to the file tools.
+        return "ask" if restricts_paths(rule, sorted(read), cwd) else None
+    return None
+
+
+def _on_action(rule: Rule, tool: str, action: Action, cwd: Path) -> Verdict | None:
+    if action.host:
+        return rule.verdict if rule.is_for(tool) and fnmatch.fnmatchcase(action.host, rule.pattern) else None
+    if rule.verdict == "allow":
+        return "allow" if rule.is_for(tool) and covers_paths(rule, action.paths, cwd) else None
+    if rule.is_for(tool) or (rule.verdict == "deny" and rule.is_about_files(written=action.kind == "write")):
+        return restricts_paths(rule, action.paths, cwd)
+    return None
+
+
+def _last(rules: list[Rule]) -> _Found:
+    return (rules[-1], rules[-1].verdict) if rules else None
+
+
+def _strictness(ruling: Ruling) -> int:
+    return _STRICTNESS[ruling.verdict]
+
+
+def _is_inside(paths: tuple[Path, ...], cwd: Path) -> bool:
+    return bool(paths) and all(path.is_relative_to(cwd.resolve()) for path in paths)
 
 
 def pattern_for(action: Action, cwd: Path) -> str:
     """What a standing answer to this action would cover."""
     if action.kind == "execute":
-        return shell.rule_pattern(action.command)
+        return pattern_for_line(action.command)
+    if action.host:
+        return action.host
     if not action.paths:
         return ""
     path, inside = action.paths[0], cwd.resolve()
-    if path.is_relative_to(inside) and not _guarded(path):
+    if path.is_relative_to(inside) and not is_guarded(path):
         return f"{inside}/*"
     return str(path)
 
 
 def identity(tool: str, action: Action, preview: str) -> str:
     """What an answer is an answer to: the same for the same tool, kind, paths, command, host and preview only."""
-    asked = [tool, action.kind, [str(path) for path in action.paths], action.command, action.host, preview]
+    where = [str(path) for path in action.paths]
+    asked = [tool, action.kind, where, action.command, action.host, preview, str(action.directory), action.outside]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]
 
 
@@ -203,9 +248,9 @@ class Gatekeeper:
         emit: Sink,
         cancel: CancelToken,
     ) -> Decision:
-        verdict, reason = self._policy.verdict(call.name, action, context.cwd)
-        if verdict != "ask":
-            return Decision(verdict == "allow", reason)
+        ruling = self._policy.verdict(call.name, action, context.cwd)
+        if ruling.verdict != "ask":
+            return Decision(ruling.verdict == "allow", ruling.why)
         shown = preview()
         request = ApprovalRequested(
             request_id=f"{self._session_id}:{call.id}:{identity(call.name, action, shown)}",
@@ -216,6 +261,7 @@ class Gatekeeper:
             preview=shown or action.command or action.title,
             directory=str(action.directory or context.cwd),
             pattern=pattern_for(action, context.cwd),
+            why=ruling.why,
         )
         decision = self._ask(request, emit=emit, cancel=cancel)
         try:
@@ -291,83 +337,7 @@ class Mailbox:
 # -- the policy file -------------------------------------------------------------------------------
 
 
-def load_policy(path: Path, mode: ApprovalMode) -> Policy:
-    """The rules a person saved. A file that does not parse stops the program: a lost "deny" would be worse.
-
-    Raises: ConfigError with the line.
-    """
-    import tomllib
-
-    try:
-        found = tomllib.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        found = {}
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be used: {error}.", hint="Mend that line, or move the file away.") from error
-    entries = found.pop("rule", [])
-    if found or not isinstance(entries, list):
-        # A misspelt table would be a rule that is silently not there.
-        wrong = next(iter(found), "rule")
-        raise ConfigError(f"{path} cannot be used: {wrong!r} is not a list of rules.", hint="Write each as [[rule]].")
-    rules = [_rule(entry, number, path) for number, entry in enumerate(entries, 1)]
-    return Policy(mode, rules, save=lambda rule: _save_rule(path, rule))
-
-
-def _rule(entry: object, number: int, path: Path) -> Rule:
-    import msgspec
-
-    try:
-        return msgspec.convert(entry, Rule)
-    except msgspec.ValidationError as error:
-        hint = "A rule has tool, pattern and verdict (allow, ask or deny)."
-        raise ConfigError(f"{path}, rule {number}: {error}.", hint=hint) from error
-
-
-def _save_rule(path: Path, rule: Rule) -> None:
-    import tomlkit
-
-    from agent.config import write_private
-
-    try:
-        document = tomlkit.parse(path.read_text("utf-8")) if path.exists() else tomlkit.document()
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be used: {error}.") from error
-    rules = document.setdefault("rule", tomlkit.aot())
-    # A person may have written the rules as tables, or as a list in one line.
-    entry = tomlkit.table() if isinstance(rules, tomlkit.items.AoT) else tomlkit.inline_table()
-    entry.update({"tool": rule.tool, "pattern": rule.pattern, "verdict": rule.verdict})
-    rules.append(entry)
-    write_private(path, tomlkit.dumps(document))
-
-
-# -- paths -----------------------------------------------------------------------------------------
-
-
-def _path_matches(pattern: str, path: Path) -> bool:
-    if pattern.endswith("/*"):
-        folder = Path(pattern.removesuffix("/*"))
-        return path.is_relative_to(folder) and not _guarded(path.relative_to(folder))
-    return str(path) == pattern
-
-
-def _guarded(path: Path) -> bool:
-    return not _GUARDED.isdisjoint(part.casefold() for part in path.parts)
-
-
-def _places(pattern: str, cwd: Path) -> tuple[Path, ...]:
-    """What a forbidding pattern names, with everything below: as it is written and where its links lead."""
-    try:
-        written = cwd / Path(pattern.removesuffix("*")).expanduser()
-        return written, written.resolve()
-    except (OSError, RuntimeError, ValueError):
-        return (cwd / pattern,)
-
-
-def _is_below(path: Path, folder: Path) -> bool:
-    """Whether a path is the folder or inside it. Case does not count: some disks do not know it."""
-    there, above = _folded(path), _folded(folder)
-    return there[: len(above)] == above
-
-
-def _folded(path: Path) -> list[str]:
-    return [part.casefold() for part in path.parts]
+def load_policy(dirs: Directories, mode: ApprovalMode) -> Policy:
+    """The rules a person saved, in force. Raises: ConfigError with the line."""
+    path = dirs.policy_file
+    return Policy(mode, load_rules(path), save=lambda rule: save_rule(path, rule), dirs=dirs)

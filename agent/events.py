@@ -107,7 +107,7 @@ class ToolFinished:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalRequested:
-    """Somebody must say yes or no before the call `call_id` runs; settle it by `request_id`."""
+    """Somebody must say yes or no before the call `call_id` runs; settle it by `request_id`. `why` it is asked for."""
 
     request_id: str
     call_id: str
@@ -117,6 +117,7 @@ class ApprovalRequested:
     preview: str
     directory: str
     pattern: str
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

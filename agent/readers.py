@@ -9,8 +9,9 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-Operands = Literal["paths", "words", "pattern", "format", "none"]
-"""What stands beside the options: paths; any words; a pattern and then paths; a date's `+format`; nothing."""
+Operands = Literal["paths", "words", "pattern", "format", "revisions", "none"]
+"""What stands beside the options: paths; any words; a pattern and then paths; a date's `+format`; what git calls
+revisions, where only a word that looks like a way out counts as a path; nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,3 +164,138 @@ FIND_TEXTS = frozenset(
     "-mmin -atime -amin -ctime -cmin -newermt -perm -user -group -uid -gid -links -inum -printf".split()
 )
 FIND_FILES = frozenset({"-newer", "-anewer", "-cnewer", "-samefile"})
+
+for _name in "sha1sum sha224sum sha384sum sha512sum b2sum cksum sum".split():
+    READERS[_name] = _SUMS
+READERS |= {
+    "arch": _reader(operands="none"),
+    "base64": _reader("d", "decode", "-w --wrap", most=1),
+    "cal": _reader("13jmy", operands="words"),
+    "column": _reader("tx", "table", "-s -c -o --separator --output-separator"),
+    "comm": _reader("123z", "total"),
+    "expand": _reader("i", "initial", "-t --tabs"),
+    "expr": _reader(operands="words"),
+    "fmt": _reader("csu", "", "-w --width"),
+    "fold": _reader("bs", "bytes spaces", "-w --width"),
+    "free": _reader("bkmghtw", "human", operands="none"),
+    "getconf": _reader(operands="words"),
+    "groups": _reader(operands="words"),
+    "hexdump": _reader("Cbcdovx", "", "-n -s"),
+    "hostname": _reader("fis", operands="none"),
+    "join": _reader("i", "ignore-case", "-1 -2 -j -t -o -a -v"),
+    "lsblk": _reader("aflnp", operands="none"),
+    "locale": _reader("a", operands="none"),
+    "lscpu": _reader(operands="none"),
+    "nproc": _reader("", "all", operands="none"),
+    "od": _reader("abcdovx", "", "-A -t -N -j -w"),
+    "paste": _reader("sz", "serial", "-d --delimiters"),
+    "printenv": _reader("0", operands="words"),
+    "ps": _reader("aefluxAjTwcH", "forest", "-o -p -u -C --sort", operands="words"),
+    "pgrep": _reader("aflnx", "list-full", "-u -P", operands="words"),
+    "rev": _reader(),
+    "shuf": _reader("ez", "", "-n -i --head-count", most=1),
+    "strings": _reader("a", "", "-n -t"),
+    "tac": _reader(),
+    "tree": _reader("adfhpsugDFCr", "dirsfirst noreport gitignore", "-L -I -P", walks=True),
+    "tty": _reader("s", operands="none"),
+    "type": _reader("aptP", operands="words"),
+    "unexpand": _reader("a", "", "-t"),
+    "uptime": _reader("ps", operands="none"),
+    "vmstat": _reader(operands="none"),
+    "xxd": _reader("bpu", "", "-l -s -c -g", most=1),
+    "zcat": _reader(),
+}
+
+JQ = _reader("rcensSCMajR", "tab raw-output compact-output sort-keys slurp null-input", "--indent", operands="pattern")
+SED = _reader("nErsuz", "quiet silent regexp-extended separate null-data", "-e --expression", operands="pattern")
+AWK = _reader(texts="-F -v", operands="pattern")
+
+ALWAYS_HARMLESS = frozenset("echo true false : break continue exit return pwd basename dirname".split())
+"""They do no harm with any words, also with those that are known only when they run."""
+
+SET_OPTIONS = re.compile(r"[-+][euxfo]+|pipefail|errexit|nounset|xtrace")
+"""What `set` may be given: it changes how the rest of the line fails, not what it does."""
+
+TELL_THEIR_VERSION = frozenset(
+    "awk bash black bun cargo clang cmake composer curl deno docker dotnet elixir g++ gcc gem gh git go gradle helm "
+    "java jq julia kubectl make mvn mypy nim node npm npx nvim perl php pip pip3 pnpm podman poetry psql pytest python "
+    "python3 rg ruby ruff rustc rustup sqlite3 swift tar terraform tmux tsc uv vim wget yarn zig".split()
+)
+GIT_ASKED_SETTING = re.compile(r"(?:user|remote|branch|core|init|pull|push|merge)\.[\w./-]+")
+"""What `git config` may be asked for: settings that hold no secret."""
+
+VERSION_WORDS = frozenset({"--version", "-V", "-v", "version", "-version"})
+
+# Only a line of which every part is known not to write, call or read anything else.
+_SED_ADDRESS = r"(?:\d+|\$|/(?:[^/\\\n]|\\.)*/)"
+_SED_PATTERNS = "|".join(
+    rf"s{d}(?:[^{d}\\\n]|\\.)*{d}(?:[^{d}\\\n]|\\.)*{d}[gpIi0-9]*" for d in map(re.escape, "/|#,@!:_")
+)
+_SED_COMMAND = rf"(?:{_SED_ADDRESS}(?:,(?:{_SED_ADDRESS}|\+\d+))?\s*!?\s*)?(?:[pdqlnxDGHNPgh=]|{_SED_PATTERNS})"
+SED_SCRIPT = re.compile(rf"\s*{_SED_COMMAND}(?:\s*[;\n]\s*{_SED_COMMAND})*\s*;?\s*")
+AWK_DANGER = re.compile(
+    r"(?<!\|)(?:\|\|)*\|(?!\|)|[>@`]|system|getline|ARG|ENVIRON|SYMTAB|FUNCTAB|PROCINFO|close|load|include|\\\n"
+)
+JQ_DANGER = re.compile(r"\b(?:import|include|modulemeta|input_filename|get_search_list)\b")
+
+_LOG = (
+    "oneline graph all decorate no-decorate stat shortstat numstat name-only name-status no-merges merges patch "
+    "no-patch summary reverse abbrev-commit full-history first-parent date-order topo-order follow raw check cached "
+    "staged no-color color word-diff ignore-all-space ignore-space-change ignore-space-at-eol relative-date "
+    "show-signature left-right cherry-pick no-renames find-renames minimal patience histogram ignore-blank-lines "
+    "no-ext-diff function-context unified pretty format date abbrev branches tags remotes quiet dirstat "
+    "compact-summary exit-code diff-filter merge-base boundary root tree full-index no-textconv no-prefix text binary "
+    "since until after before author committer grep max-count skip"
+)
+_HISTORY = _reader(
+    "pswbzquciatEPRM0123456789", _LOG, "-n -S -G -L -U --since --until --after --before --author --committer --grep "
+    "--max-count --skip --format --pretty --date --diff-filter --abbrev --unified --word-diff-regex",
+    operands="revisions",
+)  # fmt: skip
+GIT: dict[str, Reader] = {
+    "log": _HISTORY, "show": _HISTORY, "diff": _HISTORY, "whatchanged": _HISTORY,
+    "diff-tree": _HISTORY,
+    "rev-list": _reader("n", f"{_LOG} count objects", "-n --max-count --since", operands="revisions"),
+    "status": _reader("sbuzv", "short branch porcelain long show-stash untracked-files ignored verbose", walks=True),
+    "branch": _reader(
+        "arvl", "all remotes list verbose show-current merged no-merged color no-color",
+        "--contains --sort --format --points-at", operands="none",
+    ),
+    "tag": _reader("ln0123456789", "list sort", "--sort --format --contains --points-at", operands="none"),
+    "remote": _reader("v", "verbose", operands="none"),
+    "rev-parse": _reader(
+        "q", "short abbrev-ref show-toplevel git-dir is-inside-work-tree verify symbolic-full-name show-prefix quiet "
+        "git-common-dir all branches tags is-bare-repository absolute-git-dir symbolic", operands="revisions",
+    ),
+    "ls-files": _reader(
+        "cdmostuzk", "cached deleted modified others stage unmerged exclude-standard full-name error-unmatch",
+        "-x --exclude", walks=True,
+    ),
+    "ls-tree": _reader("rtdlz", "name-only full-name long", operands="revisions"),
+    "cat-file": _reader("ptse", operands="revisions"),
+    "blame": _reader("wlsecMCtf", "line-porcelain porcelain show-email", "-L --since --date", operands="revisions"),
+    "annotate": _reader("l", "", "-L", operands="revisions"),
+    "shortlog": _reader("sneca", "summary numbered email all no-merges", "--since --until", operands="revisions"),
+    "describe": _reader("", "tags all always dirty long abbrev contains", "--match", operands="revisions"),
+    "name-rev": _reader("", "name-only tags always", operands="revisions"),
+    "merge-base": _reader("a", "all is-ancestor fork-point", operands="revisions"),
+    "show-ref": _reader("sdqh", "heads tags verify hash head", operands="revisions"),
+    "show-branch": _reader("a", "all list", operands="revisions"),
+    "for-each-ref": _reader("", "", "--format --sort --count --points-at --contains", operands="revisions"),
+    "count-objects": _reader("vH", "verbose human-readable", operands="none"),
+    "version": _reader("", "build-options", operands="none"),
+    "check-ignore": _reader("vnq", "verbose non-matching quiet no-index"),
+    "grep": _reader(
+        "niwlLcvEFPGhHpWqIoaz0123456789", "line-number ignore-case word-regexp files-with-matches count invert-match "
+        "extended-regexp fixed-strings perl-regexp show-function function-context heading break cached name-only "
+        "untracked only-matching all-match and or not", "-e -A -B -C -m --max-depth",
+        operands="revisions",
+    ),
+}  # fmt: skip
+"""What git is asked and only tells. Left out: `-c`, `--ext-diff`, `--textconv`, `--output`, `--no-index`, `-O`."""
+
+GIT_TWO_WORDS = frozenset(
+    {("stash", "list"), ("stash", "show"), ("worktree", "list"), ("remote", "get-url"), ("bisect", "log"),
+     ("notes", "list"), ("notes", "show"), ("reflog", "show")}
+)  # fmt: skip
+"""Sub-commands that only tell when their own first word is this one, and no option follows."""

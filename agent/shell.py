@@ -1,261 +1,584 @@
-"""Which shell commands plainly only read, and which a rule covers. What is not understood here counts as not plain.
+"""A command line taken apart: every command that it would run, with what is known of its words.
 
-A plain line is made of words, quoted or not, and the operators `;`, `&&`, `||` and `|`; nothing in it expands.
+tree-sitter-bash gives the structure. Its grammar is more generous than Bash, so nothing is believed of a tree that the
+text does not bear out: each word, operator and blank is looked at again, and whatever could mean something else to Bash
+makes the line one that is not understood. Such a line is asked for; the commands found in it still count against it.
 """
 
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import cache, lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from agent.readers import FIND_FILES, FIND_FLAGS, FIND_TEXTS, PRINTF, READERS, Reader
+from agent.wrappers import inner_commands
 
-_PIECE = r"""[\w\-./,:=+@%]+|'[^']*'|"[^"$`\\]*\""""
-_TOKEN = re.compile(rf" +|(?P<operator>;|&&|\|\|?)|(?P<word>(?:{_PIECE})+)", re.ASCII)
-"""Outside of quotes a word is ASCII: what else counts as a blank is the shell's affair and depends on the locale."""
-_PIECES = re.compile(_PIECE, re.ASCII)
-_NUMBER = re.compile(r"-\d.*")
+if TYPE_CHECKING:
+    from tree_sitter import Node, Parser
 
-_WHOLE_PROGRAMS = frozenset(
-    "black ctest eslint flake8 jest mocha mypy phpunit prettier pylint pyright pytest rspec ruff tsc vitest".split()
-)
-"""What a person may trust with any arguments: it checks the project, running at most the project's own code."""
-
-_WRAPPERS = frozenset(
-    ". ash bash builtin busybox command csh dash doas env eval exec find fish ionice ksh nice nohup parallel script "
-    "setsid sh source ssh stdbuf su sudo tcsh time timeout unshare watch xargs zsh".split()
-)
-"""Programs whose arguments are, or may hold, another command."""
+LONGEST = 20_000
+"""Characters of a line that is looked at; a longer one is not understood."""
+_DEPTH = 6
+"""How many shells within shells (`sh -c`) are followed."""
+_MOST_TURNS = 40
+"""Values of a loop's variable that are followed one by one."""
 
 
-# -- lines -----------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word of a command, quotes taken away.
 
-
-def parse(command: str) -> list[list[str]] | None:
-    """The words of each simple command of a plain line; None when the line is not plain.
-
-    A quoted operator is a word like any other. No simple command is empty. Windows has another shell, so nothing is
-    plain there.
+    "text" is what the program gets, "glob" stands for names of files, "open" is known only when it runs; the
+    text of an open word is as it was written.
     """
-    if sys.platform == "win32" or not command.isprintable():
-        return None
-    simple: list[list[str]] = [[]]
-    position = 0
-    while position < len(command):
-        token = _TOKEN.match(command, position)
-        if token is None:
-            return None
-        if token["operator"]:
-            simple.append([])
-        elif token["word"]:
-            simple[-1].append(_unquoted(token["word"]))
-        position = token.end()
-    return simple if all(simple) else None
+
+    text: str
+    kind: Literal["text", "glob", "open"] = "text"
 
 
-def _unquoted(word: str) -> str:
-    return "".join(piece[1:-1] if piece[0] in "'\"" else piece for piece in _PIECES.findall(word))
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One simple command. `reads` and `writes` are the files it is connected to, `via` the program that runs it."""
+
+    words: tuple[Word, ...]
+    assigned: tuple[tuple[str, Word], ...] = ()
+    reads: tuple[Word, ...] = ()
+    writes: tuple[Word, ...] = ()
+    via: str = ""
+    sure: bool = True
+    """False when it stands in a loop, where it also runs after what comes later in the text."""
+
+    @property
+    def name(self) -> str:
+        return self.words[0].text if self.words else ""
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        return tuple(word.text for word in self.words)
 
 
-# -- reading ---------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What a line would run. `doubt` says why that may not be all; "" when it is all."""
+
+    commands: tuple[Command, ...]
+    doubt: str = ""
+
+    @property
+    def understood(self) -> bool:
+        return not self.doubt
 
 
-def paths_read(command: str, cwd: Path) -> frozenset[Path] | None:
-    """What a line reads at most, resolved; None unless it plainly only reads, and only inside `cwd`."""
-    found: set[Path] = set()
-    for words in parse(command) or [[]]:
-        names = _names_read(words, cwd)
-        if names is None:
-            return None
-        for name in names:
-            path = _inside(name, cwd)
-            if path is None:
-                return None
-            found.add(path)
-    return frozenset(found)
+def parse(command: str) -> Line:
+    """Take a line apart. Never raises: what cannot be read is a doubt."""
+    return _kept(command, os.environ.get("HOME", ""))
 
 
-def only_reads(command: str, cwd: Path) -> bool:
-    """True when every command of the line is known to only read, and only inside `cwd`."""
-    return paths_read(command, cwd) is not None
+@lru_cache(256)
+def _kept(command: str, home: str) -> Line:
+    del home  # `~` is put in, so a line is the same only for the same home.
+    return _parse(command, _DEPTH)
 
 
-def _names_read(words: Sequence[str], cwd: Path) -> list[str] | None:
-    """The words of one simple command that name, or might name, what it reads. None when it may do more than read."""
-    match words:
-        case ["echo", *_]:
-            return []
-        case ["printf", form, *_] if not form.startswith("-") and PRINTF.fullmatch(form):
-            return []
-        case ["find", *arguments]:
-            return _names_found(arguments)
-        case [program, *arguments] if program in READERS:
-            reader = READERS[program]
-            names = _names_of(arguments, reader)
-            if names and not reader.directories and any((cwd / name).is_dir() for name in names):
-                return None  # It would follow the links inside.
-            return names
-    return None
-
-
-def _names_of(arguments: Sequence[str], reader: Reader) -> list[str] | None:
-    rest = iter(arguments)
-    names: list[str] = []
-    operands: list[str] = []
-    late: list[str] = []
-    pattern_given = False
-    for word in rest:
-        if word == "--":
-            operands += rest
-        elif word == "-" or not word.startswith("-"):
-            operands.append(word)
-        else:
-            used = _option(word, rest, reader)
-            if used is None:
-                return None
-            option, value = used
-            pattern_given = pattern_given or not reader.instead.isdisjoint(option)
-            names += [value] if not reader.files.isdisjoint(option) else []
-            # Where options end at the first operand, this one is an operand too.
-            late += [word, value] if operands and reader.operands in ("paths", "pattern") else []
-    of_operands = _operand_names(operands, reader, pattern_given=pattern_given)
-    if of_operands is None or len(operands) + len(late) > reader.most:
-        return None
-    return names + late + of_operands
-
-
-def _option(word: str, rest: Iterator[str], reader: Reader) -> tuple[list[str], str] | None:
-    """The names of the options in a word and the value of the last, "" without one. None when one is not known.
-
-    A value that is a word of its own must not look like an option: programs differ in how they take that.
-    """
-    if word.startswith("--"):
-        name, equals, value = word.partition("=")
-        if name in reader.flags:
-            return [name], value
-        names, value = [name], value if equals else ""
-    else:
-        end = next((index for index, letter in enumerate(word[1:], 1) if f"-{letter}" not in reader.flags), len(word))
-        names = [f"-{letter}" for letter in word[1 : end + 1]]
-        if end == len(word):
-            return names, ""
-        equals, value = word[end + 1 :], word[end + 1 :]
-    if names[-1] not in reader.texts | reader.files:
-        return None
-    if not equals:
-        value = next(rest, "-")
-        if value.startswith("-") and not _NUMBER.fullmatch(value):
-            return None
-    return names, value
-
-
-def _operand_names(operands: list[str], reader: Reader, *, pattern_given: bool) -> list[str] | None:
-    match reader.operands:
-        case "none":
-            return None if operands else []
-        case "words":
-            return []
-        case "format":
-            # Anything else sets the clock.
-            return [] if all(word.startswith("+") for word in operands) else None
-        case "pattern" if not pattern_given:
-            operands = operands[1:]
-    return operands or (["."] if reader.walks else [])
-
-
-def _names_found(arguments: Sequence[str]) -> list[str] | None:
-    """As `_names_of`, for `find`: starting points, then an expression in which every word has one meaning."""
-    start = next((index for index, word in enumerate(arguments) if word.startswith(("-", "(", "!"))), len(arguments))
-    names = list(arguments[:start]) or ["."]
-    rest = iter(arguments[start:])
-    for word in rest:
-        if word in FIND_FLAGS:
-            continue
-        value = next(rest, "-")
-        if value.startswith("-") and not _NUMBER.fullmatch(value):
-            return None
-        if word in FIND_FILES:
-            names.append(value)
-        elif word not in FIND_TEXTS:
-            return None
-    return names
-
-
-def _inside(word: str, cwd: Path) -> Path | None:
-    """The resolved path when it lies in `cwd` and is one that can be followed, such as no loop of links."""
-    path = cwd / word
+def _parse(command: str, depth: int) -> Line:
+    if sys.platform == "win32":
+        return Line((), "it is for another shell than Bash")
+    if len(command) > LONGEST:
+        return Line((), "it is too long to be looked at")
+    hidden = next((char for char in command if not char.isprintable() and char not in "\n\t"), "")
+    if hidden:
+        return Line((), f"it holds a character that is not seen (U+{ord(hidden):04X})")
     try:
-        with suppress(FileNotFoundError):
-            path.stat()  # Since Python 3.13 `resolve` takes a loop for a path.
-        resolved = path.resolve()
-        return resolved if resolved.is_relative_to(cwd.resolve()) else None
-    except (OSError, RuntimeError, ValueError):
-        return None
+        source = command.encode()
+    except UnicodeEncodeError:
+        return Line((), "it is not valid text")
+    reader = _Reader(source)
+    reader.visit(_parser().parse(source).root_node)
+    found, doubt = list(reader.commands), reader.doubt
+    if not found and not doubt:
+        doubt = "there is no command in it"
+    for outer in tuple(found):
+        inner = _unwrap(outer, depth)
+        found += inner.commands
+        doubt = doubt or inner.doubt
+    return Line(tuple(found), doubt)
 
 
-# -- rules -----------------------------------------------------------------------------------------
+def _unwrap(outer: Command, depth: int) -> Line:
+    """The commands that a command is given to run: of `env`, `xargs`, `find -exec`, `sh -c` and their like."""
+    found: list[Command] = []
+    doubt = ""
+    for kind, words in inner_commands(outer.words):
+        if kind == "unknown":
+            doubt = doubt or f"what {outer.name} would run is not known"
+        if depth == 0:
+            return Line(tuple(found), "it has too many shells in one another")
+        if kind == "script":
+            known = words[0].kind == "text"
+            script = _parse(words[0].text, depth - 1) if known else Line((), "a script is put together")
+            found += (replace(inner, via=inner.via or outer.name) for inner in script.commands)
+            doubt = doubt or script.doubt
+        elif words:
+            inner = Command(tuple(words), via=outer.name, sure=False)
+            if words[0].kind != "text" or words[0].text in {*_RESERVED, "!"} or "=" in words[0].text:
+                doubt = doubt or f"what {outer.name} would run is known only when it runs"
+            further = _unwrap(inner, depth - 1)
+            found += [inner, *further.commands]
+            doubt = doubt or further.doubt
+    return Line(tuple(found), doubt)
 
 
-def rule_pattern(command: str) -> str:
-    """What "always" would cover: a known checker with any arguments, anything else word for word."""
-    match parse(command):
-        case [[program, *_]] if program in _WHOLE_PROGRAMS:
-            return f"{program} *"
-    return command
+@cache
+def _parser() -> "Parser":
+    import tree_sitter
+    import tree_sitter_bash
+
+    return tree_sitter.Parser(tree_sitter.Language(tree_sitter_bash.language()))
 
 
-def matches(pattern: str, command: str) -> bool:
-    """Whether a rule's pattern covers the command: the same line, or `words *` and a plain line beginning so."""
-    if pattern == command:
-        return True
-    match parse(command):
-        case [words] if pattern.endswith(" *"):
-            wanted = pattern.removesuffix(" *").split()
-            return bool(wanted) and words[: len(wanted)] == wanted
-    return False
+# -- the tree --------------------------------------------------------------------------------------
+
+_SEQUENCES = frozenset(
+    "program list pipeline negated_command subshell compound_statement if_statement elif_clause else_clause "
+    "do_group".split()
+)
+_TOKENS = frozenset("; & && || | |& ( ) { } ! if then elif else fi while until do done for in case esac \n".split(" "))
+_RESERVED = frozenset("if then elif else fi do done case esac while until for function select in { } [[ ]]".split())
+
+_BLANK = re.compile(r"(?:[ \t]+(?:\\\n[ \t]*)*)?")
+_BLANKS = re.compile(r"[ \t\n]*(?:\\\n[ \t\n]*)*")
+_WORD = re.compile(r"(?:[\w\-./,:=+@%^~!\[\]*?#]|\\[^\n])+", re.ASCII)
+_EXPANSION = re.compile(r"\$(?:\w+|[?#!@*$-])|\$\{#?\w+\}|\$\{\w+(?::?-|##?|%%?)[\w./*-]*\}", re.ASCII)
+_ARITHMETIC = re.compile(r"\$\(\([\d\s+*/%()<>=!&|-]*\)\)", re.ASCII)
+_LOOSE_DOLLAR = re.compile(r"""\$[\w({'"@*#?$!-]""", re.ASCII)
+_CALCULATES = re.compile(r"-(?:eq|ne|lt|le|gt|ge|v|R)(?:\s|$)|\[[^\]]*\$")
+_EXPANDING = frozenset({"simple_expansion", "expansion", "command_substitution", "arithmetic_expansion"})
 
 
-def may_match(pattern: str, command: str) -> bool | None:
-    """Whether a pattern covers any simple command of a line; None when that cannot be told.
+@dataclass(slots=True)
+class _Reader:
+    """Walks over one tree and collects the commands, in the order of the text."""
 
-    For a rule that forbids, so in doubt it says more than `matches`: a program counts by its name wherever it lies,
-    and a line that is not plain, or hands a command to another program, may hold anything.
-    """
-    if pattern == command or pattern.strip() == "*":
-        return True
-    wanted = _wanted(pattern)
-    if wanted is None:
+    source: bytes
+    commands: list[Command] = field(default_factory=list)
+    doubt: str = ""
+    _loops: int = 0
+    _turns: dict[str, tuple[Word, ...]] = field(default_factory=dict)
+
+    def text(self, node: "Node") -> str:
+        return self.source[node.start_byte : node.end_byte].decode(errors="replace")
+
+    def fail(self, why: str) -> None:
+        self.doubt = self.doubt or why
+
+    def visit(self, node: "Node") -> None:
+        """Take in a statement."""
+        kind = node.type
+        if node.is_error or node.is_missing:
+            self.fail("it is not well-formed")
+            self._rest(node)
+        elif kind in _SEQUENCES:
+            self._between(node, _BLANKS)
+            self._each(node)
+        elif kind == "while_statement":
+            self._between(node, _BLANKS)
+            self._loops += 1
+            self._each(node)
+            self._loops -= 1
+        elif kind == "command":
+            self._command(node)
+        elif kind == "redirected_statement":
+            self._redirected(node)
+        elif kind == "for_statement":
+            self._loop(node)
+        elif kind == "case_statement":
+            self._case(node)
+        elif kind in ("variable_assignment", "variable_assignments"):
+            nodes = [node] if kind == "variable_assignment" else node.named_children
+            self._add((), assigned=tuple(self._assignment(child) for child in nodes))
+        elif kind in ("declaration_command", "unset_command"):
+            self._declaration(node)
+        elif kind == "test_command":
+            self._test(node)
+        elif kind == "comment":
+            self._comment(node)
+        elif kind == "function_definition":
+            self.fail("it defines a function")
+            self._rest(node)
+        elif node.is_named or self.text(node) not in _TOKENS:
+            self.fail(f"it holds something that is not known here ({kind})")
+            self._rest(node)
+
+    def _each(self, node: "Node") -> None:
+        for child in node.children:
+            self.visit(child)
+
+    def _rest(self, node: "Node") -> None:
+        """Collect what commands there are below a node that is not understood."""
+        for child in node.children:
+            if child.type == "command":
+                self._command(child)
+            else:
+                self._rest(child)
+
+    def _between(self, node: "Node", blank: re.Pattern[str]) -> None:
+        """Nothing but blanks may lie between the parts of a node."""
+        position = node.start_byte
+        for child in [*node.children, None]:
+            start = child.start_byte if child else node.end_byte
+            gap = self.source[position:start].decode(errors="replace")
+            if not blank.fullmatch(gap) and not (child is None and not gap.strip()):
+                self.fail("it holds text that is not known here")
+            position = child.end_byte if child else start
+
+    def _add(
+        self,
+        words: Sequence[Word],
+        *,
+        assigned: tuple[tuple[str, Word], ...] = (),
+        reads: Sequence[Word] = (),
+        writes: Sequence[Word] = (),
+    ) -> None:
+        command = Command(tuple(words), assigned, tuple(reads), tuple(writes), sure=not self._loops)
+        self.commands += self._by_turns(command)
+
+    # -- commands ------------------------------------------------------------------------------
+
+    def _command(self, node: "Node") -> None:
+        self._between(node, _BLANK)
+        words: list[Word] = []
+        assigned: list[tuple[str, Word]] = []
+        reads: list[Word] = []
+        writes: list[Word] = []
+        end = -1
+        for child in node.children:
+            if child.type in ("file_redirect", "herestring_redirect"):
+                self._redirect(child, reads, writes)
+            elif child.start_byte == end:
+                self.fail("it holds words that run into each other")
+            elif child.type == "variable_assignment":
+                assigned.append(self._assignment(child))
+            elif child.type == "command_name":
+                self._name(child, words)
+            else:
+                words.append(self.word(child))
+            end = child.end_byte
+        self._add(words, assigned=tuple(assigned), reads=reads, writes=writes)
+
+    def _name(self, node: "Node", words: list[Word]) -> None:
+        name = self.word(node.children[0]) if node.child_count == 1 else Word(self.text(node), "open")
+        if name.kind != "text":
+            self.fail("which program it runs is known only when it runs")
+        elif name.text in {*_RESERVED, "!"} and self.text(node) == name.text:
+            self.fail(f"{name.text!r} is not where it should be")
+        words.append(name)
+
+    def _declaration(self, node: "Node") -> None:
+        self._between(node, _BLANK)
+        words, assigned = [], []
+        for child in node.children:
+            if child.type == "variable_assignment":
+                assigned.append(self._assignment(child))
+            elif child.type == "variable_name" or not child.is_named:
+                words.append(Word(self.text(child)))
+            else:
+                words.append(self.word(child))
+        self._add(words, assigned=tuple(assigned))
+
+    def _assignment(self, node: "Node") -> tuple[str, Word]:
+        match node.children:
+            case [name, operator, *values] if name.type == "variable_name" and self.text(operator) in ("=", "+="):
+                if len(values) > 1 or any(value.type == "array" for value in values):
+                    self.fail("it assigns a list")
+                value = self.word(values[0]) if values else Word("")
+                return self.text(name), value
+        self.fail("it assigns to something that is not a plain variable")
+        self._rest(node)
+        return self.text(node).partition("=")[0], Word("", "open")
+
+    def _loop(self, node: "Node") -> None:
+        self._between(node, _BLANKS)
+        name, values = "", list[Word]()
+        for child in node.children:
+            if child.type == "variable_name":
+                name = self.text(child)
+            elif child.type == "do_group":
+                self._turns[name] = self._values_of(name, values)
+                self._loops += 1
+                self.visit(child)
+                self._loops -= 1
+                self._turns[name] = ()
+            elif child.is_named and child.type != "comment":
+                values.append(self.word(child))
+            elif self.text(child) not in _TOKENS:
+                self.fail("it has a loop of an unusual kind")
+
+    def _values_of(self, name: str, values: list[Word]) -> tuple[Word, ...]:
+        """What a loop's variable can be in its body; nothing where that is not known."""
+        # Named in another place than behind a `$`, it may be given something else there.
+        named = len(re.findall(rf"(?<![$\w{{]){name}\b", self.source.decode(errors="replace")))
+        known = 0 < len(values) <= _MOST_TURNS and named == 1 and all(value.kind != "open" for value in values)
+        return tuple(values) if known else ()
+
+    def _by_turns(self, command: Command) -> Iterator[Command]:
+        """The command once for each value of a loop's variable that is a word of it."""
+        for name, values in self._turns.items():
+            forms = (f"${name}", f"${{{name}}}")
+            if values and any(word.kind == "open" and word.text in forms for word in command.words):
+                for value in values:
+                    words = (value if word.kind == "open" and word.text in forms else word for word in command.words)
+                    yield from self._by_turns(replace(command, words=tuple(words)))
+                return
+        yield command
+
+    def _case(self, node: "Node") -> None:
+        self._between(node, _BLANKS)
+        for child in node.children:
+            if child.type == "case_item":
+                self._case_item(child)
+            elif child.is_named and child.type != "comment":
+                self.word(child)
+            elif self.text(child) not in _TOKENS and child.type != "comment":
+                self.fail("it has a choice of an unusual kind")
+
+    def _case_item(self, node: "Node") -> None:
+        self._between(node, _BLANKS)
+        before = True
+        for child in node.children:
+            if before and child.is_named:
+                if not re.fullmatch(r"[\w.*?/-]+|\"[^\"$`\\]*\"|'[^']*'", self.text(child), re.ASCII):
+                    self.fail("it has a choice of an unusual kind")
+            elif not before and self.text(child) != ";;":
+                self.visit(child)
+            before = before and self.text(child) != ")"
+
+    def _test(self, node: "Node") -> None:
+        """`[ … ]` and `[[ … ]]` run nothing, unless they calculate with something that holds a command."""
+        written = self.text(node)
+        if _CALCULATES.search(written) and not re.fullmatch(r"\[\[? (?:!? ?\$[#?]|\d+) -\w\w \d+ \]\]?", written):
+            self.fail("it compares numbers that are not known")
+        if not re.fullmatch(r"\[\[ [^\n]* \]\]|\[ [^\n]* \]", written):
+            self.fail("it has a test of an unusual kind")
+        self._words_below(node)
+        self._add([Word("[")])
+
+    def _words_below(self, node: "Node") -> None:
+        for child in node.children:
+            if child.type.endswith(("_expression", "expression")):
+                self._between(child, _BLANKS)
+                self._words_below(child)
+            elif child.is_named and child.type not in ("test_operator", "regex", "extglob_pattern"):
+                self.word(child)
+            elif child.is_named and not _WORD.fullmatch(self.text(child)):
+                self.fail("it has a test of an unusual kind")
+
+    def _comment(self, node: "Node") -> None:
+        before = self.source[node.start_byte - 1 : node.start_byte].decode(errors="replace")
+        if "\n" in self.text(node) or (before and before not in " \t\n;&|()"):
+            self.fail("it has a comment of an unusual kind")
+
+    # -- redirections --------------------------------------------------------------------------
+
+    def _redirected(self, node: "Node") -> None:
+        self._between(node, _BLANKS)
+        before = len(self.commands)
+        reads: list[Word] = []
+        writes: list[Word] = []
+        for child in node.children:
+            if child.type == "heredoc_redirect":
+                self._heredoc(child, reads, writes)
+            elif child.type.endswith("_redirect"):
+                self._redirect(child, reads, writes)
+            else:
+                self.visit(child)
+        if reads or writes:
+            if len(self.commands) == before:
+                self._add(())
+            first = self.commands[before]
+            connected = replace(first, reads=(*first.reads, *reads), writes=(*first.writes, *writes))
+            self.commands[before] = connected
+
+    def _redirect(self, node: "Node", reads: list[Word], writes: list[Word]) -> None:
+        self._between(node, _BLANK)
+        operator = ""
+        if sum(child.is_named and child.type != "file_descriptor" for child in node.children) != 1:
+            # What follows the file belongs to the command again, and the tree does not tell so.
+            self.fail("it has words behind a redirection")
+        for child in node.children:
+            if child.type == "file_descriptor":
+                continue
+            if not child.is_named:
+                operator += self.text(child)
+                continue
+            target = self.word(child)
+            match operator:
+                case "<<<":
+                    continue
+                case "<":
+                    reads.append(target)
+                case ">" | ">>" | "&>" | "&>>" | ">|":
+                    writes.append(target)
+                case ">&" | "<&" if target.kind == "text" and re.fullmatch(r"[012-]", target.text):
+                    continue
+                case _:
+                    self.fail("it has a redirection of an unusual kind")
+                    writes.append(target)
+
+    def _heredoc(self, node: "Node", reads: list[Word], writes: list[Word]) -> None:
+        start = next((child for child in node.children if child.type == "heredoc_start"), None)
+        end = next((child for child in node.children if child.type == "heredoc_end"), None)
+        operator = self.text(node.children[0])
+        written = self.text(start) if start else ""
+        name = written.strip("'\"")
+        if end is None or operator not in ("<<", "<<-") or not re.fullmatch(r"'\w+'|\"\w+\"|\w+", written, re.ASCII):
+            self.fail("it has a here-document of an unusual kind")
+        elif not self._ends_first_at(end, name, tabs=operator == "<<-"):
+            self.fail("it has a here-document that ends elsewhere")
+        for child in node.children:
+            if child.type == "heredoc_body":
+                if written == name:
+                    if "\\\n" in self.text(child):
+                        self.fail("it has a here-document with lines that are joined")
+                    self._heredoc_body(child)
+            elif child.type.endswith("_redirect"):
+                self._redirect(child, reads, writes)
+            elif child.type == "heredoc_redirect":
+                self.fail("it has two here-documents at once")
+                self._rest(child)
+            elif child.is_named and not child.type.startswith("heredoc_"):
+                self.visit(child)
+            elif not child.is_named and self.text(child) not in ("<<", "<<-", "|", "|&", "&&", "||", ";", "&"):
+                self.fail("it has a here-document of an unusual kind")
+
+    def _ends_first_at(self, end: "Node", name: str, *, tabs: bool) -> bool:
+        """Whether the first line that ends the document is the one which the tree names."""
+        parent = end.parent
+        start = self.source.find(b"\n", parent.start_byte if parent else 0) + 1
+        lines = self.source[start : end.end_byte].decode(errors="replace").split("\n")
+        bare = [line.lstrip("\t") if tabs else line for line in lines]
+        after = self.source[end.end_byte : end.end_byte + 1]
+        return start > 0 and bare.index(name) == len(bare) - 1 and after in (b"", b"\n") if name in bare else False
+
+    def _heredoc_body(self, node: "Node") -> None:
+        """The body of a document whose name is not quoted: its substitutions run."""
+        for child in node.children:
+            if child.type in _EXPANDING:
+                self._expansion(child)
+        if self._unseen_expansion(node, node.start_byte, node.end_byte):
+            self.fail("it has a here-document with something put in")
+
+    # -- words ---------------------------------------------------------------------------------
+
+    def word(self, node: "Node") -> Word:
+        """A word, and into the commands whatever it runs to be known."""
+        kind, written = node.type, self.text(node)
+        match kind:
+            case "word" | "number" | "extglob_pattern" | "variable_name" | "test_operator" | "regex":
+                return self._bare(written)
+            case "raw_string":
+                return Word(written[1:-1]) if "'" not in written[1:-1] else self._odd(node)
+            case "string":
+                return self._string(node)
+            case "ansi_c_string":
+                return Word(written, "open")
+            case "concatenation":
+                return self._joined(node)
+            case "process_substitution":
+                self._between(node, _BLANKS)
+                for child in node.named_children:
+                    self.visit(child)
+                return Word(written, "open")
+            case _ if kind in _EXPANDING:
+                self._expansion(node)
+                return Word(written, "open")
+        return self._odd(node)
+
+    def _odd(self, node: "Node") -> Word:
+        self.fail(f"it holds something that is not known here ({node.type})")
+        self._rest(node)
+        return Word(self.text(node), "open")
+
+    def _bare(self, written: str) -> Word:
+        if written == "{}":
+            return Word(written)
+        if written in ("$", "@", "%"):
+            return Word(written)
+        if any(brace in written for brace in "{}"):
+            plain = re.fullmatch(r"[\w./~^@-]*@\{[\w-]+\}", written, re.ASCII)  # a revision: HEAD@{1}
+            return Word(written) if plain else Word(written, "open")
+        if not _WORD.fullmatch(written) or written.startswith("#"):
+            if written.isascii() or not all(char.isalnum() or _WORD.fullmatch(char) for char in written):
+                self.fail("it holds a word of an unusual kind")
+            return Word(written, "open")
+        if re.match(r"~(?:/|$)", written) and "\\" not in written:
+            return Word(str(Path(written).expanduser())) if not re.search(r"[*?\[]", written) else Word(written, "open")
+        if written.startswith("~") or re.search(r"[=:]~", written):
+            return Word(written, "open")
+        if re.search(r"(?<!\\)[*?\[]", written):
+            return Word(written, "glob" if "\\" not in written else "open")
+        return Word(re.sub(r"\\(.)", r"\1", written))
+
+    def _joined(self, node: "Node") -> Word:
+        if self.text(node) == "{}" or all(child.type in ("word", "number") for child in node.children):
+            return self._bare(self.text(node))
+        self._between(node, re.compile(""))
+        parts = [self.word(child) if child.is_named else self._bare(self.text(child)) for child in node.children]
+        if any("{" in part.text for part, child in zip(parts, node.children, strict=True) if child.type == "word"):
+            return Word(self.text(node), "open")
+        kinds = {part.kind for part in parts}
+        if "open" in kinds:
+            return Word(self.text(node), "open")
+        text = "".join(part.text for part in parts)
+        if "glob" not in kinds:
+            return Word(text)
+        # Wildcards within the quotes stand for themselves, and are not told from the others here.
+        quoted = any(part.kind == "text" and re.search(r"[*?\[\]]", part.text) for part in parts)
+        return Word(self.text(node), "open") if quoted else Word(text, "glob")
+
+    def _string(self, node: "Node") -> Word:
+        written = self.text(node)
+        inside = [child for child in node.children if child.type in _EXPANDING]
+        for child in inside:
+            self._expansion(child)
+        if len(written) < 2 or not (written[0] == written[-1] == '"'):
+            return self._odd(node)
+        if self._unseen_expansion(node, node.start_byte + 1, node.end_byte - 1, quote='"'):
+            return self._odd(node)
+        if inside:
+            plain = f'"{self.text(inside[0])}"' == written
+            return Word(self.text(inside[0]) if plain else written, "open")
+        return Word(re.sub(r"\\([$`\"\\\n])", lambda found: found[1].strip("\n"), written[1:-1]))
+
+    def _unseen_expansion(self, node: "Node", start: int, end: int, *, quote: str = "") -> bool:
+        """Whether the text between the expansions of a node holds something that Bash would take for one."""
+        position = start
+        for child in [*(child for child in node.children if child.type in _EXPANDING), None]:
+            until = child.start_byte if child else end
+            text = re.sub(r"\\.", "", self.source[position:until].decode(errors="replace"), flags=re.DOTALL)
+            if "`" in text or text.endswith("\\") or (quote and quote in text) or _LOOSE_DOLLAR.search(text):
+                return True
+            if child and text.endswith("$"):
+                return True
+            position = child.end_byte if child else until
         return False
-    commands = parse(command)
-    if commands is None:
-        return None
-    found = [_covers(wanted, words, exact=not pattern.endswith(" *")) for words in map(_bare, commands)]
-    return True if True in found else None if None in found else False
 
-
-def _wanted(pattern: str) -> list[str] | None:
-    """The words that a command must begin with; None for a whole line that is no single plain command."""
-    if pattern.endswith(" *"):
-        return pattern.removesuffix(" *").split()
-    match parse(pattern):
-        case [words]:
-            return words
-    return None
-
-
-def _bare(words: list[str]) -> list[str]:
-    """The command without what is assigned before it."""
-    first = next((index for index, word in enumerate(words) if not re.match(r"\w+\+?=", word)), len(words))
-    return words[first:]
-
-
-def _covers(wanted: list[str], words: list[str], *, exact: bool) -> bool | None:
-    if not words:
-        return False
-    for program in (words[0], Path(words[0]).name):
-        named = [program, *words[1:]]
-        if named == wanted if exact else named[: len(wanted)] == wanted:
-            return True
-    plain_find = words[0] == "find" and _names_found(words[1:]) is not None
-    return None if Path(words[0]).name in _WRAPPERS and not plain_find else False
+    def _expansion(self, node: "Node") -> None:
+        """Take in what an expansion runs."""
+        written = self.text(node)
+        if node.type == "command_substitution":
+            opened = self.text(node.children[0]).strip()
+            if opened not in ("$(", "`") or (opened == "`" and "\\" in written):
+                self.fail("it holds a substitution of an unusual kind")
+            self._between(node, _BLANKS)
+            for child in node.children[1:-1]:
+                self.visit(child)
+        elif node.type == "arithmetic_expansion":
+            if not _ARITHMETIC.fullmatch(written):
+                self.fail("it calculates with something that is not known")
+                self._rest(node)
+        elif not _EXPANSION.fullmatch(written):
+            self.fail("it holds an expansion of an unusual kind")
+            self._rest(node)

@@ -45,7 +45,7 @@ def _resolve_runtime_agent_kwargs() -> dict[str, Any]:
     session_id = new_session_id()
     return {
         "session_id": session_id,
-        "gate": Gatekeeper(load_policy(config.dirs.policy_file, mode), nobody, session_id=session_id),
+        "gate": Gatekeeper(load_policy(config.dirs, mode), nobody, session_id=session_id),
         "choice": choice,
         "settings": config.values,
         "redact": Redactor([*secret_values(os.environ), *keys.values()]),

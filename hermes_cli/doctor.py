@@ -58,7 +58,7 @@ def _writable(folder: Path) -> str | None:
 def _policy(config: Config) -> Iterator[Finding]:
     path = config.dirs.policy_file
     try:
-        rules = len(load_policy(path, config.values.approvals).rules)
+        rules = len(load_policy(config.dirs, config.values.approvals).rules)
     except HermesError as error:
         yield Finding(False, str(error), error.hint)
         return

@@ -40,7 +40,7 @@ def prepare(request: "Request") -> tuple[Config, "Callable[[], Policy]", Path]:
     def policy() -> "Policy":
         from agent.approvals import load_policy
 
-        return load_policy(config.dirs.policy_file, config.values.approvals)
+        return load_policy(config.dirs, config.values.approvals)
 
     if config.dirs.policy_file.exists():
         policy()

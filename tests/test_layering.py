@@ -24,8 +24,12 @@ FLOORS: dict[str, int] = {
     "agent.loop": 2,
     "agent.toolset": 2,
     "agent.approvals": 2,
-    "agent.shell": 2,
     "agent.images": 2,
+    "agent.rules": 2,
+    "agent.floor": 2,
+    "agent.reading": 2,
+    "agent.shell": 1,
+    "agent.wrappers": 1,
     "agent.tasks": 2,
     "agent.context": 2,
     "agent.compaction": 2,
@@ -220,6 +224,7 @@ def later():
 # -- the import budget -----------------------------------------------------------------------------
 
 AFTER_THE_FIRST_PROMPT = (
+    "tree_sitter tree_sitter_bash "
     "openai httpx httpx2 httpcore pydantic pydantic_core msgspec rich pygments typer click sqlite3 psutil pathspec "
     "tomlkit platformdirs markdown_it anyio jinja2 requests email http.client importlib.metadata difflib "
     "run_agent agent.loop agent.toolset agent.prompt agent.tools.terminal agent.tools.search_files "

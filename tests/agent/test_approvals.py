@@ -13,17 +13,19 @@ from agent.approvals import (
     Gatekeeper,
     Mailbox,
     Policy,
-    Rule,
+    Ruling,
     decision_key,
     load_policy,
     nobody,
     pattern_for,
 )
 from agent.cancel import CancelToken
+from agent.config import Directories
 from agent.errors import ApprovalPending, Cancelled, ConfigError
 from agent.events import ApprovalRequested, ApprovalSettled, Event
 from agent.messages import ToolCall
 from agent.protocols import Action, Decision, ToolContext
+from agent.rules import Rule
 from agent.store.memory import MemoryStore
 from tests.support.turns import SESSION, wait_until
 
@@ -43,6 +45,11 @@ def reading(path: Path) -> Action:
 
 def writing(path: Path) -> Action:
     return Action("write", f"write {path}", (path,))
+
+
+def beside(policy_file: Path) -> Directories:
+    """The folders of somebody whose policy file this is."""
+    return Directories(policy_file.parent, policy_file.parent / "state", policy_file.parent / "cache")
 
 
 def running(command: str) -> Action:
@@ -85,22 +92,22 @@ MATRIX = {
 @pytest.mark.parametrize("column", range(4), ids=["ask", "edits", "plan", "yolo"])
 def test_the_mode_decides_what_runs_unasked(what: str, column: int, cwd: Path) -> None:
     mode: Any = ("ask", "edits", "plan", "yolo")[column]
-    verdict, reason = Policy(mode).verdict("tool", ACTIONS[what](cwd), cwd)
-    assert verdict == MATRIX[what][column]
-    assert bool(reason) == (verdict == "deny")
+    ruling = Policy(mode).verdict("tool", ACTIONS[what](cwd), cwd)
+    assert ruling.verdict == MATRIX[what][column]
+    assert ruling.why or ruling.verdict != "deny"
 
 
 def test_a_working_directory_reached_through_a_link_counts_as_where_it_leads(cwd: Path) -> None:
     alias = cwd.parent / "alias"
     alias.symlink_to(cwd)
-    assert Policy("ask").verdict("tool", reading(cwd / "a.txt"), alias)[0] == "allow"
+    assert Policy("ask").verdict("tool", reading(cwd / "a.txt"), alias).verdict == "allow"
 
 
 # -- rules -----------------------------------------------------------------------------------------
 
 
 def verdict(action: Action, cwd: Path, *rules: Rule, mode: Any = "ask", tool: str = "tool") -> str:
-    return Policy(mode, list(rules)).verdict(tool, action, cwd)[0]
+    return Policy(mode, list(rules)).verdict(tool, action, cwd).verdict
 
 
 def test_a_rule_for_a_command_covers_it_with_other_arguments(cwd: Path) -> None:
@@ -126,8 +133,8 @@ def test_a_rule_must_cover_every_path_of_an_action(cwd: Path) -> None:
 
 def test_a_rule_that_denies_says_so(cwd: Path) -> None:
     policy = Policy("edits", [Rule("tool", f"{cwd}/a.txt", "deny")])
-    assert policy.verdict("tool", writing(cwd / "a.txt"), cwd) == ("deny", f"a rule forbids {cwd}/a.txt")
-    assert policy.verdict("tool", writing(cwd / "b.txt"), cwd) == ("allow", "")
+    assert policy.verdict("tool", writing(cwd / "a.txt"), cwd) == Ruling("deny", f"a rule forbids {cwd}/a.txt")
+    assert policy.verdict("tool", writing(cwd / "b.txt"), cwd) == Ruling("allow")
 
 
 def test_the_last_rule_that_covers_wins(cwd: Path) -> None:
@@ -164,7 +171,7 @@ def test_a_forbidden_command_is_forbidden_anywhere_in_a_line_and_in_every_mode(m
 
 
 def test_a_line_that_is_not_understood_gets_no_free_pass_where_a_command_is_forbidden(cwd: Path) -> None:
-    odd = running("x=$(cat a)")
+    odd = running('"$x" a')
     assert verdict(odd, cwd, mode="yolo", tool="terminal") == "allow"
     assert verdict(odd, cwd, NO_CAT, mode="yolo", tool="terminal") == "ask"
     exactly = Rule("terminal", odd.command, "allow")
@@ -189,19 +196,73 @@ def test_a_forbidden_folder_is_forbidden_to_every_file_tool(tool: str, pattern: 
 
 
 @pytest.mark.parametrize("mode", ["ask", "edits", "yolo"])
-def test_a_search_above_a_forbidden_folder_is_asked_for_whatever_allows_it(mode: Any, cwd: Path) -> None:
+def test_a_search_above_a_forbidden_folder_is_asked_for(mode: Any, cwd: Path) -> None:
     deny, allow = Rule("read_file", f"{cwd}/sub/*", "deny"), Rule("search_files", f"{cwd}/*", "allow")
-    for rules in ([deny], [deny, allow], [allow, deny]):
+    for rules in ([deny], [allow, deny]):
         assert verdict(reading(cwd), cwd, *rules, mode=mode, tool="search_files") == "ask"
 
 
-def test_a_yes_for_a_folder_leaves_what_is_forbidden_inside_it_forbidden(cwd: Path) -> None:
+def test_of_two_rules_in_the_file_the_later_decides(cwd: Path) -> None:
     deny, allow = Rule("read_file", f"{cwd}/sub/*", "deny"), Rule("read_file", f"{cwd}/*", "allow")
-    assert verdict(reading(cwd / "sub" / "a"), cwd, deny, allow, tool="read_file") == "deny"
-    narrow = Rule("read_file", f"{cwd}/sub/a", "allow")
-    assert verdict(reading(cwd / "sub" / "a"), cwd, deny, narrow, tool="read_file") == "allow"
-    both = [Rule("read_file", f"{cwd}/*", "deny"), deny]
-    assert verdict(reading(cwd), cwd, *both, tool="search_files") == "deny"
+    assert verdict(reading(cwd / "sub" / "a"), cwd, deny, allow, tool="read_file") == "allow"
+    assert verdict(reading(cwd / "sub" / "a"), cwd, allow, deny, tool="read_file") == "deny"
+
+
+def test_a_yes_for_a_folder_leaves_what_is_forbidden_inside_it_forbidden(cwd: Path) -> None:
+    """An answer is put before what a person forbade, whatever it covers."""
+    policy = Policy("ask", [Rule("write_file", f"{cwd}/sub/*", "deny")])
+    gate = Gatekeeper(policy, Answering(Decision(True, scope="session")), session_id=SESSION)
+
+    def ask(action: Action) -> Decision:
+        call = ToolCall("call_1", "write_file", "{}")
+        return gate.review(call, action, ToolContext(cwd), preview=str, emit=lambda event: None, cancel=CancelToken())
+
+    assert ask(writing(cwd / "a")).allowed
+    assert policy.rules[0] == Rule("write_file", f"{cwd}/*", "allow")
+    assert not ask(writing(cwd / "sub" / "a")).allowed
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "covered"),
+    [
+        ("{cwd}/src/*", "src/a/b.py", True),
+        ("{cwd}/src/*.py", "src/b.py", True),
+        ("{cwd}/src/*.py", "src/a/b.py", False),
+        ("{cwd}/**/*.py", "src/a/b.py", True),
+        ("{cwd}/**/*.py", "b.py", True),
+        ("{cwd}/**/*.py", ".git/b.py", False),
+        ("src/*", "src/b.py", True),
+        ("{cwd}/a?", "ab", True),
+        ("{cwd}/a", "a/b", False),
+    ],
+)
+def test_a_pattern_of_a_path_may_hold_wildcards(pattern: str, path: str, covered: bool, cwd: Path) -> None:
+    rule = Rule("write_file", pattern.format(cwd=cwd), "allow")
+    assert verdict(writing(cwd / path), cwd, rule, tool="write_file") == ("allow" if covered else "ask")
+
+
+def test_a_pattern_with_wildcards_forbids_what_lies_below_too_and_asks_for_folders_that_may_hold_it(cwd: Path) -> None:
+    rule = Rule("read_file", "**/.env*", "deny")
+    assert verdict(reading(cwd / "a" / ".env"), cwd, rule, tool="read_file") == "deny"
+    assert verdict(reading(cwd / ".env.d" / "x"), cwd, rule, tool="read_file") == "deny"
+    assert verdict(running("cat .env"), cwd, rule, tool="terminal") == "ask"
+    assert verdict(reading(cwd), cwd, rule, tool="search_files") == "ask"
+    assert verdict(reading(cwd / "a"), cwd, rule, tool="read_file") == "allow"
+
+
+def test_a_rule_may_be_about_a_machine(cwd: Path) -> None:
+    fetch = Action("read", "https://docs.python.org/3/", host="docs.python.org")
+    assert verdict(fetch, cwd, tool="web_fetch") == "ask"
+    assert verdict(fetch, cwd, Rule("web_fetch", "*.python.org", "allow"), tool="web_fetch") == "allow"
+    assert verdict(fetch, cwd, Rule("web_fetch", "python.org", "allow"), tool="web_fetch") == "ask"
+    assert pattern_for(fetch, cwd) == "docs.python.org"
+
+
+def test_a_rule_says_why(cwd: Path) -> None:
+    rule = Rule("terminal", "git push *", "deny", "Releases are made by the build machine.")
+    assert Policy("yolo", [rule]).verdict("terminal", running("git add . && git push -f"), cwd) == Ruling(
+        "deny", "Releases are made by the build machine."
+    )
 
 
 def test_a_rule_about_commands_is_none_about_files(cwd: Path) -> None:
@@ -419,7 +480,7 @@ def test_an_answer_is_not_an_answer_to_anything_else(cwd: Path) -> None:
 
 
 def test_without_a_policy_file_there_are_no_rules(tmp_path: Path) -> None:
-    assert load_policy(tmp_path / "none" / "policy.toml", "ask").rules == []
+    assert load_policy(beside(tmp_path / "none" / "policy.toml"), "ask").rules == []
 
 
 def test_always_writes_a_rule_that_the_next_start_reads_and_keeps_what_a_person_wrote(
@@ -428,27 +489,27 @@ def test_always_writes_a_rule_that_the_next_start_reads_and_keeps_what_a_person_
     path = tmp_path / "hermes" / "policy.toml"
     path.parent.mkdir()
     path.write_text('# mine\n[[rule]]\ntool = "terminal" # why\npattern = "make *"\nverdict = "deny"\n')
-    policy = load_policy(path, "ask")
+    policy = load_policy(beside(path), "ask")
     review(policy, Answering(Decision(True, scope="always")), running("pytest -q"), cwd)
     assert "# mine" in path.read_text()
     assert "# why" in path.read_text()
-    again = load_policy(path, "ask")
-    assert again.rules == [Rule("terminal", "make *", "deny"), Rule("tool", "pytest *", "allow")]
-    assert again.verdict("tool", running("pytest -x"), cwd)[0] == "allow"
+    again = load_policy(beside(path), "ask")
+    assert again.rules == [Rule("tool", "pytest *", "allow"), Rule("terminal", "make *", "deny")]
+    assert again.verdict("tool", running("pytest -x"), cwd).verdict == "allow"
 
 
 def test_a_new_policy_file_is_readable_by_its_owner_only(tmp_path: Path, cwd: Path) -> None:
     path = tmp_path / "hermes" / "policy.toml"
-    review(load_policy(path, "ask"), Answering(Decision(False, scope="always")), running("make"), cwd)
-    assert load_policy(path, "ask").rules == [Rule("tool", "make", "deny")]
+    review(load_policy(beside(path), "ask"), Answering(Decision(False, scope="always")), running("make"), cwd)
+    assert load_policy(beside(path), "ask").rules == [Rule("tool", "make", "deny")]
     assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_rules_written_as_a_list_in_one_line_can_be_added_to(tmp_path: Path, cwd: Path) -> None:
     path = tmp_path / "policy.toml"
     path.write_text('rule = [{tool = "terminal", pattern = "ls", verdict = "deny"}]\n')
-    review(load_policy(path, "ask"), Answering(Decision(True, scope="always")), running("pytest"), cwd)
-    assert len(load_policy(path, "ask").rules) == 2
+    review(load_policy(beside(path), "ask"), Answering(Decision(True, scope="always")), running("pytest"), cwd)
+    assert len(load_policy(beside(path), "ask").rules) == 2
 
 
 @pytest.mark.parametrize(
@@ -470,7 +531,7 @@ def test_a_policy_file_that_is_not_understood_stops_the_program_and_says_where(
     path = tmp_path / "policy.toml"
     path.write_text(text)
     with pytest.raises(ConfigError) as caught:
-        load_policy(path, "ask")
+        load_policy(beside(path), "ask")
     assert told in str(caught.value)
     assert str(path) in str(caught.value)
     assert caught.value.hint
@@ -480,12 +541,12 @@ def test_a_policy_file_in_another_encoding_stops_the_program(tmp_path: Path) -> 
     path = tmp_path / "policy.toml"
     path.write_bytes(b"# caf\xe9\n")
     with pytest.raises(ConfigError):
-        load_policy(path, "ask")
+        load_policy(beside(path), "ask")
 
 
 def test_a_policy_file_broken_while_the_program_runs_is_not_overwritten(tmp_path: Path, cwd: Path) -> None:
     path = tmp_path / "policy.toml"
-    policy = load_policy(path, "ask")
+    policy = load_policy(beside(path), "ask")
     path.write_text("[[rule]\n")
     decision, _events = review(policy, Answering(Decision(True, scope="always")), running("make"), cwd)
     assert decision.allowed

@@ -1,554 +1,302 @@
-"""Which shell commands run unasked: those that plainly only read, and nothing a person could be tricked with."""
+"""A command line taken apart: every command counts, and what cannot be read for certain is a doubt."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
-from agent.shell import matches, may_match, only_reads, paths_read, rule_pattern
+from agent.reading import only_reads, paths_read
+from agent.rules import Rule, covers_command, covers_line, pattern_for_line
+from agent.shell import Line, parse
 
-PLAIN = r"""
-ls
-ls -la
-ls -la src
-ls -R -1 --color=never
-cat a.txt
-cat a.txt src/b.txt
-cat 'a b.txt'
-cat "a b.txt"
-cat -- a.txt
-head -n 5 a.txt
-head -n5 a.txt
-tail -c 100 a.txt
-wc -l a.txt
-wc --lines a.txt src/b.txt
-grep -rn pattern src
-grep -e one -e two a.txt
-grep --include=x -r pattern .
-rg -n pattern src
-find . -name a.txt
-find src -type f -newer a.txt
-sort a.txt
-sort -k 2 -n a.txt
-sort -u a.txt | head -n 3
-sort -rn -t, -k2 a.txt
-cut -d ' ' -f 1 a.txt
-head -20 a.txt
-head -n -5 a.txt
-tail -5 a.txt
-tail -n +2 a.txt
-grep -rn "a b" src
-grep -n 'f(x) | $y; rm' a.txt
-grep -rniE '^(a|b)+$' src --include '*.txt'
-grep -c -e 'a*' -- a.txt
-grep -C3 x a.txt
-grep -C 3 x a.txt
-grep /api/v1 a.txt
-grep -rn /api/v1 src
-egrep -rn 'a|b' src
-fgrep -n a.b a.txt
-rg x
-rg -n 'x y' src -g '*.txt'
-rg --files
-rg --files -g '*.py' src
-rg -e one -e two
-rg --type py x
-rg -- -x src
-find
-find . -name '*.py' -type f -maxdepth 2
-find . -name "*.[ch]" -size +10k -mtime -7
-find src names -type f '!' -name '*.txt' -print0
-find . '(' -name a -o -name b ')' -prune
-find . -printf '%p\n'
-du -sh .
-du -sh src --max-depth=1
-du -ah -d 1
-uniq a.txt
-uniq -c a.txt
-sort a.txt | uniq -c | sort -rn | head -n 3
-diff -u a.txt 'a b.txt'
-diff -U 3 a.txt names
-stat -c '%s %n' a.txt
-echo hi
-echo -n "it's *fine* [now]?"
-echo hi ";" ls
-echo 'a && b' && ls
-printf '%s\n' a b
-printf '%-10s|%s' a b
-md5sum a.txt names
-sleep 5
-basename /etc/passwd
-tr -d '\n'
-cat 'naïve*.txt'
-ls src -la
-date --date=yesterday +%F
-date +'%F %T'
-cut -d, -f1 a.txt
-diff a.txt src/b.txt
-diff -u a.txt src/b.txt
-du -sh src
-df -h
-stat a.txt
-file a.txt
-date
-date -u
-date +%Y-%m-%d
-date --utc +%s
-pwd
-whoami
-uname -a
-echo hello world
-echo 'one; two'
-printf done
-which python3
-true
-sleep 1
-seq 1 10
-md5sum a.txt
-sha256sum a.txt
-cat a.txt | wc -l
-cat a.txt && ls
-cat a.txt || true
-ls; pwd
-nl a.txt | tr a-z A-Z
-realpath a.txt
-basename src/b.txt
-"""
 
-ASKED = r"""
-find -- . -delete
-find -- . -maxdepth 0 -fprint out x
-find -- . -fprintf .git/hooks/x y
-find . ";" echo -delete
-find . -name a ";" -delete
-find . -name -delete
-find . -type f /etc
-find -f /etc .
-find -H . -name x
-find -P . -name x
-find . -D exec
-find . -files0-from names
-find . -newer /etc/passwd
-find . -samefile ../secret
-find . -printf
-sort --random-source -- -o/tmp/outside a.txt
-sort --random-source=/etc/passwd -R a.txt
-sort -k -- -oout a.txt
-sort -t -- -oout a.txt
-sort a.txt -o b.txt
-sort --unknown a.txt
-sort -S 1 a.txt
-sort --parallel=2 a.txt
-sort --batch-size=2 a.txt
-sort --debug a.txt
-sort "|" cat -o out
-rg -e -- --pre ./evil .
-rg -e -- --pre=./evil x .
-rg --pre=./evil x
-rg --pr ./evil x
-rg --hostname-bin ./evil x
-rg -nz pattern
-rg -nL pattern
-rg --search-zip x
-rg --follow x
-rg -f /etc/passwd
-rg --file=/etc/passwd x
-rg --ignore-file /etc/passwd x
-rg x /etc
-rg --files /etc
-rg -e x /etc
-rg --type-list /etc
-printf -v PATH bin && ls
-printf %n PATH && ls
-printf '%s%n' a PATH && ls
-printf '\x25n' PATH
-printf '%(%F)T'
-printf '%*d' 1 2
-printf %d 'a[$(id)]'
-printf -- x
-printf
-ls -LR
-ls -L
-ls -LR .
-ls -H src
-ls --dereference
-ls --hyperlink=x
-egrep -R root .
-fgrep -R root .
-egrep -r root link-outside
-grep -rR x .
-grep --dereference-rec x .
-grep -C 3 /etc/passwd x
-grep --context 3 /etc/passwd x
-grep -e x /etc/passwd
-grep --regexp=x ../secret
-grep x -e /etc/passwd a.txt
-grep -e -- -f/etc/passwd a.txt
-grep -f names /etc/passwd
-grep -d recurse x src
-grep -S x .
-grep -z x a.txt
-diff src src
-diff src a.txt
-diff a.txt src
-diff -u . src
-diff -l a.txt names
-diff --from-file=/etc/passwd a.txt
-diff -X /etc/passwd a.txt names
-md5sum -c names
-md5sum --check names
-sha256sum -c names
-sha256sum -bc names
-file -p a.txt
-file -z a.txt
-file -bz a.txt
-file -m /etc/magic a.txt
-file -S a.txt
-uniq a.txt out
-uniq a.txt -c
-uniq -c a.txt out
-uniq - out
-uniq -f 1 a.txt out
-cat loop/x
-cat a.txt/x
-cat a.txt loop
-head -n 5 -- /etc/passwd
-head --lines
-cat --show-nonsense a.txt
-cat a.txt -x
-cat -l a.txt
-cat -- -x a.txt
-tail -f a.txt
-tail -F a.txt
-tail --pid=1 a.txt
-tail --follow=name a.txt
-du -D link-outside
-du -L .
-du -X /etc/passwd
-du link-outside
-wc -l ../secret
-stat /etc/passwd
-date -f names
-date -r /etc/passwd
-date --file=names
-date -d tomorrow
-pwd x
-uname x
-cat "$HOME"
-cat "a`id`"
-cat "a\x"
-cat 'a' "$(id)"
-cat a.txt^b
-ls café
-"cat" /etc/passwd
-'printf' -v x y
-ls ";" "
-ls;;ls
-ls && && ls
-ls |
-&& ls
-rm a.txt
-rm -rf /
-./ls
-/bin/ls
-python3 a.py
-git status
-make
-curl https://example.org
-cat /etc/passwd
-cat ../secret
-cat src/../../secret
-cat ~/.ssh/id_rsa
-cat ~root/x
-cat link-outside
-cat link-outside/x
-cat loop
-ls /
-ls ..
-head -n 5 /etc/passwd
-grep -f/etc/passwd a.txt
-grep -rf/etc/passwd a.txt
-grep --file=/etc/passwd a.txt
-grep -R pattern .
-rg --pre ./run.sh pattern
-rg -z pattern
-rg -L pattern
-find . -exec rm {} ;
-find . -exec rm '{}' +
-find . -execdir id +
-find . -ok id +
-find . -delete
-find . -fprint out
-find . -fprintf out x
-find . -fls out
-find -L . -name x
-find . -follow -name x
-find / -name x
-sort -o a.txt a.txt
-sort -oa.txt a.txt
-sort -uo a.txt a.txt
-sort --output=a.txt a.txt
-sort --out a.txt a.txt
-sort --compress-program=./run.sh a.txt
-sort --comp ./run.sh a.txt
-sort -T src a.txt
-sort --files0-from=names
-sort --files0 names
-wc --files0-from=names
-du --files0-from=names
-file -f names
-file -C -m a.txt
-date -s tomorrow
-date --set=tomorrow
-date --se tomorrow
-date 010203042026
-diff -r src src
-diff --recursive src src
-env
-env rm a.txt
-env cat a.txt
-FOO=1 cat a.txt
-PATH=. ls
-sudo cat a.txt
-xargs rm
-ls | xargs rm
-ls | sh
-ls; rm a.txt
-ls && rm a.txt
-ls || rm a.txt
-ls & rm a.txt
-ls &
-ls |& cat
-ls;
-| ls
-ls ;; ls
-ls ||| cat
-cat a.txt > b.txt
-cat a.txt >> b.txt
-cat < a.txt
-cat <<x
-cat <(ls)
-ls 2>&1
-echo $(rm a.txt)
-echo `rm a.txt`
-echo $HOME
-echo ${HOME}
-echo "$(rm a.txt)"
-(ls)
-{ ls; }
-! ls
-ls *
-ls a?txt
-ls [a]*
-ls {a,b}
-ls # rm
-cat a\ b
-cat 'a
-cat "a
-'ls
-c'a't /etc/passwd
-l""s /
-"" ls
-time ls
-eval ls
-exec ls
-command ls
-nohup ls
-. ./x
-source x
-cd / && cat etc/passwd
-cd src
-tee a.txt
-dd if=a.txt
-sed -n 1p a.txt
-sed -i s/a/b/ a.txt
-awk 1 a.txt
-less a.txt
-vi a.txt
-tar cf x.tar .
-cp a.txt b.txt
-mv a.txt b.txt
-mkdir x
-touch x
-kill 1
-"""
-
-UNSEEN = {
-    "a new line": "ls\nrm a.txt",
-    "a carriage return": "ls\rrm a.txt",
-    "a tab": "ls\trm",
-    "a no-break space": "cat\u00a0a.txt",
-    "an ideographic space": "ls\u3000/",
-    "a zero-width space": "l\u200bs",
-    "a right-to-left mark": "cat a.txt\u202e txt.a",
-    "a NUL": "cat a.txt\0/etc/passwd",
-    "an escape sequence": "ls \x1b[2J",
-    "a line separator": "ls\u2028rm a.txt",
-    "nothing": "",
-    "spaces": "   ",
-}
+def commands(text: str) -> list[str]:
+    """The commands of a line, in the order in which they are found."""
+    return [" ".join(command.argv) for command in parse(text).commands if command.words]
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A working directory with files, a link that leads out, one that leads nowhere, and one named like an option."""
+    """A working directory with files, a link that leads out, and one named like an option."""
     inside = tmp_path / "work"
     (inside / "src").mkdir(parents=True)
     (tmp_path / "secret").write_text("secret")
     for name in ("a.txt", "a b.txt", "src/b.txt", "names"):
         (inside / name).write_text("text\n")
     (inside / "link-outside").symlink_to(tmp_path)
-    (inside / "loop").symlink_to("loop")
     (inside / "-x").symlink_to(tmp_path / "secret")
     return inside
 
 
-@pytest.mark.parametrize("command", PLAIN.strip().split("\n"))
-def test_a_command_that_plainly_only_reads_runs_unasked(command: str, folder: Path) -> None:
-    assert only_reads(command, folder)
+def reads(text: str, folder: Path, start: Path | None = None) -> bool:
+    return only_reads(parse(text), start or folder, folder)
 
 
-@pytest.mark.parametrize("command", ASKED.strip().split("\n"))
-def test_any_other_command_is_asked_for(command: str, folder: Path) -> None:
-    assert not only_reads(command, folder)
+# -- structure -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", UNSEEN.values(), ids=UNSEEN)
-def test_a_command_with_characters_nobody_sees_is_asked_for(command: str, folder: Path) -> None:
-    assert not only_reads(command, folder)
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("a; b && c || d | e & f", ["a", "b", "c", "d", "e", "f"]),
+        ("(a; b) > x", ["a", "b"]),
+        ("if a; then b; elif c; then d; else e; fi", ["a", "b", "c", "d", "e"]),
+        ("while a; do b; done; until c; do d; done", ["a", "b", "c", "d"]),
+        ("case x in y) a;; *) b;; esac", ["a", "b"]),
+        ('echo "$(a `b`)" <(c)', ["b", "a `b`", "c", "echo $(a `b`) <(c)"]),
+        ("for f in 1 2; do a $f; done", ["a 1", "a 2"]),
+        ("for f in 1 2; do f=3; a $f; done", ["a $f"]),
+        ("cat <<E\n$(a)\nE\nb", ["cat", "a", "b"]),
+        ("cat <<'E'\n$(a)\nE", ["cat"]),
+        ("sh -c 'a; b'", ["sh -c a; b", "a", "b"]),
+        ("bash -xc a", ["bash -xc a", "a"]),
+        ("sudo -u me env X=1 timeout -s 9 5 nice a b", None),
+        ("find . -exec a {} + -o -execdir b ';'", ["find . -exec a {} + -o -execdir b ;", "a {}", "b"]),
+        ("ls | xargs -0 -n 1 a b", ["ls", "xargs -0 -n 1 a b", "a b"]),
+        ("eval 'a; b'", ["eval a; b", "a", "b"]),
+        ("r\\m 'a b' \"c d\" e'f'\"g\" \\;", ["rm a b c d efg ;"]),
+    ],
+)
+def test_every_command_of_a_line_counts(text: str, found: list[str] | None) -> None:
+    if found is None:
+        assert commands(text)[-1] == "a b"
+        assert len(commands(text)) == 5
+    else:
+        assert commands(text) == found
+        assert parse(text).understood
 
 
-def test_a_file_named_like_an_option_is_looked_at_as_a_file(folder: Path) -> None:
-    assert not only_reads("cat -- -x", folder)
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("f() { ls; }; f", "function"),
+        ("$x a", "which program"),
+        ("`a` b", "which program"),
+        ("ls (", "well-formed"),
+        ("sh x", "what sh would run"),
+        ('sh -c "$x"', "put together"),
+        ("sudo --weird ls", "what sudo would run"),
+        ("echo ${x@P}", "expansion"),
+        ("echo $((x))", "calculates"),
+        ("[[ $x -eq 1 ]]", "compares"),
+        ("cat <<E\nx", "well-formed"),
+        ("cat <<A <<B\nA\nB", "well-formed"),
+        ("cat <<E\nx\\\nE\nls\nE", "here-document"),
+        ("ls\u200b", "not seen"),
+        ("ls \x1b[2J", "not seen"),
+        ("cat a\u00a0b", "not seen"),
+        ("ls\r", "not seen"),
+        ("\ud800", "not seen"),
+        ("", "no command"),
+        ("x" * 30_000, "too long"),
+        ("sh -c " * 9 + "ls", "known"),
+    ],
+)
+def test_what_cannot_be_read_for_certain_is_a_doubt(text: str, why: str, folder: Path) -> None:
+    assert why in parse(text).doubt
+    assert not reads(text, folder)
+
+
+def test_the_commands_of_a_line_that_is_not_understood_still_count() -> None:
+    assert "rm x" in commands("f() { rm x; }; f")
+    assert "rm x" in commands("echo ${a[$(rm x)]}")
+
+
+def test_words_that_are_known_only_when_it_runs_are_told_from_the_others() -> None:
+    (command,) = parse('cat a "b c" *.py $x "$y" {d,e} ~nobody/f').commands
+    assert [word.kind for word in command.words] == ["text", "text", "text", "glob", "open", "open", "open", "open"]
+
+
+def test_files_a_command_is_connected_to_belong_to_it() -> None:
+    (first, second) = parse("a < in > out 2>> log; b &> all").commands
+    assert [word.text for word in first.reads] == ["in"]
+    assert [word.text for word in first.writes] == ["out", "log"]
+    assert [word.text for word in second.writes] == ["all"]
+
+
+# -- generated lines -------------------------------------------------------------------------------
+
+HARMFUL = ["rm a.txt", "touch x", "./run", "sh x", "$x", "curl x", "git push", "cat ../secret", "sort -o x a.txt"]
+AROUND = [
+    "@", "ls; @", "@ && ls", "ls | @", "@ | cat", "(@)", "{ @; }", "! @", "if @; then ls; fi",
+    "for f in a b; do @; done", "while @; do ls; done", "echo $(@)", 'echo "$(@)"', "cat <(@)", "ls\n@", "@\nls",
+    "case a in a) @;; esac", "[ -f a.txt ] && @", "ls \\\n && @", "@ # x", "time @", "@ &", "cat <<E\n$(@)\nE",
+]  # fmt: skip
+
+
+@given(st.sampled_from(HARMFUL), st.lists(st.sampled_from(AROUND), min_size=1, max_size=3))
+def test_whatever_stands_around_a_harmful_command_it_is_seen(harmful: str, around: list[str]) -> None:
+    text = harmful
+    for form in around:
+        text = form.replace("@", text)
+    assert not reads(text, Path("/nowhere"))
+
+
+@given(st.text(alphabet="ls cat;|&$(){}`'\"\\<>\n*?[]~#!=-_./aE", max_size=40))
+@example("cat <<E\nE\nrm a")
+@example("echo '\\'; rm a")
+def test_a_line_that_bash_would_not_take_or_that_writes_is_never_plain(text: str) -> None:
+    line = parse(text)
+    assert isinstance(line, Line)
+    if only_reads(line, Path("/nowhere/at/all"), Path("/nowhere/at/all")):
+        assert "rm" not in [command.name for command in line.commands]
+        assert not [word for command in line.commands for word in command.writes if word.text != "/dev/null"]
+
+
+PIECES = (
+    "a b c1 \\ ' \" ` $( ) ( { } ; & && || | > < <<E\n E\n \n # ! = x= * ~ $x ${x} $'a' if then fi for in do done case "
+    "esac while time \\\n [ ] [[ ]] - << >& 2> /dev/null $(( )) ;; , . \t"
+).split(" ")
+
+
+@pytest.fixture(scope="module")
+def stubs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of programs of one letter that write down their names, and a folder to run them in."""
+    top = tmp_path_factory.mktemp("stubs")
+    (top / "work").mkdir()
+    (top / "bin").mkdir()
+    for name in ("a", "b", "c1", "aa", "ab", "ba", "bb"):
+        (top / "bin" / name).write_text(f'#!/bin/sh\necho {name} >> "{top}/log"\n')
+        (top / "bin" / name).chmod(0o755)
+    return top
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(pieces=st.lists(st.sampled_from(PIECES), min_size=2, max_size=14), glue=st.sampled_from(["", " "]))
+def test_bash_runs_nothing_in_a_line_but_what_was_found_in_it(stubs: Path, pieces: list[str], glue: str) -> None:
+    """Bash itself is the judge: in a line that is understood it runs no program that was not seen."""
+    text = glue.join(pieces)
+    line = parse(text)
+    if not line.understood:
+        return
+    log = stubs / "log"
+    log.write_text("")
+    env = {"PATH": str(stubs / "bin")}
+    subprocess.run(
+        [shutil.which("bash") or "bash", "-c", text],
+        cwd=stubs / "work", env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=20, check=False,
+    )  # fmt: skip
+    assert set(log.read_text().split()) <= {command.name for command in line.commands}
+
+
+QUOTED = st.sampled_from(["'{}'", '"{}"', "{}", "\\{}", "''{}", '{}""'])
+
+
+@given(st.text(alphabet="abc/._-", min_size=1, max_size=12), st.lists(QUOTED, min_size=1, max_size=1))
+def test_quotes_around_a_word_change_nothing(word: str, forms: list[str]) -> None:
+    (command,) = parse("cat " + forms[0].format(word)).commands
+    assert command.argv == ("cat", word)
+
+
+# -- reading ---------------------------------------------------------------------------------------
+
+
+def test_what_a_line_reads_is_known(folder: Path) -> None:
+    def read(text: str) -> frozenset[Path] | None:
+        return paths_read(parse(text), folder, folder)
+
+    assert read("cat a.txt | head -n 3 src/b.txt") == {folder / "a.txt", folder / "src/b.txt"}
+    assert read("ls") == {folder}
+    assert read("grep -rn x") == {folder}
+    assert read("echo a.txt; date") == frozenset()
+    assert read("cat < names") == {folder / "names"}
+    assert read("cat src/*.txt") == {folder / "src/b.txt"}
+    assert read("make") is None
+
+
+def test_a_shell_that_went_elsewhere_reads_there(folder: Path) -> None:
+    assert reads("cat b.txt", folder, folder / "src")
+    assert reads("cat ../a.txt", folder, folder / "src")
+    assert not reads("cat ../a.txt", folder)
+    assert not reads("ls", folder, folder.parent)
+    assert not reads("git status", folder, folder.parent)
+
+
+def test_a_change_of_folder_counts_for_what_comes_after_it(folder: Path) -> None:
+    assert reads("cd src && cat b.txt", folder)
+    assert not reads("cd src; cat ../../secret", folder)
+    assert not reads("cd .. && cat secret", folder)
+    assert not reads("cd $x && ls", folder)
+    assert not reads("cd - && ls", folder)
+    assert not reads("while true; do cat ../secret; cd src; done", folder)
+    assert not reads("pushd src && ls", folder)
+
+
+def test_a_wildcard_is_what_it_stands_for(folder: Path) -> None:
+    assert reads("cat src/*", folder)
+    assert reads("cat *.txt", folder)
+    assert not reads("cat *", folder)
+    assert not reads("ls -d link-*", folder)
+    assert not reads("cat link-outside/*", folder)
 
 
 def test_a_working_directory_that_is_itself_a_link_counts_as_where_it_leads(folder: Path) -> None:
     alias = folder.parent / "alias"
     alias.symlink_to(folder)
-    assert only_reads("cat a.txt", alias)
-    assert not only_reads("cat ../secret", alias)
-
-
-SOMETHING_TO_RUN = """
-python3.11 python3.13t node20 pip pip3 cargo go vim nvim tar make npm npx git ssh rsync find xargs env gdb java mvn
-gradle bundle rake perl5 ruby3.2 docker kubectl curl wget cat tee cp sed awk
-"""
+    assert reads("cat a.txt", alias)
+    assert not reads("cat ../secret", alias)
 
 
 # -- standing answers ------------------------------------------------------------------------------
 
+SOMETHING_TO_RUN = "python3.11 node pip cargo go vim tar make npm git ssh find xargs env gdb java curl cat sed awk"
+
 
 @pytest.mark.parametrize(
-    ("command", "pattern"),
+    ("text", "pattern"),
     [
         ("pytest -q tests", "pytest *"),
-        ("mypy", "mypy *"),
         ("ruff check 'a b'", "ruff *"),
         ("ls", "ls"),
-        ("./run.sh fast", "./run.sh fast"),
         ("./pytest -q", "./pytest -q"),
         *((f"{program} x", f"{program} x") for program in SOMETHING_TO_RUN.split()),
-        ("git push", "git push"),
-        ("/usr/bin/git push", "/usr/bin/git push"),
-        ("python3 a.py", "python3 a.py"),
-        ("sudo ls", "sudo ls"),
-        ("rm x", "rm x"),
         ("pytest && rm x", "pytest && rm x"),
-        ("pytest | tee log", "pytest | tee log"),
         ("pytest > log", "pytest > log"),
         ("A=1 pytest", "A=1 pytest"),
-        ("echo $HOME", "echo $HOME"),
-        ("'' ls", "'' ls"),
-        ("'git push' x", "'git push' x"),
+        ("rm *", "rm [*]"),
+        ("$x a", "$x a"),
     ],
 )
-def test_always_covers_a_program_or_where_that_is_too_much_this_line_only(command: str, pattern: str) -> None:
-    assert rule_pattern(command) == pattern
-    assert matches(pattern, command)
+def test_always_covers_a_checker_or_else_this_line_only(text: str, pattern: str) -> None:
+    assert pattern_for_line(text) == pattern
+    rule = Rule("terminal", pattern, "allow")
+    assert covers_line(rule, text) or covers_command(rule, parse(text).commands[0])
+
+
+def test_a_line_with_a_wildcard_that_was_allowed_allows_no_other() -> None:
+    rule = Rule("terminal", pattern_for_line("rm *"), "allow")
+    assert covers_command(rule, parse("rm x").commands[0]) is False
+    assert not covers_line(rule, "rm x")
 
 
 @pytest.mark.parametrize(
-    ("pattern", "command"),
+    ("pattern", "text", "said"),
     [
-        ("pytest *", "pytest"),
-        ("pytest *", "pytest -q 'a b'"),
-        ("git log *", "git log -1"),
-        ("echo $HOME", "echo $HOME"),
+        ("pytest *", "pytest", True),
+        ("pytest *", "pytest -q 'a b' $x", True),
+        ("pytest *", "pytester", False),
+        ("pytest *", "./pytest", False),
+        ("git log *", "git log -1", True),
+        ("git log *", "git push", False),
+        ("git log", "git log -1", False),
+        ("npm run test:*", "npm run test:unit", True),
+        ("npm run test:*", "npm run build", False),
+        ("npm run test:*", "npm run $x", None),
+        ("make [ab]", "make a", True),
+        ("git commit -m 'a b'", "git commit -m 'a b'", True),
+        ("rm x", "rm $y", None),
+        ("ls > x", "ls", False),
     ],
 )
-def test_a_rule_covers_a_plain_line_that_begins_so(pattern: str, command: str) -> None:
-    assert matches(pattern, command)
+def test_a_pattern_covers_a_command_word_by_word(pattern: str, text: str, said: bool | None) -> None:
+    assert covers_command(Rule("terminal", pattern, "allow"), parse(text).commands[0]) is said
 
 
-@pytest.mark.parametrize(
-    ("pattern", "command"),
-    [
-        ("pytest *", "pytester"),
-        ("pytest *", "pytest; rm x"),
-        ("pytest *", "pytest && rm x"),
-        ("pytest *", "pytest $(rm x)"),
-        ("pytest *", "pytest `rm x`"),
-        ("pytest *", "pytest > ~/.bashrc"),
-        ("pytest *", "pytest\nrm x"),
-        ("pytest *", "A=1 pytest"),
-        ("pytest *", "rm x"),
-        ("git log *", "git push"),
-        ("git log", "git log -1"),
-        ("pytest", "pytest -q"),
-        (" *", "rm x"),
-        ("*", "rm x"),
-        ("", "rm x"),
-    ],
-)
-def test_a_rule_covers_nothing_else(pattern: str, command: str) -> None:
-    assert not matches(pattern, command)
-
-
-# -- standing refusals -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        "cat a",
-        "cat",
-        "cat a | head",
-        "head a; cat b",
-        "head a && cat b",
-        "'cat' a",
-        "c'a't a",
-        "/bin/cat a",
-        "X=1 cat a",
-        "ls ';' ; cat a",
-    ],
-)
-def test_what_forbids_a_command_forbids_it_anywhere_in_a_line(command: str) -> None:
-    assert may_match("cat *", command) is True
-
-
-@pytest.mark.parametrize(
-    "command",
-    ["cat $x", "$(cat a)", "cat a > b", "xargs cat", "env cat a", "sh -c 'cat a'", "find . -exec cat a ';'", "c\\at a"],
-)
-def test_of_a_line_that_is_not_understood_nobody_can_say_that_it_is_not_forbidden(command: str) -> None:
-    assert may_match("cat *", command) is None
-
-
-@pytest.mark.parametrize("command", ["head a", "head cat", "echo 'x; cat a'", "find . -name cat", "concat a"])
-def test_other_commands_are_not_forbidden(command: str) -> None:
-    assert may_match("cat *", command) is False
-
-
-def test_a_forbidden_line_is_forbidden_between_others() -> None:
-    assert may_match("git push", "git add a; git push") is True
-    assert may_match("git push", "git push origin") is False
-    assert may_match("make | tee log", "make | tee log") is True
-    assert may_match("make | tee log", "make > log") is False
-    assert may_match("*", "anything $(at all)") is True
-
-
-def test_what_a_line_reads_is_known(folder: Path) -> None:
-    assert paths_read("cat a.txt | head -n 3 src/b.txt", folder) == {folder / "a.txt", folder / "src/b.txt"}
-    assert paths_read("ls", folder) == {folder}
-    assert paths_read("grep -rn x", folder) == {folder}
-    assert paths_read("echo a.txt; date", folder) == frozenset()
-    assert paths_read("make", folder) is None
+def test_a_restriction_covers_a_program_wherever_it_lies() -> None:
+    command = parse("/bin/cat a").commands[0]
+    assert covers_command(Rule("terminal", "cat *", "deny"), command) is True
+    assert covers_command(Rule("terminal", "cat *", "allow"), command) is False

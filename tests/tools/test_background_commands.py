@@ -98,12 +98,12 @@ def test_outside_of_the_workspace_reading_is_not_free(bench: Workbench, tmp_path
     context = ToolContext(tmp_path / "work")
     terminal = default_tools(bench)[0]
     args = msgspec.convert({"command": "cat notes"}, terminal.arguments)
-    assert Policy().verdict("terminal", terminal.plan(args, context), context.cwd)[0] == "allow"
+    assert Policy().verdict("terminal", terminal.plan(args, context), context.cwd).verdict == "allow"
     bench.directory = tmp_path
     action = terminal.plan(args, context)
     assert action.directory == tmp_path
-    assert Policy().verdict("terminal", action, context.cwd)[0] == "ask"
-    assert Policy("plan").verdict("terminal", action, context.cwd)[0] == "deny"
+    assert Policy().verdict("terminal", action, context.cwd).verdict == "ask"
+    assert Policy("plan").verdict("terminal", action, context.cwd).verdict == "deny"
     assert f"# in {tmp_path}" in terminal.preview(args, context)
 
 
