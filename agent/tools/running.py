@@ -32,14 +32,29 @@ QUIET = {
     "MANPAGER": "cat",
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_EDITOR": "true",
+    # A folder that looks like a repository must not have programs run when git only looks.
+    "GIT_CONFIG_COUNT": "2",
+    "GIT_CONFIG_KEY_0": "core.fsmonitor",
+    "GIT_CONFIG_VALUE_0": "false",
+    "GIT_CONFIG_KEY_1": "safe.bareRepository",
+    "GIT_CONFIG_VALUE_1": "explicit",
     "SSH_ASKPASS_REQUIRE": "never",
     "TERM": "dumb",
     "NO_COLOR": "1",
 }
 """Nobody sits at this shell: no pagers, no editors, no questions, no colours."""
 _LOUD = ("FORCE_COLOR", "CLICOLOR_FORCE")
-_ADDS_OPTIONS = ("RIPGREP_CONFIG_PATH", "GREP_OPTIONS")
-"""Variables that add options to a line which was judged without them."""
+_ADDS_OPTIONS = (
+    "RIPGREP_CONFIG_PATH",
+    "GREP_OPTIONS",
+    "BASH_ENV",
+    "ENV",
+    "CDPATH",
+    "GLOBIGNORE",
+    "SHELLOPTS",
+    "BASHOPTS",
+)
+"""Variables that add something to a line which was judged without them."""
 
 _BEFORE = "__line=$1; shift; trap 'pwd -P >&{fd} 2>/dev/null' EXIT; {terminal}eval \"$__line\""
 """Runs the line as it is, and says at its end in which directory. A line that replaces the shell says nothing."""
