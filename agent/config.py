@@ -97,6 +97,10 @@ class Settings:
     command_timeout: float = _setting(120.0, "seconds a shell command may take", project=True)
     request_timeout: float = _setting(600.0, "seconds to wait for the model to send something")
     background_workers: int = _setting(4, "background tasks at once; more are queued")
+    task_budget: float = _setting(0.0, "US dollars a background task may cost before it asks; 0: no limit")
+    task_timeout: float = _setting(0.0, "seconds a background task may run before it asks; 0: no limit")
+    session_budget: float = _setting(0.0, "US dollars the tasks of one terminal or chat may cost; 0: no limit")
+    daily_budget: float = _setting(0.0, "US dollars a day, of turns and tasks, at which tasks ask; 0: no limit")
     approvals: ApprovalMode = _setting("ask", "ask, edits, plan or yolo")
     verbose: bool = _setting(False, "show each tool's output")
     bell: bool = _setting(True, "ring when a task needs you or ends while the terminal is not focused")
@@ -125,6 +129,10 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "background_workers": (1, 1_000),
     "command_timeout": (0.1, 86_400),
     "request_timeout": (0.1, 86_400),
+    "task_budget": (0, 1_000_000),
+    "task_timeout": (0, 10_000_000),
+    "session_budget": (0, 1_000_000),
+    "daily_budget": (0, 1_000_000),
 }
 
 

@@ -85,9 +85,9 @@ class Task:
 class TaskOptions:
     """What was asked for one task alone, JSON in `Task.options`. 0, "" and False mean the default.
 
-    `approvals` is the mode in force when it was sent: no process that takes the task up is freer with it. `max_cost` is
-    in US dollars, `timeout` in seconds of running; when one is reached, as with `max_steps`, the task is parked and
-    asks, and a person who resumes it allows as much again.
+    `sender` sent it while its approval mode was `approvals`: no process that takes the task up is freer with it.
+    `max_cost` is in US dollars, `timeout` in seconds of running; when one is reached, as with `max_steps`, the task is
+    parked and asks, and a person who resumes it allows as much again.
     """
 
     context: bool = False
@@ -97,6 +97,7 @@ class TaskOptions:
     max_cost: float = 0.0
     timeout: float = 0.0
     name: str = ""
+    sender: str = ""
     approvals: str = ""
 
 

@@ -1,9 +1,10 @@
 """What the JSON texts of a task's row mean, and how its log and its receipt come about."""
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from agent.events import (
+    Compacted,
     Event,
     ReasoningDelta,
     StepFinished,
@@ -31,10 +32,10 @@ def options_of(task: Task) -> TaskOptions:
 
 
 def options_text(options: TaskOptions) -> str:
-    """For `Task.options`."""
-    import msgspec
+    """For `Task.options`: what differs from the defaults."""
+    import json
 
-    return msgspec.json.encode(options).decode()
+    return json.dumps({name: value for name, value in asdict(options).items() if value})
 
 
 def receipt_of(task: Task) -> Receipt:
@@ -80,11 +81,11 @@ def record(store: Store, task_id: str, worker: str, event: Event) -> bool:
             return True
         case StepStarted(step):
             held = _doing(store, task_id, worker, f"thinking (step {step})")
-        case StepFinished(usage=usage):
+        case StepFinished(usage=usage) | Compacted(usage=usage):
             task = store.task(task_id)
             if task is not None:
-                steps, usage = task.steps + 1, task.usage + usage
-                held = store.update_task(task_id, expect=_RUNNING, holder=worker, steps=steps, usage=usage)
+                steps = task.steps + isinstance(event, StepFinished)
+                held = store.update_task(task_id, expect=_RUNNING, holder=worker, steps=steps, usage=task.usage + usage)
         case ToolStarted(name=name, title=title, arguments=arguments):
             held = _doing(store, task_id, worker, f"{name} {title}")
             event = replace(event, arguments=_cut(arguments))

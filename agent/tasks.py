@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
 from secrets import token_hex
 from typing import Any, Protocol
 
@@ -22,7 +23,7 @@ from agent.cancel import CancelToken
 from agent.errors import HermesError, StoreError
 from agent.events import ApprovalRequested, ApprovalSettled, Event, TaskChanged, TurnFinished, TurnSuspended
 from agent.protocols import LIVE_STATES, Decision, Sink, Store, Task, TaskState
-from agent.records import IsAlive, Lease, Standing
+from agent.records import IsAlive, Lease, Standing, TaskOptions
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class TaskPool:
 
     `run` does the work; `notify` hears of each change of state, in order, on whatever thread made or noticed it, after
     it is stored. With an `owner` the pool is a front end's and runs what reports there; without, it runs everybody's,
-    or that of one `kind` of owners (`terminal:`).
+    or that of one `kind` of owners (`terminal:`). Without `workers` it gives orders and watches, and runs nothing.
     `new_lease` and `is_alive` are those of `agent.store.leases` wherever other processes share the store.
     """
 
@@ -80,7 +81,7 @@ class TaskPool:
         self._run = run
         self._notify = notify
         self._workers = workers
-        self._executor = executor or ThreadPoolExecutor(workers, thread_name_prefix="task")
+        self._executor = executor or ThreadPoolExecutor(max(workers, 1), thread_name_prefix="task")
         self._owner = owner
         self._whose = kind if owner is None else owner
         self._new_lease, self._is_alive = new_lease, is_alive
@@ -125,8 +126,7 @@ class TaskPool:
         *,
         owner: str = "",
         settings: str = "{}",
-        options: str = "{}",
-        name: str = "",
+        options: TaskOptions = TaskOptions(),  # noqa: B008  (frozen)
         cwd: str = "",
         session_id: str = "",
     ) -> Task:
@@ -137,13 +137,14 @@ class TaskPool:
         if self._closing.is_set():
             raise HermesError("No task can be started: Hermes is leaving.")
         self._enter()
+        owner = owner or self._owner or ""
         with self._lock:
             task = self._store.create_task(
                 prompt=prompt,
-                owner=owner or self._owner or "",
+                owner=owner,
                 settings=settings,
-                options=options,
-                name=name,
+                options=task_rows.options_text(replace(options, sender=owner)),
+                name=options.name,
                 cwd=cwd,
                 session_id=session_id,
             )
@@ -161,8 +162,7 @@ class TaskPool:
             task.prompt,
             owner=task.owner if self._owner is None else self._owner,
             settings=task.settings,
-            options=task.options,
-            name=task.name,
+            options=task_rows.options_of(task),
             cwd=session.cwd if session else "",
         )
 
@@ -393,7 +393,7 @@ class TaskPool:
             if self._closing.is_set():
                 return
             self._waiting = self._waiting or tasks > 0
-            wanted = min(tasks, self._workers - self._runs)
+            wanted = max(0, min(tasks, self._workers - self._runs))
             self._runs += wanted
             if self._watcher is None and self._seen:
                 self._watcher = threading.Thread(target=self._watch, daemon=True, name="task-poll")

@@ -8,17 +8,16 @@ import asyncio
 import contextlib
 import logging
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from agent.approvals import Gatekeeper, Mailbox
 from agent.cancel import CancelToken
 from agent.errors import StoreError
-from agent.events import Event, TaskChanged, TextDelta, TurnFinished, TurnSuspended
+from agent.events import TaskChanged, TurnFinished, TurnSuspended
 from agent.protocols import Sink, Task
 from agent.records import LIVE_STATES, Delivery, TaskOptions
 from agent.store.leases import is_alive, new_lease
-from agent.task_rows import options_text
-from agent.tasks import TaskPool
+from agent.tasks import RunTask, TaskPool
 from hermes_cli.step_log import StepLog
 from hermes_cli.task_facts import needs_person
 
@@ -73,14 +72,8 @@ class Background:
         Raises: HermesError.
         """
         chat = self._chat
-        return self.pool.submit(
-            prompt,
-            owner=chat.owner,
-            settings=chat.model.inherited(),
-            options=options_text(replace(options, approvals=chat.policy.mode)),
-            name=options.name,
-            cwd=str(chat.cwd),
-        )
+        options = replace(options, approvals=chat.policy.mode)
+        return self.pool.submit(prompt, settings=chat.model.inherited(), options=options, cwd=str(chat.cwd))
 
     def all(self) -> list[Task]:
         """Every task that reports here, oldest first."""
@@ -190,29 +183,20 @@ class Background:
                 _log.warning("a notice: %s", error)
 
     def _run(self, task: Task, *, emit: Sink, cancel: CancelToken) -> TurnFinished | TurnSuspended:
-        """On a pool thread: a fresh agent on the task's own session."""
-        import run_agent
-        from agent.models import prices
+        """On a pool thread."""
+        return self._runner(task, emit=emit, cancel=cancel)
+
+    @cached_property
+    def _runner(self) -> RunTask:
+        from agent.task_runner import TaskRunner
 
         chat = self._chat
-        agent = run_agent.AIAgent(
-            choice=chat.model.revived(task.settings),
-            settings=chat.config.values,
-            store=chat.store,
-            session_id=task.session_id,
-            source="task",
-            cwd=chat.cwd,
-            gate=Gatekeeper(chat.policy, Mailbox(chat.store, task.session_id), session_id=task.session_id),
+        return TaskRunner(
+            chat.config,
+            chat.store,
+            policy=chat.policy,
+            owner=chat.owner,
+            env=chat.env,
             redact=chat.model.redact,
-            price=prices.priced,
+            pace=chat.screen.keyboard.pace,
         )
-        begun = any(message.role == "user" for message in chat.store.messages(task.session_id))
-
-        pace = chat.screen.keyboard.pace()
-
-        def politely(event: Event) -> None:
-            if isinstance(event, TextDelta):
-                pace()
-            emit(event)
-
-        return agent.run_turn(None if begun else task.prompt, emit=politely, cancel=cancel)

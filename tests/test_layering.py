@@ -18,6 +18,7 @@ FLOORS: dict[str, int] = {
     "hermes_cli": 5,
     "gateway": 5,
     "run_agent": 4,
+    "agent.task_runner": 4,
     "agent.models": 3,
     "agent.tools": 3,
     "agent.store": 3,
@@ -35,6 +36,7 @@ FLOORS: dict[str, int] = {
     "agent.compaction": 2,
     "agent.task_rows": 2,
     "agent.steps": 2,
+    "agent.budgets": 2,
     "agent.prompt": 2,
     "agent.git": 2,
     "agent.worktree": 2,
@@ -91,7 +93,8 @@ def floor(module: str) -> int:
 
 
 def room(module: str) -> str:
-    return nearest(ROOMS, module)
+    """The runner of tasks stands beside the agent, at the same door."""
+    return "run_agent" if module == "agent.task_runner" else nearest(ROOMS, module)
 
 
 def imports(tree: ast.AST, importer: str, *, package: bool = False) -> Iterator[Arrow]:

@@ -247,6 +247,18 @@ def choose(
     return replace(choice, fallback=found.fallback(choice))
 
 
+def asked_for(text: str, settings: Settings, current: ModelChoice | None) -> Settings:
+    """Settings for `provider:model`, for a provider's name, or for a model of the provider in use."""
+    name, colon, model = text.partition(":")
+    if find(name) is not None:
+        # The address in the settings belongs to the provider in the settings, and to no other.
+        base_url = settings.base_url if name in ("custom", settings.provider) else ""
+        return replace(settings, provider=name, model=model if colon else "", base_url=base_url)
+    if current is not None and current.provider != OFFLINE.provider:
+        return replace(settings, provider=current.provider, model=text, base_url=current.base_url)
+    return replace(settings, model=text)
+
+
 def in_force(
     settings: Settings, *, env: Mapping[str, str] = os.environ, keys: Mapping[str, str] | None = None
 ) -> ModelChoice:

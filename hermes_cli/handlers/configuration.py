@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, get_args
 
 from rich.text import Text
 
-from agent.config import ApprovalMode, Settings, convert, setting_fields, summary
+from agent.config import ApprovalMode, convert, setting_fields, summary
 from agent.errors import HermesError
 from agent.models import catalog
 
@@ -35,7 +35,7 @@ def config(chat: "Chat", arguments: str) -> None:
 
 def model(chat: "Chat", arguments: str) -> None:
     if arguments:
-        settings = _named(chat, arguments)
+        settings = catalog.asked_for(arguments, chat.config.values, chat.model.choice)
         choice = catalog.choose(settings, env=chat.env, keys=chat.model.keys())
         if choice is None:
             raise HermesError(f"No provider is known for {arguments!r}.", hint="Write provider:model.")
@@ -45,23 +45,6 @@ def model(chat: "Chat", arguments: str) -> None:
         raise HermesError("The model is still being looked for.", hint="Try again in a moment.")
     where = f" at {choice.base_url}" if choice.base_url else ""
     chat.screen.show(chat.screen.renderer().note(f"{choice.model} ({choice.provider}{where})"))
-
-
-def _named(chat: "Chat", text: str) -> Settings:
-    """Settings for `provider:model`, for a provider's name, or for a model of the provider in use."""
-    provider, colon, name = text.partition(":")
-    values = chat.config.values
-    if catalog.find(provider) is not None:
-        return replace(values, provider=provider, model=name if colon else "", base_url=_base_url(chat, provider))
-    if chat.model.choice is not None and chat.model.choice.provider != catalog.OFFLINE.provider:
-        return replace(values, provider=chat.model.choice.provider, model=text, base_url=chat.model.choice.base_url)
-    return replace(values, model=text)
-
-
-def _base_url(chat: "Chat", provider: str) -> str:
-    """The address in the settings belongs to the provider in the settings, and to no other."""
-    values = chat.config.values
-    return values.base_url if provider in ("custom", values.provider) else ""
 
 
 def reasoning(chat: "Chat", arguments: str) -> None:

@@ -1,0 +1,57 @@
+"""How much a task may cost before it is parked and a person is asked."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agent.config import Settings
+from agent.records import Store, Task, TaskOptions
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """`spent` gives US dollars. `allowed` is how many times `most` was allowed when the run began."""
+
+    whose: str
+    most: float
+    spent: Callable[[], float]
+    allowed: int
+
+    def reason(self) -> str:
+        spent = self.spent()
+        if math.floor(spent / self.most) <= self.allowed:
+            return ""
+        return f"{self.whose} budget of ${self.most:g} is used up (${spent:.2f})"
+
+
+class Budgets:
+    """The budgets that hold for one run of a task.
+
+    A run that a person resumed beyond a budget may use as much again; a task that never ran starts within all of them.
+    """
+
+    def __init__(self, store: Store, settings: Settings, task: Task, options: TaskOptions) -> None:
+        def of_task() -> float:
+            row = store.task(task.id)
+            return (row and row.usage.cost) or 0.0
+
+        def of_owner() -> float:
+            return sum(row.usage.cost or 0.0 for row in store.tasks(owner=task.owner))
+
+        def of_today() -> float:
+            return sum(row.usage.cost or 0.0 for row in store.usage(since=time.strftime("%Y-%m-%d")))
+
+        new = task.lease is None or task.started == task.lease.heartbeat
+        rows = (
+            ("the task's", options.max_cost or settings.task_budget, of_task),
+            ("the session's", settings.session_budget, of_owner),
+            ("the day's", settings.daily_budget, of_today),
+        )
+        self._limits = [
+            _Limit(whose, most, spent, 0 if new else math.floor(spent() / most)) for whose, most, spent in rows if most
+        ]
+
+    def reason(self) -> str:
+        """Why the task is to be parked, "" when it may go on."""
+        return next((reason for limit in self._limits if (reason := limit.reason())), "")

@@ -1,0 +1,174 @@
+"""TaskRunner: a background task's run, from nothing but its row. Every front end and every worker runs tasks so."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import run_agent
+from agent import task_rows
+from agent.approvals import Gatekeeper, Mailbox, Policy
+from agent.budgets import Budgets
+from agent.cancel import CancelToken
+from agent.config import Config, ModelChoice, Settings, convert, read_keys
+from agent.errors import ConfigError, HermesError
+from agent.events import Event, StepFinished, TextDelta, TurnFinished, TurnSuspended
+from agent.models import catalog, portable, prices
+from agent.protocols import ChatModel, Redact, Sink, Store, Task, Tool
+from agent.records import TASK_SOURCE, TaskOptions
+from agent.redact import Redactor, secret_values
+
+if TYPE_CHECKING:
+    from agent.tasks import RunTask
+
+NO_CHOICE = "{}"
+"""`Task.settings` of a task that was sent before a model was known: it takes the one in force."""
+
+
+def at_once() -> None:
+    """The pace of a process that shows nothing: no text waits for a keyboard."""
+
+
+class TaskRunner:
+    """Callable as `agent.tasks.RunTask`, on any thread. A fresh agent for each run, on the task's own session.
+
+    Whoever is `owner` sent tasks under `policy` and keeps them under it, as it changes; others' tasks are run in the
+    stricter of its mode and theirs. `pace` gives what a run calls before each piece of text. `model` and `tools` stand
+    in for those that the row and the settings name.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        *,
+        policy: Policy,
+        owner: str = "",
+        env: Mapping[str, str] = os.environ,
+        redact: Redact | None = None,
+        pace: Callable[[], Callable[[], None]] = lambda: at_once,
+        model: ChatModel | None = None,
+        tools: Sequence[Tool] | None = None,
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._policy = policy
+        self._owner = owner
+        self._env = env
+        self._redact = redact
+        self._pace = pace
+        self._model = model
+        self._tools = tools
+
+    def __call__(self, task: Task, *, emit: Sink, cancel: CancelToken) -> TurnFinished | TurnSuspended:
+        """Raises: HermesError, when the task cannot even begin."""
+        options = task_rows.options_of(task)
+        budgets = Budgets(self._store, self._config.values, task, options)
+        if reason := budgets.reason():
+            emit(suspended := TurnSuspended(reason=reason))
+            return suspended
+        agent = self._agent(task, options)
+        pace = self._pace()
+
+        def listening(event: Event) -> None:
+            if isinstance(event, TextDelta):
+                pace()
+            emit(event)
+            if isinstance(event, StepFinished) and (reason := budgets.reason()):
+                cancel.park(reason)
+
+        begun = any(message.role == "user" for message in self._store.messages(task.session_id))
+        with _time_limit(options.timeout or self._config.values.task_timeout, cancel):
+            return agent.run_turn(
+                None if begun else task.prompt,
+                emit=listening,
+                cancel=cancel,
+                inbox=lambda: self._store.take_steering(task.id, agent.session_id),
+            )
+
+    @cached_property
+    def _keys(self) -> Mapping[str, str]:
+        return read_keys(self._config.dirs)
+
+    @cached_property
+    def _clean(self) -> Redact:
+        return self._redact or Redactor([*secret_values(self._env), *self._keys.values()])
+
+    def _agent(self, task: Task, options: TaskOptions) -> "run_agent.AIAgent":
+        return run_agent.AIAgent(
+            choice=self._choice(task, options) if self._model is None else None,
+            model=self._model,
+            settings=self._settings(task, options),
+            store=self._store,
+            session_id=task.session_id,
+            source=TASK_SOURCE,
+            cwd=self._folder(task),
+            gate=Gatekeeper(
+                self._policy_for(options), Mailbox(self._store, task.session_id), session_id=task.session_id
+            ),
+            tools=self._tools,
+            redact=self._clean,
+            price=prices.priced,
+        )
+
+    def _choice(self, task: Task, options: TaskOptions) -> ModelChoice:
+        values = self._config.values
+        if task.settings == NO_CHOICE:
+            inherited = catalog.in_force(values, env=self._env, keys=self._keys)
+        else:
+            inherited = portable.load(task.settings, values, env=self._env, keys=self._keys)
+        if not options.model:
+            return inherited
+        asked = catalog.asked_for(options.model, values, inherited)
+        found = catalog.choose(asked, env=self._env, keys=self._keys)
+        if found is None:
+            raise ConfigError(f"No provider is known for {options.model!r}.", hint="Write provider:model.")
+        return found
+
+    def _settings(self, task: Task, options: TaskOptions) -> Settings:
+        """Those of the process, with the steps that are left: each time they are used up a person allows as many."""
+        most = options.max_steps or self._config.values.max_steps
+        return replace(self._config.values, max_steps=most - task.steps % most)
+
+    def _policy_for(self, options: TaskOptions) -> Policy:
+        if options.sender and options.sender == self._owner:
+            return self._policy
+        mode = options.approvals or self._config.values.approvals
+        return self._policy.under(convert("approvals", mode, "the task"))
+
+    def _folder(self, task: Task) -> Path:
+        session = self._store.session(task.session_id)
+        folder = Path(session.cwd) if session and session.cwd else Path.cwd()
+        if not folder.is_dir():
+            raise HermesError(f"The folder {folder} does not exist any more.", hint="Make it again, then retry.")
+        return folder
+
+
+@contextmanager
+def _time_limit(seconds: float, cancel: CancelToken) -> Iterator[None]:
+    """Park the task when its time is up, whatever it does then."""
+    if not seconds:
+        yield
+        return
+
+    def cut() -> None:
+        cancel.park(f"it has run for {seconds:g} s")
+        cancel.cancel()
+
+    timer = threading.Timer(seconds, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+if TYPE_CHECKING:
+
+    def _runs_tasks(runner: TaskRunner) -> RunTask:
+        return runner
