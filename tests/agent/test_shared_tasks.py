@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -292,11 +293,11 @@ def test_a_task_that_is_over_can_be_sent_once_more_as_a_new_one(start: Start) ->
 
 def test_a_thousand_queued_tasks_cost_no_threads(start: Start) -> None:
     gate = threading.Event()
-    here = start(lambda messages: [Until(gate), "ok"], workers=2)
-    before = threading.active_count()
+    executor = ThreadPoolExecutor(8, thread_name_prefix="thousand")
+    here = start(lambda messages: [Until(gate), "ok"], workers=2, executor=executor)
     for number in range(1000):
         here.submit(str(number), owner=HERE, cwd="/")
-    assert threading.active_count() <= before + 3
+    assert sum(thread.name.startswith("thousand") for thread in threading.enumerate()) <= 2
     assert sum(standing.state == "queued" for standing in here.store.standings().values()) >= 998
 
 
