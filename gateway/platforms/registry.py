@@ -20,6 +20,7 @@ class Entry:
 REGISTRY: dict[Platform, Entry] = {
     Platform.TELEGRAM: Entry("gateway.platforms.telegram", "telegram"),
     Platform.DISCORD: Entry("gateway.platforms.discord", "discord"),
+    Platform.SLACK: Entry("gateway.platforms.slack", "slack"),
 }
 
 

@@ -1,0 +1,381 @@
+"""Slack, over Socket Mode or HTTP, with slack-bolt.
+
+Bolt checks signatures, finds out what a request is, and acknowledges it when its listener has returned: here, when the
+event was stored. An exception leaves it unacknowledged, and Slack sends it again.
+"""
+
+import asyncio
+import contextlib
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, Protocol, cast
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+from aiohttp import web
+from slack_bolt.adapter.aiohttp import to_aiohttp_response, to_bolt_request
+from slack_bolt.adapter.socket_mode.aiohttp import AsyncSocketModeHandler
+from slack_bolt.async_app import AsyncApp
+from slack_bolt.authorization import AuthorizeResult
+from slack_bolt.response import BoltResponse
+from slack_sdk.errors import SlackApiError, SlackClientError
+from slack_sdk.signature import SignatureVerifier
+from slack_sdk.web.async_client import AsyncWebClient
+
+from gateway.config import Platform, PlatformConfig, checked, secret
+from gateway.formatting import split
+from gateway.logs import keep_out
+from gateway.markup import SLACK
+from gateway.platforms.base import (
+    Adapter,
+    Attachment,
+    Buttons,
+    CanAsk,
+    CanEdit,
+    CanReact,
+    DeliveryError,
+    HasThreads,
+    MessageEvent,
+    OutgoingFile,
+    Receive,
+    Refused,
+    RetryAfter,
+    SendResult,
+    SendsFiles,
+    TakesFiles,
+    Unavailable,
+)
+from gateway.platforms.slack_events import COMMAND, event_of_action, event_of_command, event_of_message
+from gateway.platforms.web import Listener
+from gateway.session import Chat
+
+_log = logging.getLogger(__name__)
+
+PATH = "/slack/events"
+"""Where HTTP requests of all kinds arrive."""
+
+_DOWN = frozenset({"internal_error", "fatal_error", "service_unavailable", "request_timeout"})
+_SIGNS = {
+    "👀": "eyes", "✅": "white_check_mark", "❌": "x", "⏳": "hourglass_flowing_sand", "👍": "thumbsup",
+    "👎": "thumbsdown", "🔄": "arrows_counterclockwise", "⚠️": "warning", "🛑": "octagonal_sign", "🎉": "tada",
+}  # fmt: skip
+
+
+class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[gateway.slack]`. `ping_interval` is in seconds: a lost connection is noticed after about one and a half."""
+
+    mode: Literal["socket", "http"] = "socket"
+    listen: str = "127.0.0.1:3000"
+    base_url: str = "https://slack.com/api/"
+    ping_interval: float = 5.0
+
+
+def open_adapter(config: PlatformConfig) -> "Slack":
+    """Raises: ConfigError."""
+    options = checked(Options, config.options, config.platform)
+    token = secret(config, "bot_token", "the bot token, xoxb-…")
+    if options.mode == "http":
+        return Slack(token, options, signing_secret=secret(config, "signing_secret", "the app's signing secret"))
+    return Slack(token, options, app_token=secret(config, "app_token", "an app-level token for Socket Mode, xapp-…"))
+
+
+class Slack:
+    """One app in one workspace."""
+
+    platform = Platform.SLACK
+    dialect = SLACK
+    edit_interval = 1.2
+    file_limit = 100_000_000
+
+    def __init__(self, token: str, options: Options, *, app_token: str = "", signing_secret: str = "") -> None:
+        self._options, self._token, self._app_token, self._signing_secret = options, token, app_token, signing_secret
+        self._redact = keep_out([token, app_token, signing_secret])
+        # The SDK repeats a request whose connection broke, and so would send a message twice.
+        self._client = AsyncWebClient(token, base_url=options.base_url, timeout=30, retry_handlers=[])
+        self._me: AuthorizeResult | None = None
+        self._receive: Receive | None = None
+        self._one_at_a_time = asyncio.Lock()
+        self._socket: AsyncSocketModeHandler | None = None
+        self._listener: Listener | None = None
+        self._ended = asyncio.Event()
+
+    # -- the connection ----------------------------------------------------------------------------
+
+    @property
+    def problem(self) -> str:
+        if self._socket is None:
+            return ""
+        session = self._socket.client.current_session
+        return "The connection is lost; reconnecting." if session is None or session.closed else ""
+
+    @property
+    def http_port(self) -> int:
+        """Where HTTP requests arrive, 0 in Socket Mode."""
+        return self._listener.port if self._listener is not None else 0
+
+    async def connect(self, receive: Receive) -> None:
+        self._receive = receive
+        self._ended.clear()
+        try:
+            with self._translated():
+                answer = await self._client.auth_test()
+                self._me = AuthorizeResult.from_auth_test_response(
+                    auth_test_response=answer, bot_token=self._token, user_auth_test_response=None
+                )
+                if self._options.mode == "http":
+                    self._listener = Listener(self._options.listen, PATH, self._called)
+                    self._app = self._make_app()
+                    await self._listener.start()
+                else:
+                    await self._open_socket()
+        except BaseException:
+            await self.disconnect()
+            raise
+
+    async def _open_socket(self) -> None:
+        # Asked for once by hand: the SDK would ask for ever with a token that is wrong.
+        opened = await self._client.apps_connections_open(app_token=self._app_token)
+        self._socket = AsyncSocketModeHandler(
+            self._make_app(), self._app_token, ping_interval=cast(int, self._options.ping_interval)
+        )
+        self._socket.client.wss_uri = str(opened["url"])
+        async with asyncio.timeout(30):
+            await self._socket.connect_async()  # type: ignore[no-untyped-call]
+
+    async def wait(self) -> None:
+        await self._ended.wait()
+
+    async def disconnect(self) -> None:
+        if self._socket is not None:
+            with contextlib.suppress(aiohttp.ClientError, OSError):
+                await self._socket.close_async()  # type: ignore[no-untyped-call]
+            self._socket = None
+        if self._listener is not None:
+            await self._listener.stop()
+            self._listener = None
+        self._ended.set()
+
+    def _make_app(self) -> AsyncApp:
+        async def authorize() -> AuthorizeResult:
+            assert self._me is not None
+            return self._me
+
+        app = AsyncApp(
+            client=self._client,
+            authorize=authorize,
+            signing_secret=self._signing_secret or None,
+            request_verification_enabled=self._options.mode == "http",
+            process_before_response=True,
+        )
+
+        async def message(event: dict[str, Any]) -> None:
+            await self._take(event_of_message(event, (self._me and self._me.bot_user_id) or ""))
+
+        async def command(body: dict[str, Any], ack: Any) -> BoltResponse:
+            taken = event_of_command(body)
+            await self._take(taken)
+            return cast(BoltResponse, await ack(f"`{taken.text.replace('`', chr(39))[:2900]}`"))
+
+        async def action(body: dict[str, Any], ack: Any) -> BoltResponse:
+            await self._take(event_of_action(body))
+            return cast(BoltResponse, await ack())
+
+        app.event("message")(message)
+        app.event("app_mention")(message)
+        app.command(COMMAND)(command)
+        app.action(re.compile(""))(action)
+        return app
+
+    async def _take(self, event: MessageEvent | None) -> None:
+        if event is not None and self._receive is not None:
+            async with self._one_at_a_time:
+                await self._receive(event)
+
+    async def _called(self, request: web.Request) -> web.StreamResponse:
+        """A request over HTTP. Nothing of it is read before its signature was checked."""
+        body = await request.read()
+        verifier = SignatureVerifier(self._signing_secret)
+        try:
+            right = verifier.is_valid_request(body, dict(request.headers))
+        except (ValueError, TypeError):  # A time that is no number, letters where only digits can be.
+            right = False
+        if not right:
+            return web.Response(status=401)
+        try:
+            asked = await to_bolt_request(request)
+        except (ValueError, AttributeError, TypeError):
+            return web.Response(status=400)
+        return await to_aiohttp_response(await self._app.async_dispatch(asked))
+
+    # -- sending -----------------------------------------------------------------------------------
+
+    async def send(self, chat: Chat, content: str, *, reply_to: str = "") -> SendResult:
+        return await self._post(chat, self._text(content))
+
+    async def ask(self, chat: Chat, content: str, buttons: Buttons, *, reply_to: str = "") -> SendResult:
+        text = self._text(content)
+        return await self._post(chat, text, blocks=[_section(text), *_rows(buttons)])
+
+    async def _post(self, chat: Chat, text: str, **more: Any) -> SendResult:
+        with self._translated():
+            answer = await self._client.chat_postMessage(
+                channel=chat.chat_id,
+                text=text,
+                thread_ts=chat.thread_id or None,
+                unfurl_links=False,
+                unfurl_media=False,
+                **more,
+            )
+        return SendResult(message_id=str(answer["ts"]))
+
+    async def edit(self, chat: Chat, message_id: str, content: str) -> None:
+        text = self._text(content)
+        with self._translated():
+            await self._client.chat_update(channel=chat.chat_id, ts=message_id, text=text, blocks=[])
+
+    async def send_file(self, chat: Chat, file: OutgoingFile, *, caption: str = "", reply_to: str = "") -> SendResult:
+        """Slack does not say which message it made of a file."""
+        data = await asyncio.to_thread(file.path.read_bytes)
+        short = next(iter(split(caption, SLACK)), "")
+        with self._translated():
+            await self._client.files_upload_v2(
+                channel=chat.chat_id,
+                content=data,
+                filename=file.name,
+                title=file.name,
+                initial_comment=SLACK.render(short) or None,
+                thread_ts=chat.thread_id or None,
+            )
+        return SendResult()
+
+    async def fetch(self, attachment: Attachment, to: Path, *, limit: int) -> int:
+        """The handle is the address that Slack gave. The token goes to Slack alone, never along with a redirection."""
+        if not self._is_slack(attachment.handle):
+            raise Refused("The file does not lie with Slack.")
+        data = bytearray()
+        headers = {"Authorization": f"Bearer {self._token}"}
+        with self._translated():
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(attachment.handle, headers=headers, allow_redirects=False) as answer,
+            ):
+                if answer.status != 200:
+                    raise Refused(f"Slack does not hand out the file: status {answer.status}.")
+                async for piece in answer.content.iter_chunked(65_536):
+                    data += piece
+                    if len(data) > limit:
+                        raise Refused(f"The file is larger than {limit} bytes.")
+        await asyncio.to_thread(to.write_bytes, data)
+        return len(data)
+
+    def _is_slack(self, address: str) -> bool:
+        parts, ours = urlsplit(address), urlsplit(self._options.base_url)
+        if parts.netloc == ours.netloc and parts.scheme == ours.scheme:
+            return True
+        return parts.scheme == "https" and (parts.hostname or "").endswith(".slack.com")
+
+    async def open_thread(self, chat: Chat, title: str, *, message_id: str = "") -> Chat:
+        """A thread hangs on a message; without one the title becomes it."""
+        root = message_id or (await self.send(chat, title or "Hermes")).message_id
+        return Chat(platform=chat.platform, chat_id=chat.chat_id, thread_id=root)
+
+    async def react(self, chat: Chat, message_id: str, sign: str) -> None:
+        place: dict[str, Any] = {"channel": chat.chat_id, "timestamp": message_id}
+        with self._translated():
+            if sign:
+                if sign not in _SIGNS:
+                    raise Refused(f"Slack has no name for {sign}.")
+                with _fine("already_reacted"):
+                    await self._client.reactions_add(name=_SIGNS[sign], **place)
+                return
+            found = await self._client.reactions_get(**place)
+            message: Mapping[str, Any] = found.get("message") or {}
+            me = self._me.bot_user_id if self._me is not None else None
+            for reaction in message.get("reactions", ()):
+                if me in reaction.get("users", ()):
+                    with _fine("no_reaction"):
+                        await self._client.reactions_remove(name=str(reaction["name"]), **place)
+
+    def _text(self, content: str) -> str:
+        text = self.dialect.render(content)
+        if not text.strip():
+            raise Refused("There is nothing to show in this message.")
+        return text
+
+    # -- errors ------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        """The SDK's errors as the gateway's; texts without the tokens."""
+        try:
+            yield
+        except SlackApiError as error:
+            raise self._refusal(error) from None
+        except (SlackClientError, aiohttp.ClientError, TimeoutError, OSError) as error:
+            uncertain = isinstance(error, aiohttp.ClientError | TimeoutError) and not isinstance(
+                error, aiohttp.ClientConnectorError
+            )
+            text = self._redact(f"{type(error).__name__}: {error}".removesuffix(": "))
+            raise Unavailable(f"Slack cannot be reached: {text}.", uncertain=uncertain) from None
+
+    def _refusal(self, error: SlackApiError) -> DeliveryError:
+        answer = error.response
+        status = int(getattr(answer, "status_code", 0) or getattr(answer, "status", 0))
+        data = getattr(answer, "data", None)
+        code = str(data.get("error", "")) if isinstance(data, dict) else ""
+        if status == 429 or code in ("ratelimited", "rate_limited"):
+            return RetryAfter(float(answer.headers.get("Retry-After", 30)))
+        if status >= 500 or code in _DOWN or not code:
+            return Unavailable(f"Slack cannot be reached: {code or f'status {status}'}.", uncertain=code in _DOWN)
+        return Refused(self._redact(f"Slack refused: {code}."), hint=_HINTS.get(code, ""))
+
+
+_HINTS = {
+    "invalid_auth": "The token is wrong or was revoked.",
+    "not_in_channel": "Invite the bot to the channel.",
+    "missing_scope": "Install the app again with the manifest that `hermes gateway slack-manifest` prints.",
+}
+
+
+@contextlib.contextmanager
+def _fine(code: str) -> Iterator[None]:
+    """An answer that says there was nothing to do."""
+    try:
+        yield
+    except SlackApiError as error:
+        if error.response.get("error") != code:
+            raise
+
+
+def _section(text: str) -> dict[str, Any]:
+    return {"type": "section", "text": {"type": "mrkdwn", "text": text}}
+
+
+def _rows(buttons: Buttons) -> list[dict[str, Any]]:
+    styles = {"": {}, "good": {"style": "primary"}, "bad": {"style": "danger"}}
+    return [
+        {
+            "type": "actions",
+            "elements": [
+                {
+                    "type": "button",
+                    "action_id": f"hermes-{number}-{place}",
+                    "text": {"type": "plain_text", "text": button.label[:75], "emoji": True},
+                    "value": button.data,
+                    **styles[button.style],
+                }
+                for place, button in enumerate(row)
+            ],
+        }
+        for number, row in enumerate(buttons)
+    ]
+
+
+class _Able(Adapter, CanEdit, CanAsk, SendsFiles, TakesFiles, HasThreads, CanReact, Protocol):
+    """Everything but showing that it types, and a menu: apps of this kind have neither."""
+
+
+_: type[_Able] = Slack
