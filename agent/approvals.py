@@ -5,7 +5,6 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterator
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -40,13 +39,7 @@ _STRICTNESS: dict[Verdict, int] = {"allow": 0, "ask": 1, "deny": 2}
 _Found = tuple[Rule, Verdict] | None
 """The rule that decides so far, and what it says."""
 
-_WRITERS = frozenset({"write_file", "edit_file"})
-"""What is forbidden to these may still be read; what is forbidden to any other file tool is forbidden to all."""
-
 _STRICTEST_FIRST: tuple[ApprovalMode, ...] = ("plan", "ask", "edits", "yolo")
-
-_RUNNERS = frozenset({"terminal"})
-"""Tools whose rules are about command lines, never about paths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,29 +83,6 @@ class Policy:
     def under(self, mode: ApprovalMode) -> "Policy":
         """The same rules, in the stricter of both modes."""
         return replace(self, mode=min(self.mode, mode, key=_STRICTEST_FIRST.index))
-
-    def verdict(self, tool: str, action: Action, cwd: Path) -> tuple[Verdict, str]:
-        """The verdict and, for a "deny", the reason to give."""
-        rule, said = self._ruling(tool, action, cwd)
-        if rule is not None and said == "deny":
-            return "deny", f"a rule forbids {rule.pattern}"
-        if self.mode == "yolo":
-            return ("ask" if rule is not None and rule.verdict == "deny" else "allow"), ""
-        if self.mode == "plan" and not (action.kind == "read" or _only_reads(action, cwd)):
-            return "deny", "plan mode is read only; describe the change instead"
-        if said is not None:
-            return said, ""
-        return ("allow" if self._free(action, cwd) else "ask"), ""
-
-    def _ruling(self, tool: str, action: Action, cwd: Path) -> tuple[Rule | None, Verdict | None]:
-        """The rule that decides, and what it says."""
-        rule: Rule | None = None
-        said: Verdict | None = None
-        for later in tuple(self.rules):
-            verdict = later.says(tool, action, cwd)
-            if verdict is not None and not (rule is not None and rule.outweighs(later, said, verdict)):
-                rule, said = later, verdict
-        return rule, said
 
     def remember(self, request: ApprovalRequested, decision: Decision) -> None:
         """Keep an answer given for the session or for always. Raises: ConfigError when it cannot be saved."""
