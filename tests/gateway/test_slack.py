@@ -198,11 +198,11 @@ async def test_files_come_with_messages_and_the_token_goes_to_slack_alone(
 async def test_http_requests_with_a_right_signature_are_taken(server: SlackServer, inbox: Inbox, web: Slack) -> None:
     body = json.dumps(server.message("hello"))
     assert (await server.call(web.http_port, body, server.signed(body)))[0] == 200
-    form = server.form(server.command("status"))
-    assert await server.call(web.http_port, form, server.signed(form), form=True) == (200, "`status`")
+    form = server.form(server.command("what now?"))
+    assert await server.call(web.http_port, form, server.signed(form), form=True) == (200, "`what now?`")
     pressed = server.form({"payload": json.dumps(server.press("yes:1"))})
     assert (await server.call(web.http_port, pressed, server.signed(pressed), form=True))[0] == 200
-    assert [event.text or event.data for event in inbox.events] == ["hello", "status", "yes:1"]
+    assert [event.text or event.data for event in inbox.events] == ["hello", "what now?", "yes:1"]
 
 
 async def test_the_address_is_verified(server: SlackServer, inbox: Inbox, web: Slack) -> None:
