@@ -16,7 +16,7 @@ from agent.config import ModelChoice, Settings, directories
 from agent.context import Gauge, size_of_tools
 from agent.errors import HermesError, StoreError
 from agent.events import Compacted, Event, TurnFinished, TurnSuspended, cleaned
-from agent.messages import ImagePart, Message, Usage
+from agent.messages import INTERRUPTED, ImagePart, Message, Usage, unanswered_calls
 from agent.models import catalog, portable, windows
 from agent.protocols import ChatModel, Gate, ModelOutput, Redact, Reply, Sink, Store, Tool, ToolContext, ToolSpec
 from agent.records import TASK_SOURCE
@@ -25,6 +25,7 @@ from agent.store.memory import MemoryStore, new_session_id
 from agent.tools import default_tools
 from agent.tools.bench import bench_of, close_bench
 from agent.tools.housed import House
+from agent.tools.tasks import Tasks
 from agent.toolset import Toolset
 from agent.worktree import Worktree
 
@@ -47,7 +48,8 @@ class AIAgent:
     whatever needs an approval is refused, whatever mode the settings name. Without a `store` the session
     lives in memory. Without `price` the cost of a turn stays unknown. `redact` takes secrets, by default those
     of the environment, out of what tools return and of what events tell of errors and questions. With a `worktree` the
-    tools work there instead of in `cwd`, and what they changed is committed when a turn is over.
+    tools work there instead of in `cwd`, and what they changed is committed when a turn is over. The agent
+    may look at the background tasks of `owner`, if there is one.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class AIAgent:
         redact: Redact | None = None,
         price: Price | None = None,
         worktree: Worktree | None = None,
+        owner: str = "",
     ) -> None:
         self.session_id = session_id or new_session_id()
         self.settings = settings or Settings()
@@ -82,6 +85,7 @@ class AIAgent:
         self._house = House(worktree) if worktree else None
         if tools is None:
             tools = default_tools(bench_of(self._bench, state=self._state))
+            tools = (*tools, Tasks(self.store, owner)) if owner else tools
         self._toolset = Toolset(
             self._house.tools(tools) if self._house else tools,
             context=ToolContext(
@@ -183,11 +187,7 @@ class AIAgent:
             shown = self._images(text) if text else ()
             self._cancel = cancel or CancelToken()
             self._note_model()
-            history = self.store.messages(self.session_id)
-            if not history:
-                system = Message("system", self._instructions())
-                self.store.append(self.session_id, system)
-                history = [system]
+            history = self._history()
             end = loop.run_turn(
                 text,
                 history,
@@ -207,6 +207,23 @@ class AIAgent:
         if self._house and isinstance(end, TurnFinished):
             end = self._house.leave(end)
         return cleaned(end, self._redact)
+
+    def take_in(self, text: str) -> None:
+        """Add a report to the conversation between two turns; the next one reads it. Raises: StoreError."""
+        with self._running:
+            history = self._history()
+            for call in unanswered_calls(history):
+                self.store.append(self.session_id, Message("tool", INTERRUPTED, tool_call_id=call.id))
+            self.store.append(self.session_id, Message("user", text))
+
+    def _history(self) -> list[Message]:
+        """The conversation, which begins with the instructions."""
+        history = self.store.messages(self.session_id)
+        if not history:
+            system = Message("system", self._instructions())
+            self.store.append(self.session_id, system)
+            history = [system]
+        return history
 
     def _instructions(self) -> str:
         text = prompt.build(self.cwd)

@@ -310,8 +310,14 @@ class TaskStore(Protocol):
         options: str = "{}",
         cwd: str = "",
         session_id: str = "",
+        parent: str = "",
+        history: Sequence[Message] = (),
     ) -> Task:
-        """Queue a task on a session of its own, or on `session_id`. Its number is never used again."""
+        """Queue a task on a session of its own, or on `session_id`. Its number is never used again.
+
+        Its own session may begin with a `history`, and have a `parent`, whose model and tools it then is told of. All
+        of it is one transaction.
+        """
         ...
 
     def task(self, task_id: str) -> Task | None: ...

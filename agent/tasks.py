@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from secrets import token_hex
@@ -22,6 +22,7 @@ from agent.approvals import decision_key
 from agent.cancel import CancelToken
 from agent.errors import HermesError, StoreError
 from agent.events import ApprovalRequested, ApprovalSettled, Event, TaskChanged, TurnFinished, TurnSuspended
+from agent.messages import Message
 from agent.protocols import LIVE_STATES, Decision, Sink, Store, Task, TaskState
 from agent.records import IsAlive, Lease, Standing, TaskOptions
 
@@ -129,8 +130,12 @@ class TaskPool:
         options: TaskOptions = TaskOptions(),  # noqa: B008  (frozen)
         cwd: str = "",
         session_id: str = "",
+        parent: str = "",
+        history: Sequence[Message] = (),
     ) -> Task:
         """Store a task and queue it. `session_id` names a session whose turn it goes on with.
+
+        A session of its own may begin with a `history` that came from `parent`: see `reports.context_for`.
 
         Raises: StoreError, or HermesError after `close`; then nothing was started.
         """
@@ -147,6 +152,8 @@ class TaskPool:
                 name=options.name,
                 cwd=cwd,
                 session_id=session_id,
+                parent=parent,
+                history=history,
             )
             self._announce(task)
         self._wake()

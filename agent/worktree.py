@@ -98,7 +98,6 @@ class Worktree:
 
     def _make(self, root: Path) -> None:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        git("worktree", "prune", cwd=root)
         if self._tip(root):
             git("worktree", "add", "-q", "--force", str(self.root), self.branch, cwd=root)
         else:
@@ -207,7 +206,6 @@ class Worktree:
         if self.made:
             # What is left is made again by tools, or a copy; `--force` would also take what came since.
             git("worktree", "remove", str(self.root), cwd=root)
-        git("worktree", "prune", cwd=root)
         if tip:
             git("update-ref", "-d", f"refs/heads/{self.branch}", tip, cwd=root)
         return True

@@ -41,6 +41,7 @@ from agent.events import (
 )
 from agent.messages import Usage
 from agent.protocols import Decision
+from agent.reports import is_report
 from agent.store.rules import new_session_id
 from hermes_cli.background import Background
 from hermes_cli.bridge import Bridge, Delivered
@@ -422,6 +423,10 @@ class Chat:
                 emit(TurnStarted(turn.prompt))
                 emit(TurnFinished("failed", "", error=str(error), hint=hint, error_kind=type(error).__name__))
 
+    def take_in(self, report: str) -> None:
+        """From any thread: add a report to the conversation, for the next turn. Raises: StoreError, ConfigError."""
+        self._make_agent().take_in(report)
+
     def _make_agent(self) -> "AIAgent":
         import run_agent
         from agent.models import prices
@@ -437,6 +442,7 @@ class Chat:
                 gate=Gatekeeper(self.policy, self._desk, session_id=session_id),
                 redact=self.model.redact,
                 price=prices.priced,
+                owner=self.owner,
             )
         return self._agent
 
@@ -527,6 +533,8 @@ class Chat:
                 self.screen.notify(str, urgent=True)
             case ApprovalSettled(request_id=request_id):
                 self.questions = [question for question in self.questions if question.about != request_id]
+            case Steered(text) if is_report(text):
+                yield self.screen.renderer().note("The agent reads a task's report.")
             case Steered(text):
                 self.screen.echo(text)
         yield from self.screen.renderer().event(event)

@@ -8,6 +8,7 @@ from pathlib import Path
 from agent.errors import HermesError
 from agent.messages import Message, unanswered_calls
 from agent.records import Session, SessionStore
+from agent.reports import is_report
 from hermes_cli.text import count, place
 
 MOST = 500
@@ -73,6 +74,8 @@ def directory(session: Session, cwd: Path) -> Path | None:
 
 def cut_off(messages: Sequence[Message]) -> bool:
     """Whether the last turn did not come to its end."""
+    while messages and is_report(messages[-1].content):
+        messages = messages[:-1]
     if not messages or messages[-1].role == "system":
         return False
     return messages[-1].role != "assistant" or bool(unanswered_calls(list(messages)))
@@ -91,7 +94,7 @@ def exchanges(messages: Sequence[Message]) -> list[Exchange]:
     """Oldest first."""
     found: list[Exchange] = []
     for number, message in enumerate(messages):
-        if message.role == "user":
+        if message.role == "user" and not is_report(message.content):
             found.append(Exchange(number, message.content))
         elif message.role == "assistant" and message.content and found:
             found[-1] = Exchange(found[-1].at, found[-1].prompt, message.content)

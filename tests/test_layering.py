@@ -39,6 +39,7 @@ FLOORS: dict[str, int] = {
     "agent.budgets": 2,
     "agent.prompt": 2,
     "agent.git": 2,
+    "agent.reports": 2,
     "agent.worktree": 2,
     "agent.protocols": 1,
     "agent.readers": 1,

@@ -195,8 +195,8 @@ def open_database(path: Path, *, busy: float = BUSY) -> sqlite3.Connection:
         connection = sqlite3.connect(path, timeout=busy, isolation_level=None, check_same_thread=False)
         if path.stat().st_mode & 0o777 != 0o600:
             path.chmod(0o600)
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        _use_wal(connection, busy)
+        _insist(connection, "PRAGMA auto_vacuum = INCREMENTAL", busy)
+        _insist(connection, "PRAGMA journal_mode = WAL", busy)
         connection.execute(f"PRAGMA journal_size_limit = {WAL_KEPT}")
         _migrate(connection, path, busy)
         connection.execute("PRAGMA foreign_keys = ON")
@@ -209,12 +209,12 @@ def open_database(path: Path, *, busy: float = BUSY) -> sqlite3.Connection:
     return connection
 
 
-def _use_wal(connection: sqlite3.Connection, busy: float) -> None:
+def _insist(connection: sqlite3.Connection, pragma: str, busy: float) -> None:
     """Two that open a new file at once get in each other's way here, and SQLite's own timeout does not cover it."""
     deadline = time.monotonic() + busy
     while True:
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(pragma)
             return
         except sqlite3.OperationalError as error:
             if primary_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:

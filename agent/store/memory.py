@@ -42,14 +42,10 @@ class MemoryStore(MemoryPresence, MemoryChats, MemoryPeople):
             )
 
     def append(self, session_id: str, message: Message) -> None:
-        message, now = cleaned(message), time.time()
         with self._lock:
-            session = self._existing(session_id)
-            number = session.messages + 1
-            title = session.title or (title_from(message.content) if message.role == "user" else "")
-            self._sessions[session_id] = replace(session, title=title, updated=now, messages=number)
-            self._messages[session_id].append(message)
-            self._order.append((session_id, number, now))
+            self._existing(session_id)
+            title = title_from(cleaned(message).content) if message.role == "user" else ""
+            self._add_message(session_id, message, title=title)
 
     def messages(self, session_id: str) -> list[Message]:
         with self._lock:

@@ -42,3 +42,11 @@ class Tables:
             now = time.time()
             self._sessions[session.id] = replace(cleaned(session), created=now, updated=now)
             self._messages[session.id] = []
+
+    def _add_message(self, session_id: str, message: Message, *, title: str = "") -> None:
+        """To a session that exists."""
+        session, now = self._sessions[session_id], time.time()
+        number = session.messages + 1
+        self._sessions[session_id] = replace(session, title=session.title or title, updated=now, messages=number)
+        self._messages[session_id].append(cleaned(message))
+        self._order.append((session_id, number, now))

@@ -1,7 +1,7 @@
 """Tasks in memory."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -37,6 +37,8 @@ class MemoryTasks(Tables):
         options: str = "{}",
         cwd: str = "",
         session_id: str = "",
+        parent: str = "",
+        history: Sequence[Message] = (),
     ) -> Task:
         with self._lock:
             self._numbers += 1
@@ -44,7 +46,11 @@ class MemoryTasks(Tables):
             while id_ in self._tasks:
                 id_ = new_task_id()
             task = Task(id_, self._numbers, prompt, owner, session, settings, created=now, name=name, options=options)
-            self._make_session(Session(session, TASK_SOURCE, cwd=cwd))
+            above = self._sessions.get(parent, Session("", ""))
+            origin = replace(above, id=session, source=TASK_SOURCE, title="", cwd=cwd, parent=above.id)
+            self._make_session(replace(origin, archived=False, messages=0))
+            for message in history:
+                self._add_message(session, message)
             self._tasks[id_] = task = cleaned(task)
             return task
 

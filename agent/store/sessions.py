@@ -117,18 +117,17 @@ class SqliteSessions(OnDatabase):
     def continue_session(self, session_id: str, messages: Sequence[Message]) -> str:
         child, now = new_session_id(), time.time()
         fields = "source, title, cwd, model, settings"
-        rows = [_message_row(child, number, message, now) for number, message in enumerate(messages, 1)]
         with self._database.write() as connection:
             made = connection.execute(
                 f"""
                 INSERT INTO sessions ({fields}, id, parent, created, updated, messages)
                 SELECT {fields}, ?, id, ?, ?, ? FROM sessions WHERE id = ?
                 """,
-                (child, now, now, len(rows), session_id),
+                (child, now, now, 0, session_id),
             )
             if not made.rowcount:
                 raise no_session(session_id)
-            connection.executemany(_INSERT_MESSAGE, rows)
+            insert_history(connection, child, messages)
             old = {"child": child, "old": session_id}
             connection.execute("INSERT INTO begun SELECT :child, call_id, at FROM begun WHERE session_id = :old", old)
             connection.execute(
@@ -232,6 +231,14 @@ def insert_session(connection: sqlite3.Connection, session_id: str, *, source: s
     names = ("title", "cwd", "model", "settings", "parent")
     values = [session_id, source, *(fields.get(name) or ("{}" if name == "settings" else "") for name in names)]
     connection.execute(_INSERT_SESSION, (*cleaned(values), now, now))
+
+
+def insert_history(connection: sqlite3.Connection, session_id: str, messages: Sequence[Message]) -> None:
+    """Within a transaction: the messages that a new session begins with."""
+    now = time.time()
+    rows = [_message_row(session_id, number, message, now) for number, message in enumerate(messages, 1)]
+    connection.executemany(_INSERT_MESSAGE, rows)
+    connection.execute("UPDATE sessions SET messages = messages + ? WHERE id = ?", (len(rows), session_id))
 
 
 def _message_row(session_id: str, number: int, message: Message, at: float) -> tuple[object, ...]:

@@ -3,6 +3,7 @@
 import contextlib
 import sqlite3
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any, get_args
@@ -10,7 +11,7 @@ from typing import Any, get_args
 import msgspec
 
 from agent.events import Event
-from agent.messages import Usage
+from agent.messages import Message, Usage
 from agent.records import TASK_SOURCE, IsAlive, Lease, LoggedEvent, Standing, Task, TaskState
 from agent.store.accounts import LIVE
 from agent.store.database import OnDatabase
@@ -26,7 +27,7 @@ from agent.store.rules import (
     owner_range,
     taken,
 )
-from agent.store.sessions import insert_session
+from agent.store.sessions import insert_history, insert_session
 from agent.store.text import cleaned
 
 _FIELDS = (
@@ -66,6 +67,8 @@ class SqliteTasks(OnDatabase):
         options: str = "{}",
         cwd: str = "",
         session_id: str = "",
+        parent: str = "",
+        history: Sequence[Message] = (),
     ) -> Task:
         task = Task(
             new_task_id(),
@@ -82,7 +85,8 @@ class SqliteTasks(OnDatabase):
         del row["number"]
         statement = f"INSERT INTO tasks ({', '.join(row)}) VALUES ({', '.join('?' * len(row))}) RETURNING number"
         with self._database.write() as connection:
-            insert_session(connection, task.session_id, source=TASK_SOURCE, cwd=cwd)
+            insert_session(connection, task.session_id, source=TASK_SOURCE, cwd=cwd, **_inherited(connection, parent))
+            insert_history(connection, task.session_id, history)
             number = connection.execute(statement, list(row.values())).fetchall()[0][0]
         return replace(task, number=number)
 
@@ -237,6 +241,12 @@ def _row(task: Task) -> dict[str, Any]:
     lease = task.lease
     values = (lease.worker, lease.pid, lease.started, lease.heartbeat) if lease else (None,) * len(LEASE)
     return {**row, **dict(zip(LEASE, values, strict=True))}
+
+
+def _inherited(connection: sqlite3.Connection, parent: str) -> dict[str, str]:
+    """What a session has from the one it came from."""
+    row = connection.execute("SELECT model, settings FROM sessions WHERE id = ?", (cleaned(parent),)).fetchone()
+    return {"parent": parent, "model": row[0], "settings": row[1]} if row else {}
 
 
 def _load(connection: sqlite3.Connection, task_id: str) -> Task | None:

@@ -25,7 +25,7 @@ from agent.events import (
     TurnStarted,
     TurnSuspended,
 )
-from agent.messages import Usage
+from agent.messages import Message, Usage
 from agent.protocols import LIVE_STATES, Store, Task, TaskState
 from agent.records import Lease
 from tests.store.conftest import lease
@@ -419,3 +419,16 @@ def test_a_worker_takes_only_the_kind_it_asks_for(store: Store) -> None:
     assert taken is not None
     assert taken.id == wanted.id
     assert store.claim_task(lease(), owner="turn:") is None
+
+
+def test_a_task_may_begin_with_the_history_of_another_session(store: Store) -> None:
+    store.create_session("above", source="terminal", model="m", settings='{"a": 1}', title="t")
+    said = [Message("system", "x"), Message("user", "a"), Message("assistant", "b")]
+    task = store.create_task(prompt="p", owner="me", settings="{}", cwd="/src", parent="above", history=said)
+    session = store.session(task.session_id)
+    assert session is not None
+    assert (session.parent, session.model, session.settings, session.cwd) == ("above", "m", '{"a": 1}', "/src")
+    assert (session.source, session.messages, session.archived) == ("task", 3, False)
+    assert store.messages(task.session_id) == said
+    store.append(task.session_id, Message("user", "c"))
+    assert store.messages(task.session_id)[-1].content == "c"

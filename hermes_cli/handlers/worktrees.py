@@ -1,0 +1,95 @@
+"""/tasks diff, merge, prune and join: what a task has done comes home."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from agent import reports, worktree
+from agent.errors import HermesError
+from agent.git import GitError
+from agent.protocols import LIVE_STATES, Task
+from agent.task_rows import options_of
+
+if TYPE_CHECKING:
+    from agent.worktree import Worktree
+    from hermes_cli.chat import Chat
+
+LONGEST_DIFF = 400
+"""Lines of a diff that are shown."""
+
+
+def diff(chat: "Chat", task: Task) -> None:
+    """All that the task has changed in its worktree, while it runs, too."""
+    tree = tree_of(chat, task)
+
+    def show(text: str) -> None:
+        lines = text.splitlines()
+        more = [f"… {len(lines) - LONGEST_DIFF} more lines: git diff HEAD...{tree.branch}"]
+        shown = "\n".join(lines[:LONGEST_DIFF] + (more if len(lines) > LONGEST_DIFF else []))
+        renderer = chat.screen.renderer()
+        empty = renderer.note(f"#{task.number} has changed nothing that is not here already.")
+        chat.screen.show(renderer.answer(f"~~~~~~~~diff\n{shown}\n~~~~~~~~") if text.strip() else empty)
+
+    chat.aside(tree.diff, show)
+
+
+def merge(chat: "Chat", task: Task) -> None:
+    """Merge the task's branch into the person's, or say why not."""
+    tree = tree_of(chat, task)
+    if task.state in LIVE_STATES:
+        raise HermesError(f"#{task.number} is not over.", hint=f"/tasks diff {task.number} shows how far it is.")
+
+    def show(files: list[str]) -> None:
+        names = "\n".join(f"  {name}" for name in files)
+        chat.screen.show(chat.screen.renderer().note(f"Merged {tree.branch}:\n{names}"))
+
+    chat.aside(tree.merge, show)
+
+
+def prune(chat: "Chat", tasks: list[Task]) -> None:
+    """Remove the worktrees of tasks that are over, where nothing is lost by it, and say what was kept and why."""
+    over = [task for task in tasks if task.state not in LIVE_STATES and options_of(task).worktree]
+    trees = [(task, tree_of(chat, task)) for task in over]
+
+    def work() -> list[str]:
+        told = []
+        for task, tree in trees:
+            try:
+                told += [f"#{task.number}: worktree and branch removed."] if tree.remove() else []
+            except GitError as error:
+                told.append(f"#{task.number}: {error.explain()}")
+        return told
+
+    def show(told: list[str]) -> None:
+        if told:
+            chat.screen.show(chat.screen.renderer().note("\n".join(told)))
+
+    chat.aside(work, show)
+
+
+def join(chat: "Chat", task: Task) -> None:
+    """Put the task's report into this conversation: a turn that runs reads it next, otherwise the next one does."""
+    if task.state in LIVE_STATES:
+        raise HermesError(f"#{task.number} is not over.", hint=f"/tasks log {task.number} shows how far it is.")
+    report = reports.report(task)
+
+    def show(_: None) -> None:
+        text = f"The result of #{task.number} is in this conversation now; the agent reads it with your next message."
+        chat.screen.show(chat.screen.renderer().note(text))
+
+    if chat.turn is not None:
+        chat.steering.append(report)
+        chat.screen.refresh()
+    else:
+        chat.aside(lambda: chat.take_in(report), show)
+
+
+def tree_of(chat: "Chat", task: Task) -> "Worktree":
+    """Raises: HermesError for a task that works in the person's own tree."""
+    session = chat.store.session(task.session_id)
+    if not options_of(task).worktree or session is None:
+        raise HermesError(f"#{task.number} has no worktree.", hint="/background --worktree <prompt> gives a task one.")
+    return worktree.of_task(task, session.cwd, chat.config.dirs.state)
+
+
+ACTIONS: dict[str, Callable[["Chat", Task], None]] = {"diff": diff, "merge": merge, "join": join}
+"""By the sub-command's name; what each needs is the task."""
