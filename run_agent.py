@@ -82,9 +82,10 @@ class AIAgent:
         self._state = directories().state
         self._is_task = source == TASK_SOURCE
         self._redact = redact or Redactor(secret_values(os.environ))
-        self._house = House(worktree) if worktree else None
+        bench = bench_of(self._bench, state=self._state)
+        self._house = House(worktree, bench.seen) if worktree else None
         if tools is None:
-            tools = default_tools(bench_of(self._bench, state=self._state))
+            tools = default_tools(bench)
             tools = (*tools, Tasks(self.store, owner)) if owner else tools
         self._toolset = Toolset(
             self._house.tools(tools) if self._house else tools,

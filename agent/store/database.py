@@ -195,7 +195,9 @@ def open_database(path: Path, *, busy: float = BUSY) -> sqlite3.Connection:
         connection = sqlite3.connect(path, timeout=busy, isolation_level=None, check_same_thread=False)
         if path.stat().st_mode & 0o777 != 0o600:
             path.chmod(0o600)
-        _insist(connection, "PRAGMA auto_vacuum = INCREMENTAL", busy)
+        if path.stat().st_size == 0:
+            # Elsewhere it would change nothing, and yet wait for the write lock.
+            _insist(connection, "PRAGMA auto_vacuum = INCREMENTAL", busy)
         _insist(connection, "PRAGMA journal_mode = WAL", busy)
         connection.execute(f"PRAGMA journal_size_limit = {WAL_KEPT}")
         _migrate(connection, path, busy)

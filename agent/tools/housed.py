@@ -16,6 +16,7 @@ from agent.errors import ToolError
 from agent.events import TurnFinished
 from agent.git import GitError
 from agent.protocols import Action, Tool, ToolContext, ToolResult
+from agent.tools.seen import Seen
 from agent.worktree import Worktree
 
 _log = logging.getLogger(__name__)
@@ -24,8 +25,9 @@ _log = logging.getLogger(__name__)
 class House:
     """One task's place to work. `cwd` is where its tools are told to be, made or not."""
 
-    def __init__(self, tree: Worktree) -> None:
+    def __init__(self, tree: Worktree, seen: Seen) -> None:
         self.tree = tree
+        self._seen = seen
 
     @cached_property
     def cwd(self) -> Path:
@@ -59,7 +61,9 @@ class House:
                 action = tool.plan(args, replace(context, cwd=self._source))
                 if action.kind == "read" and not any(path.is_relative_to(self.tree.root) for path in action.paths):
                     return self._moved(action, self._source, self.cwd)
-            self.tree.make()
+            if not self.tree.made:
+                self.tree.make()
+                self._seen.follow(self._source, self.cwd)
         except GitError as error:
             raise ToolError(f"The task's worktree cannot be made: {error}") from error
         return tool.plan(args, context)
@@ -112,4 +116,4 @@ class Housed:
 if TYPE_CHECKING:
     from agent.tools.read_file import ReadFile
 
-    _: Tool = Housed(ReadFile(), House(Worktree("", Path(), Path())))
+    _: Tool = Housed(ReadFile(), House(Worktree("", Path(), Path()), Seen()))

@@ -24,6 +24,14 @@ class Seen:
             else:
                 self._stamps[path] = stamp
 
+    def follow(self, old: Path, new: Path) -> None:
+        """Files below `old` that it knows now lie below `new`, too, with the same in them."""
+        with self._lock:
+            below = [path for path in self._stamps if path.is_relative_to(old)]
+        for path in below:
+            if self.knows(path):
+                self.note(new / path.relative_to(old))
+
     def knows(self, path: Path) -> bool:
         """Whether the model knows what is in it; True where there is nothing to know."""
         stamp = _stamp(path)

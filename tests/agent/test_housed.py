@@ -121,7 +121,7 @@ def test_work_that_cannot_be_committed_is_kept_and_told(tree: Worktree, repo: Pa
     tree.make()
     lock = repo / ".git" / "worktrees" / tree.task_id / "index.lock"
     lock.write_text("")
-    _, end, _ = run(tree, Call("write_file", path="a.txt", content="task\n"))
+    _, end, _ = run(tree, Call("edit_file", path="a.txt", old="a.txt 1", new="task"))
     assert f"Not committed, but kept in {tree.root}" in end.text
     assert (tree.root / "a.txt").read_text() == "task\n"
     lock.unlink()
