@@ -7,6 +7,7 @@ from rich.text import Text
 
 from agent.errors import HermesError
 from agent.records import Hit
+from agent.reports import is_report
 from agent.store.rules import new_session_id
 from hermes_cli import sessions
 from hermes_cli.export import FORMATS, format_of
@@ -28,8 +29,8 @@ def history(chat: "Chat", arguments: str) -> None:
     first = starts[-int(arguments) :][0] if arguments and int(arguments) else 0
     renderer = chat.screen.renderer()
     for message in messages[first:]:
-        shown = renderer.person(message.content) if message.role == "user" else renderer.answer(message.content)
-        chat.screen.show(shown)
+        show = renderer.person if message.role == "user" else renderer.answer
+        chat.screen.show((renderer.note if is_report(message.content) else show)(message.content))
 
 
 def title(chat: "Chat", arguments: str) -> None:
