@@ -1,6 +1,6 @@
 """GatewayRunner: what happens with a message from a chat.
 
-For now it answers /help and runs /background over whatever adapters it is given; no platform is served yet.
+Without a `service` it answers /help and runs /background over whatever adapters it is given, and keeps nothing.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Mapping, MutableMapping
 from secrets import token_hex
+from types import MappingProxyType
 from typing import Any
 
 import run_agent
@@ -19,10 +20,13 @@ from agent.errors import HermesError
 from agent.models import catalog
 from agent.redact import Redactor, secret_values
 from agent.store.memory import new_session_id
-from gateway.config import Platform
+from gateway import chat_commands
+from gateway.authorization import Verdict, judge
+from gateway.config import Platform, PlatformConfig
 from gateway.hooks import HookRegistry
 from gateway.platforms.base import Adapter, MessageEvent
-from gateway.session import SessionSource
+from gateway.service import Service
+from gateway.session import SessionSource, session_key
 
 _log = logging.getLogger(__name__)
 
@@ -69,11 +73,84 @@ class GatewayRunner:
     _fallback_model: Any = None
     _running_agents: MutableMapping[str, Any]
     _background_tasks: set["asyncio.Task[None]"]
+    service: Service | None = None
+    configs: Mapping[Platform, PlatformConfig] = MappingProxyType({})
 
     def __init__(self) -> None:
         self.adapters, self.hooks = {}, HookRegistry()
         self._voice_mode, self._provider_routing, self._running_agents = {}, {}, {}
         self._background_tasks = set()
+
+    # -- served ------------------------------------------------------------------------------------
+
+    async def receive(self, event: MessageEvent) -> None:
+        """Take an event from a platform: decide whether it is heard, and store it.
+
+        Raises: StoreError, when it was not stored; the platform will deliver it again.
+        """
+        assert self.service is not None, "events come to a served gateway only"
+        verdict = await self._judge(event)
+        if verdict.allowed:
+            await self.service.receive(event, self._key(event))
+        elif verdict.stranger:
+            await self._offer_pairing(event)
+        else:
+            _log.debug("passed over an event of %s: %s", event.source.platform.value, verdict.reason)
+
+    async def obey(self, event: MessageEvent, parsed: commands.Parsed, *, key: str) -> str:
+        """Carry out a command for whoever gave it. Raises: HermesError."""
+        del key
+        verdict = await self._judge(event)
+        name = parsed.command.name
+        if not verdict.may(name):
+            raise HermesError(f"/{name} is not for you here.", hint="An admin of this gateway can do it.")
+        await self.hooks.emit(f"command:{name}", {"source": event.source, "arguments": parsed.arguments})
+        match name:
+            case "help" if not parsed.arguments:
+                return await self._handle_help_command(event)
+            case "background":
+                return await self._handle_background_command(event)
+        return await chat_commands.find(parsed)(self._call(event, parsed.arguments, admin=verdict.admin))
+
+    async def press(self, event: MessageEvent, key: str) -> str:
+        """A button was pressed. Raises: HermesError."""
+        verdict = await self._judge(event)
+        if not verdict.may("approve"):
+            raise HermesError("That is not yours to answer.")
+        assert self.service is not None
+        return await chat_commands.press(self.service, event, key, admin=verdict.admin)
+
+    async def _judge(self, event: MessageEvent) -> Verdict:
+        """By the rules of now: somebody may have been paired or revoked since the event came."""
+        assert self.service is not None
+        platform = event.source.platform
+        people = await self.service.aside(lambda: self._session_db.people(platform.value))
+        return judge(event, self.configs, frozenset(one.user_id for one in people if one.state == "allowed"))
+
+    async def _offer_pairing(self, event: MessageEvent) -> None:
+        assert self.service is not None
+        source, now = event.source, time.time()
+        code = await self.service.aside(
+            lambda: self._session_db.ask_to_pair(source.platform.value, source.user_id, source.user_name, now=now)
+        )
+        if code:
+            order = f"hermes pairing approve {source.platform.value} {code}"
+            text = f"I do not know you. Whoever runs this gateway can let you in, within the hour:\n`{order}`"
+            await self.service.say(source.chat, text)
+
+    def _key(self, event: MessageEvent) -> str:
+        config = self.configs.get(event.source.platform)
+        return session_key(event.source, groups=config.sessions if config else "user")
+
+    def _call(self, event: MessageEvent, arguments: str, *, admin: bool = False) -> chat_commands.Call:
+        assert self.service is not None
+        return chat_commands.Call(self.service, event, self._key(event), arguments, admin)
+
+    def _arguments(self, event: MessageEvent) -> str:
+        parsed = commands.parse(event.text.strip(), "gateway")
+        return parsed.arguments if isinstance(parsed, commands.Parsed) else ""
+
+    # -- commands that others rely on by name -----------------------------------------------------
 
     async def _handle_help_command(self, event: MessageEvent) -> str:
         """The commands for chats, by category."""
@@ -82,17 +159,18 @@ class GatewayRunner:
 
     async def _handle_background_command(self, event: MessageEvent) -> str:
         """Start a task, and say so at once."""
-        parsed = commands.parse(event.text.strip(), "gateway")
-        prompt, for_tasks = commands.background_prompt(parsed.arguments if isinstance(parsed, commands.Parsed) else "")
+        if self.service is not None:
+            return await chat_commands.background(self._call(event, self._arguments(event)))
+        prompt, for_tasks = commands.background_prompt(self._arguments(event))
         if for_tasks:
-            return f"Tasks are not listed in chats yet. To send it as a prompt: /background -- {prompt}"
+            return f"Nothing is kept here, so there is no list of tasks. As a prompt: /background -- {prompt}"
         if not prompt:
-            return "Usage: /background <prompt>\nExample: /background summarize the top stories of today"
+            return chat_commands.USAGE
         task_id = f"bg_{time.strftime('%H%M%S')}_{token_hex(3)}"
         task = asyncio.create_task(self._run_background_task(prompt, event.source, task_id))
         self._background_tasks.add(task)
         task.add_done_callback(self._background_tasks.discard)
-        return f'🔄 Background task started: "{commands.preview(prompt)}"\nTask ID: {task_id}'
+        return chat_commands.started(prompt, task_id)
 
     async def _run_background_task(self, prompt: str, source: SessionSource, task_id: str) -> None:
         """Run a prompt on an agent of its own, and tell the chat what came of it."""

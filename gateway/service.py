@@ -6,6 +6,7 @@ Messages of one chat are dealt with in order, each quickly: turns run on a pool'
 import asyncio
 import contextlib
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -20,13 +21,14 @@ from agent.cancel import CancelToken
 from agent.chats import ChatStore, Inbound
 from agent.commands import Parsed, Unknown, parse
 from agent.errors import HermesError, StoreError
-from agent.events import Event, TaskChanged, TurnFinished, TurnSuspended
-from agent.protocols import Sink, Store, Task
+from agent.events import ApprovalRequested, Event, TaskChanged, TurnFinished, TurnSuspended
+from agent.protocols import Decision, Sink, Store, Task
 from agent.records import IsAlive, Lease
-from agent.tasks import RunTask, TaskPool
+from agent.tasks import WAITING, RunTask, TaskPool
 from gateway.config import Platform
 from gateway.conversations import CHAT, TURN, Busy, Conversations, key_of
 from gateway.live import LiveAnswer
+from gateway.media import take_in
 from gateway.outbox import Letter, Outbox
 from gateway.platforms.base import Adapter, CanReact, DeliveryError, MessageEvent
 from gateway.session import Chat, chat_of
@@ -40,8 +42,6 @@ PATIENCE = 5.0
 """Seconds a turn's thread waits for the event loop to show something."""
 
 STORE_THREADS = 8
-
-CHANGED = "(I have changed an earlier message. It now says:)"
 
 
 class GatewayStore(Store, ChatStore, Protocol):
@@ -179,7 +179,8 @@ class Service:
         if event.kind == "press":
             await self._settle(event, inbound, await self._answered(self._press(event, inbound.chat)))
             return
-        match parse(event.text.strip(), "gateway"):
+        # What somebody else wrote orders nothing, however it begins.
+        match None if event.forwarded else parse(event.text.strip(), "gateway"):
             case Parsed() as command:
                 await self._settle(event, inbound, await self._answered(self._obey(event, command, key=inbound.chat)))
             case Unknown() as unknown:
@@ -188,7 +189,8 @@ class Service:
                 await self._say(event, inbound, line)
 
     async def _say(self, event: MessageEvent, inbound: Inbound, line: _Line) -> None:
-        text = event.text if event.kind == "message" else f"{CHANGED}\n{event.text}"
+        files = await take_in(self.adapters.get(event.source.platform), event, self.conversations.workspace)
+        text = _as_prompt(event, files)
         name = f"in:{inbound.platform}:{inbound.message_id}"
         said = await self.aside(lambda: self.conversations.say(inbound.chat, text, event=name))
         match said.outcome:
@@ -222,6 +224,18 @@ class Service:
                 await adapter.react(event.source.chat, event.message_id, "👀")
                 return ""
         return "Noted: the agent reads it before its next step."
+
+    async def expire(self, seconds: float) -> None:
+        """Deny what nobody has answered for so long. Raises: StoreError."""
+
+        def deny_old() -> None:
+            for task in self.store.tasks(states=WAITING):
+                asked = [one.at for one in self.store.log(task.id) if isinstance(one.event, ApprovalRequested)]
+                if key_of(task.owner) and asked and time.time() - asked[-1] > seconds:
+                    self.tasks.answer(task.id, Decision(False, f"Nobody answered within {seconds:.0f} seconds."))
+                    self.turns.look()
+
+        await self.aside(deny_old)
 
     # -- what runs ---------------------------------------------------------------------------------
 
@@ -292,3 +306,19 @@ class Service:
         if line is not None and line.held:
             event, inbound = line.held.popleft()
             self._enqueue(event, inbound)
+
+
+def _as_prompt(event: MessageEvent, files: list[str]) -> str:
+    """A message as the agent reads it: what is not the person's own words is marked as such."""
+    text = event.text
+    if event.kind == "edit":
+        text = f"(I have changed an earlier message. It now says:)\n{text}"
+    if event.forwarded:
+        text = f"(I forward what somebody else wrote:)\n{_quoted(text)}"
+    if event.quoted:
+        text = f"(In answer to:)\n{_quoted(event.quoted)}\n\n{text}"
+    return "\n".join([text, *files]).strip()
+
+
+def _quoted(text: str) -> str:
+    return "\n".join(f"> {line}" for line in text.split("\n"))

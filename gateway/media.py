@@ -1,0 +1,56 @@
+"""Files that came with messages: kept in the workspace, and named to the agent."""
+
+import contextlib
+import logging
+import re
+from pathlib import Path
+
+from gateway.platforms.base import Attachment, DeliveryError, MessageEvent, TakesFiles
+
+_log = logging.getLogger(__name__)
+
+RECEIVED = "received"
+"""The folder in the workspace that files are put into."""
+
+LIMIT = 20_000_000
+"""Bytes of one file."""
+
+NAME_LENGTH = 80
+
+
+async def take_in(adapter: object, event: MessageEvent, workspace: Path) -> list[str]:
+    """Fetch what came with a message. Gives a line for each, that tells the agent where it is or why it is not there."""
+    found = enumerate(event.attachments, 1)
+    return [await _one(adapter, event, attachment, number, workspace) for number, attachment in found]
+
+
+async def _one(adapter: object, event: MessageEvent, attachment: Attachment, number: int, workspace: Path) -> str:
+    name = safe_name(attachment.name) or attachment.kind
+    if not isinstance(adapter, TakesFiles):
+        return f"[a {attachment.kind} named {name} came with this message, and cannot be fetched]"
+    folder = workspace / RECEIVED
+    # The message's id keeps files of one name apart, and a message that is dealt with again from being fetched twice.
+    path = folder / f"{safe_name(event.message_id) or 'm'}-{number}-{name}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            partial = path.with_name(f"{path.name}.partial")
+            partial.unlink(missing_ok=True)
+            await adapter.fetch(attachment, partial, limit=LIMIT)
+            partial.rename(path)
+    except (DeliveryError, OSError) as error:
+        with contextlib.suppress(OSError):
+            path.with_name(f"{path.name}.partial").unlink(missing_ok=True)
+        _log.info("fetching %s: %s", name, error)
+        return f"[a {attachment.kind} named {name} came with this message, and could not be fetched: {error}]"
+    return f"[{attachment.kind} received: {path.relative_to(workspace)}]"
+
+
+def safe_name(claimed: str) -> str:
+    """A file's name as its sender gave it, without what could lead elsewhere."""
+    name = re.split(r"[/\\]", claimed)[-1]
+    name = "".join(character if character.isprintable() and character not in '<>:"|?*' else "_" for character in name)
+    stem, dot, ending = name.strip(" .").rpartition(".")
+    if not dot:
+        return ending[:NAME_LENGTH]
+    return f"{stem[: NAME_LENGTH - len(ending) - 1]}.{ending}" if len(ending) < 12 else name[:NAME_LENGTH].strip(" .")
