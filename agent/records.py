@@ -87,7 +87,8 @@ class TaskOptions:
 
     `sender` sent it while its approval mode was `approvals`: no process that takes the task up is freer with it.
     `max_cost` is in US dollars, `timeout` in seconds of running; when one is reached, as with `max_steps`, the task is
-    parked and asks, and a person who resumes it allows as much again.
+    parked and asks, and a person who resumes it allows as much again. `history` counts the messages that its session
+    held before it; `event` is the message of a chat that it answers.
     """
 
     context: bool = False
@@ -99,6 +100,8 @@ class TaskOptions:
     name: str = ""
     sender: str = ""
     approvals: str = ""
+    history: int = 0
+    event: str = ""
 
 
 @dataclass(frozen=True, slots=True)

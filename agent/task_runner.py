@@ -81,7 +81,9 @@ class TaskRunner:
             if isinstance(event, StepFinished) and (reason := budgets.reason()):
                 cancel.park(reason)
 
-        begun = any(message.role == "user" for message in self._store.messages(task.session_id))
+        # In a session that was compacted meanwhile, fewer messages are left than there were before the task.
+        messages = self._store.messages(task.session_id)
+        begun = len(messages) < options.history or any(one.role == "user" for one in messages[options.history :])
         with _time_limit(options.timeout or self._config.values.task_timeout, cancel):
             return agent.run_turn(
                 None if begun else task.prompt,

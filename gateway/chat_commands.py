@@ -2,16 +2,25 @@
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent import __version__
-from agent.commands import CommandDef, Parsed, background_prompt, commands_for, help_lines, preview, search
+from agent.commands import (
+    CommandDef,
+    Parsed,
+    background_prompt,
+    commands_for,
+    help_lines,
+    preview,
+    search,
+    task_options,
+)
 from agent.errors import HermesError
 from agent.events import StepFinished, ToolFinished, TurnFinished, TurnStarted
 from agent.messages import Usage
 from agent.protocols import Decision, Scope, Task
-from agent.records import LIVE_STATES
-from gateway.conversations import CHAT, TURN, key_of
+from agent.records import LIVE_STATES, TaskOptions
+from gateway.conversations import CHAT, TURN, key_of, started_by
 from gateway.platforms.base import MessageEvent
 from gateway.service import Service
 
@@ -83,24 +92,25 @@ def _explained(command: CommandDef) -> str:
 
 async def background(call: Call) -> str:
     """Start a task and say so at once. Raises: StoreError."""
-    prompt, for_tasks = background_prompt(call.arguments)
+    options, arguments = task_options(call.arguments)
+    prompt, for_tasks = background_prompt(arguments)
     if for_tasks:
         head = f"That is /tasks. To send it as a prompt: /background -- {prompt}"
         word = "" if prompt.lower() in ("status", "ls") else prompt
         return f"{head}\n\n{await _tasks(Call(call.service, call.event, call.key, word, call.admin))}"
     if not prompt:
         return USAGE
-    task = await call.service.aside(lambda: _submitted(call, prompt))
+    task = await call.service.aside(lambda: _submitted(call, prompt, options))
     return started(prompt, task.id)
 
 
-def _submitted(call: Call, prompt: str) -> Task:
+def _submitted(call: Call, prompt: str, options: TaskOptions) -> Task:
     service, owner = call.service, CHAT + call.key
-    for task in service.store.tasks(owner=owner):
-        if task.name == call.event_name:
-            return task
+    if started := started_by(service.store, owner, call.event_name):
+        return started
     settings, workspace = service.conversations.settings(), str(service.conversations.workspace)
-    return service.tasks.submit(prompt, owner=owner, settings=settings, name=call.event_name, cwd=workspace)
+    options = replace(options, event=call.event_name)
+    return service.tasks.submit(prompt, owner=owner, settings=settings, options=options, cwd=workspace)
 
 
 USAGE = "Usage: /background <prompt>\nExample: /background summarize the top stories of today"

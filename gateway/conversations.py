@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Literal
 
 from agent.protocols import Store, Task
-from agent.records import LIVE_STATES
+from agent.records import LIVE_STATES, TaskOptions
 from agent.store.rules import new_session_id
+from agent.task_rows import options_of
 from agent.tasks import TaskPool
 
 TURN, CHAT = "turn:", "chat:"
@@ -75,7 +76,7 @@ class Conversations:
         Raises: StoreError.
         """
         running = self.turn(key)
-        if running is not None and running.name != event:
+        if running is not None and options_of(running).event != event:
             if self.busy == "steer" and self._turns.steer(running.id, text):
                 return Said("steered", running)
             if self.turn(key) is not None:
@@ -106,10 +107,15 @@ class Conversations:
                 self.catch_up(task)
 
     def _start(self, key: str, text: str, event: str) -> Task:
-        # This process, or the one before it, may have started it and died before it could say so.
-        for task in self._store.tasks(owner=TURN + key):
-            if task.name == event:
-                return task
+        if started := started_by(self._store, TURN + key, event):
+            return started
+        session_id = self.session(key)
+        options = TaskOptions(history=len(self._store.messages(session_id)), event=event)
         return self._turns.submit(
-            text, owner=TURN + key, session_id=self.session(key), settings=self.settings(), name=event
+            text, owner=TURN + key, session_id=session_id, settings=self.settings(), options=options
         )
+
+
+def started_by(store: Store, owner: str, event: str) -> Task | None:
+    """What this message started. A process may have started it and died before it could say so."""
+    return next((task for task in store.tasks(owner=owner) if options_of(task).event == event), None)

@@ -19,7 +19,7 @@ NAME_LENGTH = 80
 
 
 async def take_in(adapter: object, event: MessageEvent, workspace: Path) -> list[str]:
-    """Fetch what came with a message. Gives a line for each, that tells the agent where it is or why it is not there."""
+    """Fetch what came with a message. Gives a line for each, which tells the agent where it is, or why not."""
     found = enumerate(event.attachments, 1)
     return [await _one(adapter, event, attachment, number, workspace) for number, attachment in found]
 

@@ -8,23 +8,21 @@ from pathlib import Path
 
 import msgspec
 
-from agent.approvals import Gatekeeper, Mailbox, Policy
-from agent.cancel import CancelToken
+from agent.approvals import Policy
 from agent.commands import Parsed
+from agent.config import load_config
 from agent.errors import RefusedError
-from agent.events import TurnFinished, TurnSuspended
 from agent.messages import Message
 from agent.models.scripted import Answer, Call, Fail, Say, Script, ScriptedModel, Until, Wait
-from agent.protocols import Sink, Task
 from agent.records import Lease
 from agent.store.memory import MemoryStore
+from agent.task_runner import TaskRunner
 from gateway import chat_commands
 from gateway.config import Platform
 from gateway.platforms.base import MessageEvent
 from gateway.platforms.memory import MemoryPlatform
 from gateway.service import Service
 from gateway.session import session_key
-from run_agent import AIAgent
 
 
 class House:
@@ -37,10 +35,11 @@ class House:
         self.store = store or MemoryStore()
         self.platform = MemoryPlatform()
         self.worker = worker
+        config = load_config(env={"HERMES_HOME": str(folder.parent / f"{folder.name}-home")}, cwd=folder)
         self.service = Service(
             self.store,
             {Platform.MEMORY: self.platform},
-            run=self._run,
+            run=TaskRunner(config, self.store, policy=Policy("ask"), model=model, redact=str),
             obey=self._obey,
             press=lambda event, key: chat_commands.press(self.service, event, key, admin=False),
             settings=lambda: "{}",
@@ -69,19 +68,6 @@ class House:
         async with asyncio.timeout(10):
             while not met():
                 await asyncio.sleep(0.005)
-
-    def _run(self, task: Task, *, emit: Sink, cancel: CancelToken) -> TurnFinished | TurnSuspended:
-        gate = Gatekeeper(Policy("ask"), Mailbox(self.store, task.session_id), session_id=task.session_id)
-        agent = AIAgent(
-            model=self.model, store=self.store, session_id=task.session_id, source="x", cwd=self.folder, gate=gate
-        )
-        said = [message.content for message in self.store.messages(task.session_id) if message.role == "user"]
-        return agent.run_turn(
-            None if task.prompt in said else task.prompt,
-            emit=emit,
-            cancel=cancel,
-            inbox=lambda: self.store.take_steering(task.id, task.session_id),
-        )
 
     async def _obey(self, event: MessageEvent, command: Parsed, *, key: str) -> str:
         call = chat_commands.Call(self.service, event, key, command.arguments, admin=False)
