@@ -49,6 +49,9 @@ class Unavailable(DeliveryError):  # noqa: N818  (says what happened)
         self.uncertain = uncertain
 
 
+NONSENSE = (TypeError, ValueError, KeyError, AttributeError, AssertionError)
+"""What SDKs raise on an answer that is not as it should be. The request may have been carried out."""
+
 # -- in --------------------------------------------------------------------------------------------
 
 

@@ -27,6 +27,7 @@ from gateway.formatting import split
 from gateway.logs import keep_out
 from gateway.markup import DISCORD
 from gateway.platforms.base import (
+    NONSENSE,
     Attachment,
     Button,
     Buttons,
@@ -342,6 +343,8 @@ class Discord:
             )
             text = self._redact(f"{type(error).__name__}: {error}".removesuffix(": "))
             raise Unavailable(f"Discord cannot be reached: {text}.", uncertain=uncertain) from None
+        except NONSENSE as error:
+            raise Unavailable(f"Discord's answer makes no sense: {type(error).__name__}.", uncertain=True) from error
 
     def _refusal(self, error: discord.HTTPException) -> RetryAfter | Unavailable | Refused:
         if error.status == 429:

@@ -30,6 +30,7 @@ from gateway.formatting import split
 from gateway.logs import keep_out
 from gateway.markup import SLACK
 from gateway.platforms.base import (
+    NONSENSE,
     Adapter,
     Attachment,
     Buttons,
@@ -229,7 +230,9 @@ class Slack:
                 unfurl_media=False,
                 **more,
             )
-        return SendResult(message_id=str(answer["ts"]))
+            if not isinstance(ts := answer.get("ts"), str):
+                raise TypeError("no ts")
+        return SendResult(message_id=ts)
 
     async def edit(self, chat: Chat, message_id: str, content: str) -> None:
         text = self._text(content)
@@ -320,6 +323,8 @@ class Slack:
             )
             text = self._redact(f"{type(error).__name__}: {error}".removesuffix(": "))
             raise Unavailable(f"Slack cannot be reached: {text}.", uncertain=uncertain) from None
+        except NONSENSE as error:
+            raise Unavailable(f"Slack's answer makes no sense: {type(error).__name__}.", uncertain=True) from error
 
     def _refusal(self, error: SlackApiError) -> DeliveryError:
         answer = error.response

@@ -10,6 +10,7 @@ import hmac
 import json
 import logging
 import re
+import time
 import warnings
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ from gateway.formatting import Dialect, split
 from gateway.logs import keep_out
 from gateway.markup import TELEGRAM, shown_by_telegram
 from gateway.platforms.base import (
+    NONSENSE,
     Attachment,
     Buttons,
     FullAdapter,
@@ -48,6 +50,9 @@ _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
 _CAPTION = Dialect(render=TELEGRAM.render, measure=TELEGRAM.measure, limit=1024)
+_HASTY = 0.05
+"""Seconds: a server that answers sooner with nothing does not wait as it was asked to, and is not asked in a loop."""
+
 _HEADER = "X-Telegram-Bot-Api-Secret-Token"
 
 
@@ -163,10 +168,14 @@ class Telegram:
         offset, failures = 0, 0
         while True:
             try:
-                for update in await self._updates(offset):
+                asked = time.monotonic()
+                updates = await self._updates(offset)
+                for update in updates:
                     await self._take(update)
                     offset = int(update["update_id"]) + 1
                 self._problem, failures = "", 0
+                if not updates and time.monotonic() - asked < _HASTY:
+                    await asyncio.sleep(_HASTY)
             except faults.InvalidToken as error:
                 self._fatal = Refused(
                     "Telegram does not take the token any more.", hint="Ask @BotFather for a new one."
@@ -360,6 +369,8 @@ class Telegram:
             raise Unavailable(
                 self._redact(f"Telegram cannot be reached: {error}."), uncertain=_uncertain(error)
             ) from None
+        except NONSENSE as error:
+            raise Unavailable(f"Telegram's answer makes no sense: {type(error).__name__}.", uncertain=True) from error
 
 
 async def _formatted(send: Callable[[str, str | None], Awaitable[_Result]], markup: str) -> _Result:

@@ -16,7 +16,7 @@ from gateway.platforms.registry import open_adapter
 from gateway.session import Chat
 from tests.support.discord_server import ANN, BOT, CHANNEL, DM, ME, THREAD, TOKEN, DiscordServer
 from tests.support.inbox import Inbox
-from tests.support.web_server import Cut, Status
+from tests.support.web_server import Cut, Nonsense, Status
 
 HERE = Chat(platform=Platform.DISCORD, chat_id=DM)
 
@@ -249,6 +249,13 @@ async def test_a_server_that_fell_over_is_unavailable(server: DiscordServer, bot
 
 async def test_a_cut_in_mid_send_leaves_it_uncertain(server: DiscordServer, bot: Discord) -> None:
     server.fail_next("message.create", Cut(done=True))
+    with pytest.raises(Unavailable) as caught:
+        await bot.send(HERE, "hi")
+    assert caught.value.uncertain
+
+
+async def test_an_answer_that_makes_no_sense_leaves_it_uncertain(server: DiscordServer, bot: Discord) -> None:
+    server.fail_next("message.create", Nonsense())
     with pytest.raises(Unavailable) as caught:
         await bot.send(HERE, "hi")
     assert caught.value.uncertain

@@ -19,7 +19,7 @@ from gateway.platforms.slack_manifest import slack_manifest
 from gateway.session import Chat
 from tests.support.inbox import Inbox
 from tests.support.slack_server import ANN, APP_TOKEN, BOT_TOKEN, CHANNEL, DIRECT, ME, SIGNING_SECRET, SlackServer
-from tests.support.web_server import Cut, Status
+from tests.support.web_server import Cut, Nonsense, Status
 
 HERE = Chat(platform=Platform.SLACK, chat_id=DIRECT)
 SECRETS = {"bot_token": BOT_TOKEN, "app_token": APP_TOKEN, "signing_secret": SIGNING_SECRET}
@@ -311,6 +311,13 @@ async def test_a_server_that_fell_over_is_unavailable(server: SlackServer, bot: 
         await bot.send(HERE, "hi")
     assert caught.value.uncertain == (not isinstance(fault, Status) or fault.status == 200)
     assert len(server.of("chat.postMessage")) == 1
+
+
+async def test_an_answer_that_makes_no_sense_leaves_it_uncertain(server: SlackServer, bot: Slack) -> None:
+    server.fail_next("chat.postMessage", Nonsense())
+    with pytest.raises(Unavailable) as caught:
+        await bot.send(HERE, "hi")
+    assert caught.value.uncertain
 
 
 @pytest.mark.parametrize("code", ["channel_not_found", "not_in_channel", "is_archived", "msg_too_long"])

@@ -16,7 +16,7 @@ from gateway.platforms.telegram import Telegram
 from gateway.session import Chat
 from tests.support.inbox import Inbox
 from tests.support.telegram_server import ANN, BOT, GROUP, PRIVATE, TOKEN, TelegramServer
-from tests.support.web_server import Cut, Status
+from tests.support.web_server import Cut, Nonsense, Status
 
 HERE = Chat(platform=Platform.TELEGRAM, chat_id="7")
 SECRET = "0123456789abcdef-SECRET"
@@ -300,6 +300,13 @@ async def test_a_server_that_fell_over_is_unavailable(server: TelegramServer, bo
 
 async def test_a_cut_in_mid_send_leaves_it_uncertain(server: TelegramServer, bot: Telegram) -> None:
     server.fail_next("sendMessage", Cut(done=True))
+    with pytest.raises(Unavailable) as caught:
+        await bot.send(HERE, "hi")
+    assert caught.value.uncertain
+
+
+async def test_an_answer_that_makes_no_sense_leaves_it_uncertain(server: TelegramServer, bot: Telegram) -> None:
+    server.fail_next("sendMessage", Nonsense())
     with pytest.raises(Unavailable) as caught:
         await bot.send(HERE, "hi")
     assert caught.value.uncertain

@@ -5,7 +5,7 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
-from tests.support.web_server import Call, Cut, Status, WebServer
+from tests.support.web_server import Call, Cut, Nonsense, Status, WebServer
 
 TOKEN = "MTIzNDU2Nzg5MDEyMzQ1Njc4.Gtest1.discord-bot-token-of-the-tests-0000"
 ME = 1000
@@ -229,6 +229,8 @@ class DiscordServer(WebServer):
                 return _json(body, status=429, headers={"Via": "1.1 google"})
             case Status(status=status, text=text):
                 return _json({"message": text, "code": 50001}, status=status)
+            case Nonsense():
+                return _json({"surprise": []})
             case Cut(done=done):
                 if done:
                     self._do(method, request.match_info["path"].split("/"), params)

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import aiohttp
 from aiohttp import WSMsgType, web
 
-from tests.support.web_server import Call, Cut, Status, WebServer
+from tests.support.web_server import Call, Cut, Nonsense, Status, WebServer
 
 BOT_TOKEN = "xoxb-0123456789-test-bot-token"
 APP_TOKEN = "xapp-1-A0TEST-0123456789-test-app-token"
@@ -191,6 +191,8 @@ class SlackServer(WebServer):
                 return web.json_response({"ok": False, "error": text})
             case Status(status=status):
                 return web.Response(status=status, text="<html>down</html>", content_type="text/html")
+            case Nonsense():
+                return web.json_response({"ok": True})
             case Cut(done=done):
                 if done:
                     self._do(method, params)

@@ -13,7 +13,7 @@ import aiohttp
 from aiohttp import web
 
 from tests.support.telegram_html import BadEntities, parsed, utf16_length
-from tests.support.web_server import Call, Cut, Status, WebServer
+from tests.support.web_server import Call, Cut, Nonsense, Status, WebServer
 
 TOKEN = "123456789:AAE-test_token-0123456789abcdefghij"
 BOT = {"id": 99, "is_bot": True, "first_name": "Hermes", "username": "hermes_bot"}
@@ -102,6 +102,8 @@ class TelegramServer(WebServer):
                 return _error(429, "Too Many Requests", {"retry_after": int(after)})
             case Status(status=status, text=text):
                 return _error(status, text)
+            case Nonsense():
+                return web.json_response({"ok": True, "result": {"surprise": []}})
             case Cut(done=done):
                 if done:
                     await self._do(method, params)

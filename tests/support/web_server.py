@@ -37,7 +37,12 @@ class Cut:
     done: bool = False
 
 
-Fault = Status | Cut
+@dataclass(frozen=True)
+class Nonsense:
+    """An answer that says yes, and is not in the platform's shape."""
+
+
+Fault = Status | Cut | Nonsense
 
 
 class WebServer:
