@@ -165,6 +165,16 @@ def config_edit() -> None:
     typer.echo(f"{path} is well-formed.")
 
 
+@app.command(help=SUBCOMMANDS["worker"])
+def worker(
+    idle: Annotated[float, typer.Option("--idle", min=0, help="leave after so many seconds without a task")] = 60.0,
+    once: Annotated[bool, typer.Option("--once", help="leave as soon as none is left")] = False,
+) -> None:
+    from hermes_cli.worker import work
+
+    raise typer.Exit(work(idle=idle, once=once))
+
+
 @app.command(help=SUBCOMMANDS["doctor"])
 def doctor() -> None:
     from hermes_cli.doctor import Finding, check

@@ -18,6 +18,7 @@ SUBCOMMANDS = {
     "model": "pick a model and store it as the default",
     "config": "show and change settings",
     "tasks": "list, read, stop, steer and answer background tasks",
+    "worker": "run background tasks without a terminal, until none is left",
     "doctor": "check this installation",
     "completion": "print the completion script of a shell",
 }

@@ -1,0 +1,123 @@
+"""`hermes worker`: runs background tasks of terminals without a terminal, until none is left for a while."""
+
+import contextlib
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+
+from agent.approvals import load_policy
+from agent.config import Config, Directories, load_config, read_keys
+from agent.errors import HermesError, StoreError
+from agent.events import TaskChanged
+from agent.redact import Redactor, secret_values
+from agent.store.leases import is_alive, new_lease
+from agent.store.sqlite import SqliteStore
+from agent.task_runner import TaskRunner
+from agent.tasks import LOOK, TaskPool
+from hermes_cli.setup import exit_within, start_log
+
+IDLE = 60.0
+"""Seconds without a task after which a worker leaves."""
+
+PATIENCE = 5.0
+"""Seconds a task has to reach a step boundary when the worker is told to leave."""
+
+KIND = "terminal:"
+"""Whose tasks a worker runs: those of chats belong to the process that speaks with the chats."""
+
+
+def log_file(dirs: Directories) -> Path:
+    """Where a worker that was started aside writes."""
+    return dirs.state / "worker.log"
+
+
+def start(dirs: Directories, env: Mapping[str, str] = os.environ) -> int:
+    """Start a worker that outlives this process and its terminal, and give its pid. Raises: HermesError."""
+    path = log_file(dirs)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    except OSError as error:
+        raise HermesError(f"{path} cannot be written: {error.strerror}.") from error
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", "hermes_cli.main", "worker"],
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        ).pid
+    except OSError as error:
+        raise HermesError(f"No worker could be started: {error.strerror}.") from error
+    finally:
+        os.close(log)
+
+
+def work(*, idle: float = IDLE, once: bool = False) -> int:
+    """Run tasks until there were none for `idle` seconds, or with `once` until there are none. SIGTERM parks them.
+
+    Returns the exit code. Raises: ConfigError, StoreError.
+    """
+    gc.enable()
+    config = load_config()
+    redact = Redactor([*secret_values(os.environ), *read_keys(config.dirs).values()])
+    start_log(config.dirs, redact)
+    store = SqliteStore(config.dirs.database)
+    pool = _pool(config, store, redact)
+    leaving = threading.Event()
+    for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda _number, _frame: leaving.set())
+    _say(f"worker {os.getpid()} looks for tasks in {config.dirs.database}")
+    import_module("agent.models.openai")  # before several tasks want it at once
+    pool.open()
+    _serve(pool, leaving, idle=0.0 if once else idle)
+    pool.close(park=True, wait=PATIENCE)
+    _say(f"worker {os.getpid()} leaves")
+    exit_within(2.0)
+    store.close()
+    return 0
+
+
+def _pool(config: Config, store: SqliteStore, redact: Redactor) -> TaskPool:
+    def told(event: TaskChanged) -> None:
+        _say(f"#{event.number} {event.state}")
+
+    # The mode of each task is the one in which it was sent.
+    policy = load_policy(config.dirs, "yolo")
+    return TaskPool(
+        store,
+        TaskRunner(config, store, policy=policy, redact=redact),
+        notify=told,
+        workers=config.values.background_workers,
+        kind=KIND,
+        new_lease=lambda: new_lease("worker"),
+        is_alive=is_alive,
+    )
+
+
+def _serve(pool: TaskPool, leaving: threading.Event, *, idle: float) -> None:
+    busy = time.monotonic()
+    while not leaving.is_set():
+        try:
+            if pool.look():
+                busy = time.monotonic()
+            elif time.monotonic() >= busy + idle:
+                return
+        except StoreError as error:
+            _say(error.explain())
+        leaving.wait(LOOK)
+
+
+def _say(line: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # nobody reads any more
+        sys.stdout.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+        sys.stdout.flush()
