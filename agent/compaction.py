@@ -25,7 +25,10 @@ KEPT_SHARE = 0.25
 KEPT_MOST = 20_000
 """Tokens of them, however large the window is."""
 AIM = 0.5
-"""Of the window: what a conversation may take when it was made to fit. Halved each time the server refuses."""
+"""Of what instructions and tools leave of the window: what a conversation may take when it was made to fit.
+
+Halved each time the server refuses.
+"""
 TRIES = 3
 """Times a conversation is made shorter because the server refused it, before the refusal is the turn's outcome."""
 WORTH = 100
@@ -116,7 +119,7 @@ class Compaction:
         shorter = partial(self._move, session_id, messages, min(window, before), AIM)
         move = shorter(emit=emit, cancel=cancel, focus=focus) if messages else None
         if move is None:
-            raise HermesError("There is nothing to compress yet.", hint="/context shows what takes the room.")
+            raise HermesError("There is nothing to compress.", hint="/context shows what takes the room.")
         return move
 
     def _after_refusal(
@@ -154,7 +157,7 @@ class Compaction:
         system, steps = messages[0], steps_of(messages[1:])
         # From here on in estimated tokens: the provider's may be more, or fewer.
         limit = window / self.gauge.scale
-        room = max(0, round(limit * aim) - size([system]) - self.gauge.tools)
+        room = max(0, round((limit - size([system]) - self.gauge.tools) * aim))
         kept = newest(steps, min(KEPT_MOST, round(min(limit, before) * KEPT_SHARE), room))
         old = steps[: len(steps) - len(kept)]
         head, usage = None, Usage()

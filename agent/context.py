@@ -83,3 +83,38 @@ class Gauge:
     def scaled(self, estimate: int) -> int:
         """An estimate, as the provider of the last reply would count it."""
         return round(estimate * self.scale)
+
+
+# -- what takes the room ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A share of the window, in tokens."""
+
+    name: str
+    tokens: int
+    estimated: bool = True
+
+
+def parts(messages: Sequence[Message], gauge: Gauge, *, own: str, window: int) -> list[Part]:
+    """What takes the window: system, project files, tools, memory, conversation, free.
+
+    `own` is the beginning of the system message that is not from project files. How much is free is known where
+    the provider reported the fill; how that is shared out is estimated.
+    """
+    fill = gauge.fill(messages)
+    prompt = messages[0].content if messages else ""
+    system = gauge.scaled(estimated(own))
+    project = gauge.scaled(estimated(prompt[len(own) :]))
+    tools = gauge.scaled(gauge.tools)
+    found = [
+        Part("system", system),
+        Part("project files", project),
+        Part("tools", tools),
+        Part("memory", 0, False),
+        Part("conversation", max(0, fill.tokens - system - project - tools)),
+    ]
+    if window:
+        found.append(Part("free", max(0, window - fill.tokens), fill.tokens != fill.reported))
+    return found

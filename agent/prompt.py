@@ -33,6 +33,12 @@ def project_files(cwd: Path) -> list[Path]:
     return [path for path, _stamp in _stamped(cwd)]
 
 
+def own_part(prompt: str) -> str:
+    """A system prompt without what it holds of the project's files."""
+    return prompt.partition(f"\n\n{_FROM_PROJECT} ")[0]
+
+
+_FROM_PROJECT = "Instructions of the project, from"
 _building = threading.Lock()
 
 
@@ -43,7 +49,7 @@ def _built(cwd: Path, date: str, found: tuple[tuple[Path, Stamp], ...]) -> str:
     for path, _stamp in reversed(found):
         content = _content(path)
         cut = "" if len(content) <= left else f"\n[… cut; the whole is in {path}]"
-        parts.append(f"Instructions of the project, from {path} (where two disagree, the nearer file wins):\n\n")
+        parts.append(f"{_FROM_PROJECT} {path} (where two disagree, the nearer file wins):\n\n")
         parts[-1] += content[:left] + cut
         if (left := max(0, left - len(content))) == 0:
             break

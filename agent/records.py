@@ -258,8 +258,9 @@ class SessionStore(Protocol):
     def continue_session(self, session_id: str, messages: Sequence[Message]) -> str:
         """Go on in a new session that holds only `messages`, and give its id. One transaction.
 
-        Its `parent` is the old one, which is archived as it is. Title, model and folder, begun calls and answers, the
-        tasks that work on it and what it used so far go along. Raises: StoreError when there is no such session.
+        Its `parent` is the old one, which is archived as it is. Title, model and folder go along, the tasks that work
+        on it, what it used so far, and marks and answers of calls in `messages`. Raises: StoreError when there is no
+        such session.
         """
         ...
 

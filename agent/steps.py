@@ -1,5 +1,6 @@
 """A conversation as the steps it may be cut into, and what each can lose when it has to be shorter."""
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +32,7 @@ class Step:
         return size(self.messages)
 
     def trimmed(self, *, outputs: int, texts: int | None = None) -> "Step":
-        """With tool outputs, and where asked for other texts, of at most so many characters."""
+        """With tool outputs, and where asked for other texts and what calls were given, of at most so many characters."""
         limits = {"tool": outputs, "assistant": texts, "user": None if self.last_word else texts}
         return replace(self, messages=tuple(_trimmed(message, limits.get(message.role)) for message in self.messages))
 
@@ -51,7 +52,10 @@ def steps_of(messages: Sequence[Message]) -> list[Step]:
 
 
 def shortened(steps: Sequence[Step], room: int) -> list[Step]:
-    """The steps in at most `room` tokens, as far as that goes: the newest and the person's words lose last."""
+    """The steps in at most `room` tokens, as far as that goes: the newest and the person's words lose last.
+
+    The newest step stays, however short it gets: without it the model would do the same again, and again.
+    """
     steps = list(steps)
     sizes = [step.size for step in steps]
 
@@ -66,11 +70,12 @@ def shortened(steps: Sequence[Step], room: int) -> list[Step]:
     for number in range(len(steps)):
         if sum(sizes) > room:
             put(number, steps[number].trimmed(outputs=TRIMMED, texts=5 * TRIMMED))
-    while sum(sizes) > room and (loose := [number for number, step in enumerate(steps) if not step.pinned]):
+    while sum(sizes) > room and (loose := [number for number, step in enumerate(steps[:-1]) if not step.pinned]):
         del steps[loose[0]], sizes[loose[0]]
-    for number in range(len(steps)):
-        if sum(sizes) > room:
-            put(number, steps[number].trimmed(outputs=TRIMMED, texts=TRIMMED))
+    for limit in (TRIMMED, TRIMMED // 4):
+        for number in range(len(steps)):
+            if sum(sizes) > room:
+                put(number, steps[number].trimmed(outputs=limit, texts=limit))
     return steps
 
 
@@ -93,11 +98,30 @@ def newest(steps: Sequence[Step], room: int) -> list[Step]:
 
 
 def _trimmed(message: Message, limit: int | None) -> Message:
-    if limit is None or len(message.content) <= limit * 1.5:
+    if limit is None:
+        return message
+    calls = tuple(replace(call, arguments=_shorter(call.arguments, limit)) for call in message.tool_calls)
+    message = replace(message, tool_calls=calls) if calls != message.tool_calls else message
+    if len(message.content) <= limit * 1.5:
         return message
     where = _ASIDE.search(message.content)
     note = f"; {where[1]}" if where else ""
     return replace(message, content=bounded(message.content, limit, note=note))
+
+
+def _shorter(arguments: str, limit: int) -> str:
+    """A call's arguments with long texts cut; still an object in JSON, for providers read it."""
+    if len(arguments) <= limit * 1.5:
+        return arguments
+    try:
+        given = json.loads(arguments)
+    except (ValueError, RecursionError):
+        given = None
+    if isinstance(given, dict):
+        cut = {name: bounded(value, limit) if isinstance(value, str) else value for name, value in given.items()}
+        if len(shorter := json.dumps(cut, ensure_ascii=False)) < len(arguments) / 2:
+            return shorter
+    return json.dumps({"left_out": f"{len(arguments):,} characters"})
 
 
 _ASIDE = re.compile(r"\[… [\d,]+ \w+ left out; (the whole is in [^\n]+?) …\]")

@@ -22,7 +22,7 @@ from agent.approvals import Desk, Gatekeeper, Policy
 from agent.cancel import CancelToken
 from agent.commands import CommandDef, Parsed, Unknown, parse, preview
 from agent.config import Config, ModelChoice
-from agent.errors import HermesError
+from agent.errors import Cancelled, HermesError
 from agent.events import (
     ApprovalRequested,
     ApprovalSettled,
@@ -426,6 +426,39 @@ class Chat:
     def take_in(self, report: str) -> None:
         """From any thread: add a report to the conversation, for the next turn. Raises: StoreError, ConfigError."""
         self._make_agent().take_in(report)
+
+    def compress(self, focus: str) -> None:
+        """Make the conversation shorter, where a turn would run; Esc stops it."""
+        self.turn = turn = Turn("/compress", activity="summarising the conversation")
+        turn.thread = threading.Thread(target=self._run_compress, args=(turn, focus), daemon=True, name="turn")
+        turn.thread.start()
+        self.screen.refresh()
+
+    def _run_compress(self, turn: Turn, focus: str) -> None:
+        """On the turn's thread."""
+        said, hint = "", ""
+        try:
+            self._make_agent().compress(focus, emit=self.bridge.emit, cancel=turn.cancel)
+        except Cancelled:
+            said, hint = "Not compressed: it was interrupted.", "The conversation is as it was."
+        except HermesError as error:
+            said, hint = str(error), error.hint
+        except Exception as fault:  # noqa: BLE001
+            # A fault here must not leave a turn that never ends.
+            _log.exception("compress")
+            said = f"{type(fault).__name__}: {fault}"
+        self.post(lambda: self._compressed(said, hint))
+
+    def _compressed(self, said: str, hint: str) -> None:
+        if said:
+            self.complain(said, hint)
+        self._turn_over()
+        self.screen.refresh()
+
+    @property
+    def agent(self) -> "AIAgent | None":
+        """The agent of the conversation, None before its first turn."""
+        return self._agent
 
     def _make_agent(self) -> "AIAgent":
         import run_agent

@@ -35,9 +35,9 @@ class ModelInUse:
     @property
     def window(self) -> int:
         """Tokens that fit the model's context window, 0 while unknown."""
-        from agent.models import catalog
+        from agent.models import windows
 
-        return (catalog.context_window(self.choice.model) or 0) if self.choice else 0
+        return self._config.values.context_window or (windows.known(self.choice) if self.choice else 0)
 
     @cached_property
     def redact(self) -> "Redactor":

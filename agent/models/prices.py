@@ -1,6 +1,7 @@
 """What a reply cost, by the price list that genai-prices ships. Slow to import, so only front ends that show it do."""
 
 from dataclasses import replace
+from functools import cache
 
 from agent.config import ModelChoice
 from agent.messages import Usage
@@ -35,12 +36,15 @@ def priced(usage: Usage, choice: ModelChoice) -> Usage:
 def window(choice: ModelChoice) -> int:
     """Tokens that fit the model's window, as the price list has it; 0 when it has not."""
     provider = _PROVIDER_IDS.get(choice.provider)
-    if provider is None:
-        return 0
+    return _window(provider, choice.model) if provider else 0
+
+
+@cache
+def _window(provider: str, name: str) -> int:
     from genai_prices import data_snapshot
 
     try:
-        _provider, model = data_snapshot.get_snapshot().find_provider_model(choice.model, None, provider, None)
+        _provider, model = data_snapshot.get_snapshot().find_provider_model(name, None, provider, None)
     except LookupError:
         return 0
     return model.context_window or 0

@@ -15,7 +15,7 @@ from agent.messages import Message, Usage
 from agent.records import TASK_SOURCE, Session, Store
 from agent.store.database import BUSY
 from agent.store.memory import MemoryStore
-from agent.store.rules import check_session_changes, new_session_id
+from agent.store.rules import call_ids, check_session_changes, goes_along, new_session_id
 from agent.store.sqlite import SqliteStore
 from agent.store.text import title_from
 
@@ -179,7 +179,7 @@ class KeptStore(SqliteStore):
             self.update_session(session_id, archived=True)
         copy = _Copy(replace(row, id=child, parent=session_id, archived=False), list(messages), loaded=True, made=made)
         copy.written = len(messages) if made else 0
-        copy.begun = set(old.begun)
+        copy.begun = {call for call in old.begun if goes_along(call, call_ids(messages))}
         self._copies[child] = copy
         if not made:
             self._catch_up(copy)

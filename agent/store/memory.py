@@ -14,7 +14,7 @@ from agent.store.memory_chats import MemoryChats
 from agent.store.memory_people import MemoryPeople
 from agent.store.memory_presence import MemoryPresence
 from agent.store.rules import EVENTS_PER_TASK as EVENTS_PER_TASK
-from agent.store.rules import check_session_changes, listed, match_rank, no_session, task_is_live
+from agent.store.rules import call_ids, check_session_changes, goes_along, listed, match_rank, no_session, task_is_live
 from agent.store.rules import new_session_id as new_session_id
 from agent.store.rules import new_task_id as new_task_id
 from agent.store.text import Query, cleaned, title_from
@@ -68,13 +68,17 @@ class MemoryStore(MemoryPresence, MemoryChats, MemoryPeople):
 
     def continue_session(self, session_id: str, messages: Sequence[Message]) -> str:
         with self._lock:
-            old, child = self._existing(session_id), new_session_id()
+            old, child, calls = self._existing(session_id), new_session_id(), call_ids(messages)
             self._make_session(replace(old, id=child, parent=session_id, archived=False, messages=0))
             for message in messages:
                 self.append(child, message)
-            self._begun |= {(child, call) for owner, call in self._begun if owner == session_id}
+            self._begun |= {
+                (child, call) for owner, call in self._begun if owner == session_id and goes_along(call, calls)
+            }
             self._decisions |= {
-                (child, call): answer for (owner, call), answer in self._decisions.items() if owner == session_id
+                (child, key): answer
+                for (owner, key), answer in self._decisions.items()
+                if owner == session_id and goes_along(key, calls)
             }
             for task in list(self._tasks.values()):
                 if task.session_id == session_id:

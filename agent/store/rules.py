@@ -7,7 +7,9 @@ from secrets import token_hex
 from typing import Any
 
 from agent.errors import StoreError
+from agent.messages import Message
 from agent.records import LIVE_STATES, TASK_SOURCE, Lease, Session, Task
+from agent.store.text import cleaned
 
 EVENTS_PER_TASK = 2_000
 """Older events of a task are dropped beyond this."""
@@ -36,6 +38,19 @@ def no_session(session_id: str) -> StoreError:
 
 def task_is_live(number: int) -> StoreError:
     return StoreError(f"Task #{number} still works on this session.", hint=f"Stop it first: /tasks stop {number}")
+
+
+def call_ids(messages: Iterable[Message]) -> set[str]:
+    return {cleaned(call.id) for message in messages for call in message.tool_calls}
+
+
+def goes_along(key: str, calls: set[str]) -> bool:
+    """Whether the mark or the answer under this key is about one of the calls that a new session begins with.
+
+    Keys are a call's id, or that and what it would do, after a colon. Calls that stay behind may have had the same id
+    as one to come: some servers count them from zero.
+    """
+    return key in calls or key.rpartition(":")[0] in calls
 
 
 def check_session_changes(changes: Iterable[str]) -> None:

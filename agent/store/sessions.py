@@ -14,7 +14,15 @@ from agent.protocols import Decision
 from agent.records import TASK_SOURCE, Hit, Session
 from agent.store.accounts import LIVE
 from agent.store.database import OnDatabase
-from agent.store.rules import check_session_changes, match_rank, new_session_id, no_session, task_is_live
+from agent.store.rules import (
+    call_ids,
+    check_session_changes,
+    goes_along,
+    match_rank,
+    new_session_id,
+    no_session,
+    task_is_live,
+)
 from agent.store.search import candidates
 from agent.store.text import Query, cleaned, title_from
 
@@ -115,7 +123,7 @@ class SqliteSessions(OnDatabase):
         return Decision(bool(row[0]), row[1], row[2]) if row else None
 
     def continue_session(self, session_id: str, messages: Sequence[Message]) -> str:
-        child, now = new_session_id(), time.time()
+        child, now, calls = new_session_id(), time.time(), call_ids(messages)
         fields = "source, title, cwd, model, settings"
         with self._database.write() as connection:
             made = connection.execute(
@@ -129,14 +137,15 @@ class SqliteSessions(OnDatabase):
                 raise no_session(session_id)
             insert_history(connection, child, messages)
             old = {"child": child, "old": session_id}
-            connection.execute("INSERT INTO begun SELECT :child, call_id, at FROM begun WHERE session_id = :old", old)
-            connection.execute(
-                """
-                INSERT INTO decisions SELECT :child, call_id, allowed, reason, scope, at FROM decisions
-                WHERE session_id = :old
-                """,
-                old,
-            )
+            for table, columns in (("begun", "at"), ("decisions", "allowed, reason, scope, at")):
+                keys = connection.execute(f"SELECT call_id FROM {table} WHERE session_id = :old", old).fetchall()
+                connection.executemany(
+                    f"""
+                    INSERT INTO {table} (session_id, call_id, {columns})
+                    SELECT :child, call_id, {columns} FROM {table} WHERE session_id = :old AND call_id = :key
+                    """,
+                    [{**old, "key": key} for (key,) in keys if goes_along(key, calls)],
+                )
             for table in ("tasks", "usage"):
                 connection.execute(f"UPDATE {table} SET session_id = :child WHERE session_id = :old", old)
             connection.execute("UPDATE sessions SET archived = 1 WHERE id = :old", old)

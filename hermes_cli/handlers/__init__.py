@@ -17,7 +17,8 @@ _MODULES = {
     "background": ("background",),
     "tasks": ("tasks",),
     "configuration": ("config", "model", "reasoning", "verbose", "approvals", "yolo"),
-    "info": ("help", "usage", "version", "doctor", "copy", "tools"),
+    "context": ("context", "usage", "compress"),
+    "info": ("help", "version", "doctor", "copy", "tools"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -10,7 +10,6 @@ import agent
 from agent import commands
 from agent.errors import HermesError
 from agent.tools import default_tools
-from hermes_cli.text import count, money
 
 if TYPE_CHECKING:
     from hermes_cli.chat import Chat
@@ -41,20 +40,6 @@ def _explain(chat: "Chat", command: commands.CommandDef) -> str:
     rows = [(Text(f"{part.name} {part.arguments}".strip(), "cyan"), Text(part.summary)) for part in parts]
     text = "\n" + renderer.text(head) + (renderer.table(rows) if rows else "")
     return text + (renderer.note(f"Example: {command.example}") if command.example else "")
-
-
-def usage(chat: "Chat", arguments: str) -> None:
-    del arguments
-    spent, tasks = chat.usage, chat.background.all()
-    aside = sum(task.usage.input_tokens + task.usage.output_tokens for task in tasks)
-    rows = [
-        ("in", f"{count(spent.input_tokens)} tokens, {count(spent.cached_tokens)} of them cached"),
-        ("out", f"{count(spent.output_tokens)} tokens, {count(spent.reasoning_tokens)} of them reasoning"),
-        ("cost", money(spent.cost) if spent.cost is not None else "unknown: no price for this model"),
-        ("in the window", count(chat.filled)),
-        ("background", f"{count(aside)} tokens in {len(tasks)} task{'' if len(tasks) == 1 else 's'}"),
-    ]
-    chat.screen.show("\n" + chat.screen.renderer().table([(Text(name, "cyan"), Text(value)) for name, value in rows]))
 
 
 def version(chat: "Chat", arguments: str) -> None:

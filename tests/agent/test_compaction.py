@@ -1,5 +1,6 @@
 """A conversation that outgrows the model's window goes on in a shorter one, and nothing is lost."""
 
+import json
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -452,5 +453,26 @@ def test_the_persons_words_are_the_last_to_go() -> None:
         Message("assistant", "", calls),
         Message("tool", words(1_000), tool_call_id="a"),
     ]
-    left = [message for step in shortened(steps_of(messages), 30) for message in step.messages]
-    assert left == [Message("user", "the wish")]
+    wish, asked, result = [message for step in shortened(steps_of(messages), 30) for message in step.messages]
+    assert (wish, asked) == (Message("user", "the wish"), messages[3])
+    assert "left out" in result.content
+    assert len(result.content) < 200
+
+
+def test_what_the_newest_call_was_given_is_cut_when_nothing_else_is_left() -> None:
+    """Were the step left out, the model would do it again."""
+    given = json.dumps({"path": "/src/a.py", "content": words(5_000)})
+    messages = [
+        Message("user", "write it"),
+        Message(
+            "assistant", "", (ToolCall("a", "write_file", given), ToolCall("b", "note", "[" + "1," * 2_000 + "1]"))
+        ),
+        Message("tool", "written", tool_call_id="a"),
+        Message("tool", "noted", tool_call_id="b"),
+    ]
+    _wish, asked, *results = [message for step in shortened(steps_of(messages), 300) for message in step.messages]
+    arguments = json.loads(asked.tool_calls[0].arguments)
+    assert arguments["path"] == "/src/a.py"
+    assert "left out" in arguments["content"]
+    assert json.loads(asked.tool_calls[1].arguments) == {"left_out": "4,003 characters"}
+    assert results == messages[2:]

@@ -359,22 +359,38 @@ def test_a_session_that_goes_on_elsewhere_takes_along_what_belongs_to_it_and_kee
     talk(store, "old", "hi", "hello", cwd="/src", model="m1", settings='{"effort":"low"}')
     task = store.create_task(prompt="p", owner="me", settings="{}", session_id="old")
     store.mark_begun("old", "call_1")
-    store.record_decision("old", "call_2", Decision(True, "fine"))
+    store.record_decision("old", "call_2:what", Decision(True, "fine"))
     store.add_usage("old", "m1", Usage(10, 5))
-    messages = [Message("system", "be good"), Message("assistant", "", (ToolCall("call_1", "note", "{}"),))]
+    calls = (ToolCall("call_1", "note", "{}"), ToolCall("call_2", "note", "{}"))
+    messages = [Message("system", "be good"), Message("assistant", "", calls)]
     child = store.continue_session("old", messages)
     session = found(store, child)
     assert store.messages(child) == messages
     assert (session.source, session.title, session.cwd, session.model) == ("terminal", "hi", "/src", "m1")
     assert (session.parent, session.settings, session.messages) == ("old", '{"effort":"low"}', 2)
     assert not store.mark_begun(child, "call_1")
-    assert store.decision(child, "call_2") == Decision(True, "fine")
+    assert store.decision(child, "call_2:what") == Decision(True, "fine")
     moved = store.task(task.id)
     assert moved is not None
     assert moved.session_id == child
     assert [row.session_id for row in store.usage()] == [child]
     assert [message.content for message in store.messages("old")] == ["hi", "hello"]
     assert [hit.session_id for hit in store.search("hello")] == ["old"]
+
+
+def test_marks_and_answers_of_calls_that_stay_behind_are_not_those_of_later_calls_of_the_same_id(store: Store) -> None:
+    """Some servers count calls from zero, and the id is free again in a session that begins without the old call."""
+    store.create_session("old", source="terminal")
+    for call in ("call_1", "call_2"):
+        store.mark_begun("old", call)
+        store.record_decision("old", f"{call}:what", Decision(True))
+    messages = [Message("system", "be good"), Message("assistant", "", (ToolCall("call_2", "note", "{}"),))]
+    child = store.continue_session("old", messages)
+    assert store.mark_begun(child, "call_1")
+    assert not store.mark_begun(child, "call_2")
+    assert store.decision(child, "call_1:what") is None
+    assert store.decision(child, "call_2:what") == Decision(True)
+    assert not store.mark_begun("old", "call_1")
 
 
 def test_the_session_gone_on_from_is_found_but_does_not_stand_in_the_way(store: Store) -> None:

@@ -5,7 +5,8 @@
         assert server.requests[0].body["model"] == "test-model"
 
 Each request to /chat/completions takes the next step; when they run out, `default` answers. A step may be a
-function of the request. `rejects` names request fields that get a 400, as from a server that lacks them.
+function of the request. `rejects` names request fields that get a 400, as from a server that lacks them. With a
+`window` a request of more tokens (four bytes each) is refused as too long, uses up no step, and usage is counted.
 
 As a program it prints its port on the first line and runs until it is killed; `--script` is a JSON file with a list
 of steps such as `{"type": "Stream", "text": ["a", "b"], "pause": 0.1}`:
@@ -134,12 +135,16 @@ class OpenAIServer:
         default: Step | StepFor | None = None,
         models: Sequence[str] = (MODEL,),
         rejects: Sequence[str] = (),
+        window: int = 0,
         port: int = 0,
     ) -> None:
         self.steps = list(steps)
         self.default = default
         self.models = tuple(models)
         self.rejects = tuple(rejects)
+        self.window = window
+        self.tells_window = False
+        self.refused = 0
         self.requests: list[Recorded] = []
         self.hangups = 0
         self.connections = 0
@@ -204,11 +209,31 @@ class OpenAIServer:
         for name in self.rejects:
             if request.body.get(name):
                 return Status(400, f"Unrecognized request argument supplied: {name}")
+        asked = tokens(request.body)
         with self.changed:
+            if self.window and asked > self.window:
+                self.refused += 1
+                words = f"This model's maximum context length is {self.window} tokens; you sent {asked}."
+                return Status(400, words, "context_length_exceeded")
             step = self.steps.pop(0) if self.steps else self.default
         if step is None:
             return Status(400, "the script of the test server has no more steps")
-        return step(request) if callable(step) else step
+        step = step(request) if callable(step) else step
+        if self.window and isinstance(step, (str, Stream)):
+            step = say(step) if isinstance(step, str) else step
+            answer = sum(map(len, step.text)) // 4
+            usage = {"prompt_tokens": asked, "completion_tokens": answer, "total_tokens": asked + answer}
+            return msgspec.structs.replace(step, usage=usage)
+        return step
+
+
+def tokens(body: dict[str, Any]) -> int:
+    """What a request takes of the window."""
+    texts = [json.dumps(body.get("tools") or "")]
+    for message in body.get("messages", ()):
+        calls = message.get("tool_calls") or ()
+        texts += [message.get("content") or "", *(call["function"]["arguments"] for call in calls)]
+    return sum(map(len, texts)) // 4
 
 
 class _HTTPServer(ThreadingHTTPServer):
@@ -251,7 +276,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._record({})
         if not self.path.endswith("/models"):
             return self._send_json(404, {"error": {"message": f"no such path: {self.path}"}})
-        models = [{"id": name, "object": "model"} for name in self.server.owner.models]
+        owner = self.server.owner
+        told = {"context_length": owner.window} if owner.tells_window else {}
+        models = [{"id": name, "object": "model", **told} for name in owner.models]
         return self._send_json(200, {"object": "list", "data": models})
 
     def do_POST(self) -> None:
@@ -425,13 +452,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--chunks", type=int, help="send that text so many times instead of word by word")
     parser.add_argument("--delay", type=float, default=0.0, help="seconds before each answer")
     parser.add_argument("--pause", type=float, default=0.0, help="seconds between two pieces of an answer")
+    parser.add_argument("--window", type=int, default=0, help="refuse requests of more tokens")
     options = parser.parse_args(arguments)
     words = tuple(options.text.replace(" ", " \0").split("\0"))
     pieces = (options.text,) * options.chunks if options.chunks else words
     steps = msgspec.json.decode(options.script.read_bytes(), type=list[Step]) if options.script else []
-    server = OpenAIServer(
-        steps, default=Stream(text=pieces, delay=options.delay, pause=options.pause), port=options.port
-    )
+    default = Stream(text=pieces, delay=options.delay, pause=options.pause)
+    server = OpenAIServer(steps, default=default, window=options.window, port=options.port)
     print(server.port, flush=True)  # noqa: T201
     server.serve_forever()
 
