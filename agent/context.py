@@ -11,6 +11,9 @@ BYTES_PER_TOKEN = 4
 PER_MESSAGE = 4
 """Tokens a message takes beside its text."""
 
+PER_IMAGE = 1_200
+"""Tokens of an image: providers count some hundreds to 1,600, by its size."""
+
 _SCALES = (0.5, 4.0)
 """How far a report may bend the estimates of what comes after it."""
 
@@ -25,6 +28,7 @@ def size(messages: Iterable[Message]) -> int:
     return sum(
         PER_MESSAGE
         + estimated(message.content)
+        + PER_IMAGE * len(message.images)
         + sum(estimated(call.arguments) + estimated(call.name) + PER_MESSAGE for call in message.tool_calls)
         for message in messages
     )

@@ -32,7 +32,7 @@ class Step:
         return size(self.messages)
 
     def trimmed(self, *, outputs: int, texts: int | None = None) -> "Step":
-        """With tool outputs, and where asked for other texts and what calls were given, of at most so many characters."""
+        """With tool outputs, and where asked other texts and calls' arguments, of at most so many characters."""
         limits = {"tool": outputs, "assistant": texts, "user": None if self.last_word else texts}
         return replace(self, messages=tuple(_trimmed(message, limits.get(message.role)) for message in self.messages))
 
@@ -100,6 +100,9 @@ def newest(steps: Sequence[Step], room: int) -> list[Step]:
 def _trimmed(message: Message, limit: int | None) -> Message:
     if limit is None:
         return message
+    if message.images:
+        named = "".join(f"\n[{image.name or 'image'}: left out; kept in {image.file}]" for image in message.images)
+        message = replace(message, content=message.content + named, images=())
     calls = tuple(replace(call, arguments=_shorter(call.arguments, limit)) for call in message.tool_calls)
     message = replace(message, tool_calls=calls) if calls != message.tool_calls else message
     if len(message.content) <= limit * 1.5:
@@ -146,7 +149,8 @@ def _recorded(steps: Sequence[Step], outputs: int) -> Iterator[str]:
         for message in step.messages:
             match message.role:
                 case "user":
-                    yield f"## Person\n{bounded(message.content, outputs * 4)}"
+                    images = "".join(f"\n[{image.name or 'image'}: {image.file}]" for image in message.images)
+                    yield f"## Person\n{bounded(message.content, outputs * 4)}{images}"
                 case "assistant":
                     calls = [f"calls {call.name} {bounded(call.arguments, outputs)}" for call in message.tool_calls]
                     yield "\n".join(["## Agent", *([message.content] if message.content else []), *calls])

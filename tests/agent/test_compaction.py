@@ -15,7 +15,7 @@ from agent.config import Settings
 from agent.context import Gauge, estimated, size
 from agent.errors import ContextFullError, HermesError, UnavailableError
 from agent.events import Compacted, Compacting, Event, TurnFinished, TurnSuspended
-from agent.messages import Message, ToolCall, Usage, unanswered_calls
+from agent.messages import ImagePart, Message, ToolCall, Usage, unanswered_calls
 from agent.models.scripted import Answer, Call, Fail, Finish, Say, ScriptedModel, Until
 from agent.protocols import Decision, Store
 from agent.steps import is_handover, shortened, steps_of, transcript
@@ -457,6 +457,21 @@ def test_the_persons_words_are_the_last_to_go() -> None:
     assert (wish, asked) == (Message("user", "the wish"), messages[3])
     assert "left out" in result.content
     assert len(result.content) < 200
+
+
+def test_old_images_are_left_out_and_named() -> None:
+    image = ImagePart("/kept/1.png", "image/png", "shot.png")
+    messages = [
+        Message("user", "look", images=(image,)),
+        Message("assistant", "I see"),
+        Message("user", "and this", images=(image,)),
+        Message("assistant", "yes"),
+    ]
+    assert size(messages) > 2_000
+    old, _said, new, _answer = [message for step in shortened(steps_of(messages), 1_500) for message in step.messages]
+    assert (old.content, old.images) == ("look\n[shot.png: left out; kept in /kept/1.png]", ())
+    assert new.images == (image,)
+    assert "/kept/1.png" in transcript(steps_of(messages), 10_000)
 
 
 def test_what_the_newest_call_was_given_is_cut_when_nothing_else_is_left() -> None:
