@@ -98,10 +98,15 @@ _TASKS = (
     SubCommand("deny", "N [reason]", "no to what it asks", "waiting task"),
     SubCommand("retry", "N", "send its prompt again, as a new task", "finished task"),
     SubCommand("resume", "N", "go on with a parked task; a budget it reached is granted again", "parked task"),
-    SubCommand("prune", "[DAYS]", "forget finished tasks, or those older than so many days"),
+    SubCommand("join", "N", "put its result into this conversation, quoted", "finished task"),
+    SubCommand("diff", "N", "what it has changed in its worktree", "task"),
+    SubCommand("merge", "N", "merge the branch of its worktree into yours", "finished task"),
+    SubCommand("prune", "[DAYS]", "forget finished tasks (older than so many days) and merged worktrees"),
 )
 
 _BACKGROUND = (
+    TaskOption("--context", "", "take a copy of this conversation along"),
+    TaskOption("--worktree", "", "let it work in a git worktree and branch of its own"),
     TaskOption("--model", "MODEL", "another model, as /model takes it", "model"),
     TaskOption("--max-steps", "N", "park it after so many model replies"),
     TaskOption("--max-cost", "DOLLARS", "park it when it has cost so much"),

@@ -6,6 +6,10 @@ from agent.messages import INTERRUPTED, Message, unanswered_calls
 from agent.records import Task
 
 OPENING = "[Report of background task #"
+MOVED = (
+    "[From here on your tools work in a copy of that folder, a git worktree of its own. Use relative paths: absolute "
+    "ones from above lead to the person's own files.]"
+)
 _MOST = 20_000
 """Characters of a report; `/tasks show` has the whole."""
 
@@ -37,11 +41,11 @@ def is_report(text: str) -> bool:
     return text.startswith(OPENING)
 
 
-def context_for(history: Sequence[Message], prompt: str, *, place: str = "") -> list[Message]:
+def context_for(history: Sequence[Message], prompt: str, *, moved: bool = False) -> list[Message]:
     """A conversation as the start of a task that is to go on from it with `prompt`.
 
-    Calls without a result get the one that says so. `place` is where the task works, if not where the conversation did.
+    Calls without a result get the one that says so. `moved`: the task works in a worktree of its own.
     """
     opened = [Message("tool", INTERRUPTED, tool_call_id=call.id) for call in unanswered_calls(list(history))]
-    moved = f"[From here on you work in {place}, a copy of the folder above. Use paths below it.]\n\n" if place else ""
-    return [*history, *opened, Message("user", moved + prompt)]
+    told = f"{MOVED}\n\n{prompt}" if moved else prompt
+    return [*history, *opened, Message("user", told)]

@@ -21,6 +21,7 @@ from agent.models import catalog, portable, prices
 from agent.protocols import ChatModel, Redact, Sink, Store, Task, Tool
 from agent.records import TASK_SOURCE, TaskOptions
 from agent.redact import Redactor, secret_values
+from agent.worktree import Worktree, of_task
 
 if TYPE_CHECKING:
     from agent.tasks import RunTask
@@ -115,7 +116,13 @@ class TaskRunner:
             tools=self._tools,
             redact=self._clean,
             price=prices.priced,
+            worktree=self._worktree(task, options),
+            # A conversation that was taken along goes on with the tools that it had.
+            owner=task.owner if options.context else "",
         )
+
+    def _worktree(self, task: Task, options: TaskOptions) -> Worktree | None:
+        return of_task(task, str(self._folder(task)), self._config.dirs.state) if options.worktree else None
 
     def _choice(self, task: Task, options: TaskOptions) -> ModelChoice:
         values = self._config.values

@@ -7,19 +7,22 @@ aside, for another process may hold it.
 import asyncio
 import contextlib
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from agent.cancel import CancelToken
-from agent.errors import StoreError
+from agent.errors import HermesError, StoreError
 from agent.events import TaskChanged, TurnFinished, TurnSuspended
+from agent.messages import Message
 from agent.protocols import Sink, Task
 from agent.records import LIVE_STATES, Delivery, TaskOptions
 from agent.store.leases import is_alive, new_lease
 from agent.tasks import RunTask, TaskPool
 from hermes_cli.step_log import StepLog
 from hermes_cli.task_facts import needs_person
+from hermes_cli.text import count
 
 if TYPE_CHECKING:
     from hermes_cli.chat import Chat
@@ -66,14 +69,41 @@ class Background:
             return
         self._chat.post(lambda: self._tell([one for one in due if one is not None]))
 
-    def submit(self, prompt: str, options: TaskOptions) -> Task:
+    def submit(self, prompt: str, options: TaskOptions, *, context: Sequence[Message] = ()) -> Task:
         """From any thread: send a prompt to the background, with the model and settings of now.
 
         Raises: HermesError.
         """
         chat = self._chat
         options = replace(options, approvals=chat.policy.mode)
-        return self.pool.submit(prompt, settings=chat.model.inherited(), options=options, cwd=str(chat.cwd))
+        return self.pool.submit(
+            prompt,
+            settings=chat.model.inherited(),
+            options=options,
+            cwd=str(chat.cwd),
+            parent=chat.conversation if context else "",
+            history=context,
+        )
+
+    def prepare(self, prompt: str, options: TaskOptions) -> tuple[list[str], list[Message]]:
+        """From any thread: what the person should know before it starts, and the conversation it takes along.
+
+        Raises: HermesError when it cannot be started so.
+        """
+        from agent import context, reports
+        from agent.worktree import Worktree
+
+        chat, notes, taken = self._chat, list[str](), list[Message]()
+        if options.worktree and (lacking := Worktree("", chat.cwd, chat.config.dirs.state).check()):
+            more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
+            notes.append(f"It starts from the last commit, without your changes in {', '.join(lacking[:5])}{more}.")
+        if options.context:
+            history = chat.store.messages(chat.conversation) if chat.conversation else []
+            if not history:
+                raise HermesError("There is no conversation to take along yet.", hint="Leave --context out.")
+            taken = reports.context_for(history, prompt, moved=options.worktree)
+            notes.append(f"It takes this conversation along: about {count(context.size(taken))} tokens of input.")
+        return notes, taken
 
     def all(self) -> list[Task]:
         """Every task that reports here, oldest first."""

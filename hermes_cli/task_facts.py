@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.commands import preview
@@ -13,6 +14,7 @@ from hermes_cli.text import count, money, seconds
 
 if TYPE_CHECKING:
     from agent.records import Store
+    from agent.worktree import Worktree
 
 KINDS: dict[str, Callable[[Task], bool]] = {
     "task": lambda task: True,
@@ -126,11 +128,29 @@ def prunable(tasks: Sequence[Task], before: float) -> list[Task]:
     return [task for task in over if task.told or task.state == "cancelled"]
 
 
-def forget(store: "Store", tasks: Sequence[Task]) -> int:
-    """Delete finished tasks with their own sessions; gives how many. One that went on with a conversation stays."""
-    forgotten = 0
+def worktree_of(store: "Store", task: Task, state: Path) -> "Worktree | None":
+    """None for a task that works in the person's own tree. `state` is the state directory."""
+    from agent import worktree
+    from agent.task_rows import options_of
+
+    session = store.session(task.session_id)
+    return worktree.of_task(task, session.cwd, state) if session and options_of(task).worktree else None
+
+
+def forget(store: "Store", tasks: Sequence[Task], state: Path) -> tuple[int, list[str]]:
+    """Delete finished tasks with their own sessions and worktrees: how many, and of those that are kept why.
+
+    A task that went on with a conversation stays, and one whose worktree holds what is nowhere else.
+    """
+    forgotten, kept = 0, list[str]()
     for task in tasks:
+        try:
+            if (tree := worktree_of(store, task, state)) is not None:
+                tree.remove()
+        except HermesError as error:
+            kept.append(f"#{task.number} stays. {error.explain()}")
+            continue
         session = store.session(task.session_id)
         if session is not None and session.source == TASK_SOURCE:
             forgotten += store.delete_session(session.id)
-    return forgotten
+    return forgotten, kept

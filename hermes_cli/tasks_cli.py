@@ -23,6 +23,7 @@ from hermes_cli.text import clip, harmless, seconds
 
 if TYPE_CHECKING:
     from agent.events import TaskChanged, TurnFinished, TurnSuspended
+    from agent.worktree import Worktree
 
 LISTED = 30
 """Finished tasks in a list, unless all are asked for."""
@@ -164,8 +165,31 @@ def prune(
     except ValueError:
         raise HermesError(f"{older_than!r} is no time.", hint="Example: --older-than 30d") from None
     found = task_facts.prunable(store.tasks(), before)
-    count = len(found) if dry_run else task_facts.forget(store, found)
-    typer.echo(f"{'Would forget' if dry_run else 'Forgot'} {count} task{'' if count == 1 else 's'}.")
+    count, kept = (len(found), list[str]()) if dry_run else task_facts.forget(store, found, load_config().dirs.state)
+    lines = [f"{'Would forget' if dry_run else 'Forgot'} {count} task{'' if count == 1 else 's'}.", *kept]
+    typer.echo("\n".join(lines))
+
+
+@app.command("diff", help="what a task has changed in its worktree")
+def diff(which: Which) -> None:
+    typer.echo(_tree(which).diff(), nl=False)
+
+
+@app.command("merge", help="merge the branch of a task's worktree into yours")
+def merge(which: Which) -> None:
+    task = must_pick(_store().tasks(), which)
+    if task.state in LIVE_STATES:
+        raise HermesError(f"#{task.number} is not over.", hint=f"hermes tasks diff {task.number} shows how far it is.")
+    typer.echo("\n".join(["Merged:", *(f"  {name}" for name in _tree(which).merge())]))
+
+
+def _tree(which: str) -> "Worktree":
+    store = _store()
+    task = must_pick(store.tasks(), which)
+    tree = task_facts.worktree_of(store, task, load_config().dirs.state)
+    if tree is None:
+        raise HermesError(f"#{task.number} has no worktree.")
+    return tree
 
 
 def _answer(which: str, decision: Decision, verb: str) -> None:

@@ -1,9 +1,11 @@
 """/background: a prompt that runs aside."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from agent.commands import background_prompt, task_options
 from agent.errors import HermesError
+from agent.messages import Message
 from hermes_cli.handlers.tasks import say_started, tasks
 
 if TYPE_CHECKING:
@@ -21,4 +23,15 @@ def background(chat: "Chat", arguments: str) -> None:
         return
     if not arguments:
         raise HermesError("Usage: /background <prompt>", hint="Example: /background run the tests and say what fails")
-    chat.aside(lambda: chat.background.submit(arguments, options), lambda task: say_started(chat, task))
+
+    def start(prepared: tuple[list[str], list[Message]]) -> None:
+        notes, taken = prepared
+        if notes:
+            chat.screen.show(chat.screen.renderer().note("\n".join(notes)))
+        submit = partial(chat.background.submit, arguments, options, context=taken)
+        chat.aside(submit, lambda task: say_started(chat, task))
+
+    if options.context or options.worktree:
+        chat.aside(lambda: chat.background.prepare(arguments, options), start)
+    else:
+        start(([], []))

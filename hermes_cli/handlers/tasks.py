@@ -12,6 +12,7 @@ from agent.events import ToolFinished
 from agent.protocols import Decision, Task
 from agent.records import LIVE_STATES
 from hermes_cli import task_facts
+from hermes_cli.handlers import worktrees
 from hermes_cli.questions import Question, approval_lines, approval_question
 from hermes_cli.step_log import StepLog
 from hermes_cli.task_facts import age, must_pick, summary, title, used
@@ -253,10 +254,12 @@ def _prune(chat: "Chat", days: str) -> None:
 
     def settle(letter: str, _words: str) -> None:
         if letter == "y":
-            chat.aside(lambda: task_facts.forget(chat.store, found), say)
+            chat.aside(lambda: task_facts.forget(chat.store, found, chat.config.dirs.state), say)
 
-    def say(count: int) -> None:
-        chat.screen.show(chat.screen.renderer().note(f"Forgot {count} task{'' if count == 1 else 's'}."))
+    def say(done: tuple[int, list[str]]) -> None:
+        count, kept = done
+        lines = [f"Forgot {count} task{'' if count == 1 else 's'}.", *kept]
+        chat.screen.show(chat.screen.renderer().note("\n".join(lines)))
 
     many = f"{len(found)} finished task{'' if len(found) == 1 else 's'}"
     line = f"Forget {many}, with results and logs? That cannot be undone."
@@ -277,6 +280,9 @@ _ACTIONS: dict[str, Callable[["Chat", str], None]] = {
     "deny": _deny,
     "retry": _retry,
     "resume": _resume,
+    "join": lambda chat, which: worktrees.join(chat, _find(chat, which)),
+    "diff": lambda chat, which: worktrees.diff(chat, _find(chat, which)),
+    "merge": lambda chat, which: worktrees.merge(chat, _find(chat, which)),
     "prune": _prune,
 }
 

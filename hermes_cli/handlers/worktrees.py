@@ -1,13 +1,11 @@
-"""/tasks diff, merge, prune and join: what a task has done comes home."""
+"""/tasks diff, merge and join: what a task has done comes home."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from agent import reports, worktree
+from agent import reports
 from agent.errors import HermesError
-from agent.git import GitError
 from agent.protocols import LIVE_STATES, Task
-from agent.task_rows import options_of
+from hermes_cli.task_facts import worktree_of
 
 if TYPE_CHECKING:
     from agent.worktree import Worktree
@@ -35,8 +33,7 @@ def diff(chat: "Chat", task: Task) -> None:
 def merge(chat: "Chat", task: Task) -> None:
     """Merge the task's branch into the person's, or say why not."""
     tree = tree_of(chat, task)
-    if task.state in LIVE_STATES:
-        raise HermesError(f"#{task.number} is not over.", hint=f"/tasks diff {task.number} shows how far it is.")
+    _require_over(task, f"/tasks diff {task.number} shows how far it is.")
 
     def show(files: list[str]) -> None:
         names = "\n".join(f"  {name}" for name in files)
@@ -45,31 +42,9 @@ def merge(chat: "Chat", task: Task) -> None:
     chat.aside(tree.merge, show)
 
 
-def prune(chat: "Chat", tasks: list[Task]) -> None:
-    """Remove the worktrees of tasks that are over, where nothing is lost by it, and say what was kept and why."""
-    over = [task for task in tasks if task.state not in LIVE_STATES and options_of(task).worktree]
-    trees = [(task, tree_of(chat, task)) for task in over]
-
-    def work() -> list[str]:
-        told = []
-        for task, tree in trees:
-            try:
-                told += [f"#{task.number}: worktree and branch removed."] if tree.remove() else []
-            except GitError as error:
-                told.append(f"#{task.number}: {error.explain()}")
-        return told
-
-    def show(told: list[str]) -> None:
-        if told:
-            chat.screen.show(chat.screen.renderer().note("\n".join(told)))
-
-    chat.aside(work, show)
-
-
 def join(chat: "Chat", task: Task) -> None:
     """Put the task's report into this conversation: a turn that runs reads it next, otherwise the next one does."""
-    if task.state in LIVE_STATES:
-        raise HermesError(f"#{task.number} is not over.", hint=f"/tasks log {task.number} shows how far it is.")
+    _require_over(task, f"/tasks log {task.number} shows how far it is.")
     report = reports.report(task)
 
     def show(_: None) -> None:
@@ -85,11 +60,12 @@ def join(chat: "Chat", task: Task) -> None:
 
 def tree_of(chat: "Chat", task: Task) -> "Worktree":
     """Raises: HermesError for a task that works in the person's own tree."""
-    session = chat.store.session(task.session_id)
-    if not options_of(task).worktree or session is None:
+    tree = worktree_of(chat.store, task, chat.config.dirs.state)
+    if tree is None:
         raise HermesError(f"#{task.number} has no worktree.", hint="/background --worktree <prompt> gives a task one.")
-    return worktree.of_task(task, session.cwd, chat.config.dirs.state)
+    return tree
 
 
-ACTIONS: dict[str, Callable[["Chat", Task], None]] = {"diff": diff, "merge": merge, "join": join}
-"""By the sub-command's name; what each needs is the task."""
+def _require_over(task: Task, hint: str) -> None:
+    if task.state in LIVE_STATES:
+        raise HermesError(f"#{task.number} is not over.", hint=hint)

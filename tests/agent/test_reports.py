@@ -7,7 +7,7 @@ import pytest
 from agent.messages import INTERRUPTED, Message, ToolCall
 from agent.models.scripted import ScriptedModel
 from agent.records import Task
-from agent.reports import OPENING, context_for, is_report, quoted, report
+from agent.reports import MOVED, OPENING, context_for, is_report, quoted, report
 from agent.store.memory import MemoryStore
 from run_agent import AIAgent
 from tests.support.turns import check_history
@@ -82,9 +82,7 @@ def test_a_copied_conversation_answers_what_was_cut_off_and_ends_in_the_prompt()
     assert copied[:4] == history
     assert copied[4:] == [Message("tool", INTERRUPTED, tool_call_id="c2"), Message("user", "go on")]
     check_history(copied)
-    assert context_for(history[:2], "go on", place="/trees/bg_1")[-1].content.startswith(
-        "[From here on you work in /trees"
-    )
+    assert context_for(history[:2], "go on", moved=True)[-1].content == f"{MOVED}\n\ngo on"
 
 
 def test_a_task_goes_on_from_the_copy_with_the_same_prefix() -> None:
