@@ -15,6 +15,7 @@ from agent.errors import ConfigError, HermesError
 from agent.models import catalog
 from hermes_cli import tasks_cli
 from hermes_cli.options import OPTIONS, SUBCOMMANDS, Option
+from hermes_cli.sessions_cli import backup, sessions_app, titles
 
 app = typer.Typer(
     name="hermes",
@@ -26,6 +27,8 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help=SUBCOMMANDS["config"], rich_markup_mode=None, no_args_is_help=True)
 app.add_typer(config_app, name="config")
+app.add_typer(sessions_app, name="sessions")
+app.command(help=SUBCOMMANDS["backup"])(backup)
 app.add_typer(tasks_cli.app, name="tasks")
 
 
@@ -45,7 +48,8 @@ def _root(**_values: Any) -> None:
 
 
 def _annotation(option: Option) -> Any:
-    declared = typer.Option(*option.flags, help=option.summary)
+    completed = titles if option.name == "resume" else None
+    declared = typer.Option(*option.flags, help=option.summary, autocompletion=completed)
     return Annotated[bool, declared] if option.kind == "flag" else Annotated[str | None, declared]
 
 

@@ -11,6 +11,10 @@ from agent.approvals import load_policy
 from agent.config import Config, read_keys
 from agent.errors import HermesError
 from agent.models import catalog
+from hermes_cli.text import size
+
+BIG = 2_000_000_000
+"""Bytes from which on the store is worth pruning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,7 @@ def check(config: Config, *, env: Mapping[str, str] = os.environ) -> Iterator[Fi
     version = platform.python_version()
     yield Finding(sys.version_info >= (3, 11), f"Python {version}", "Hermes needs 3.11 or later.")
     yield from _files(config)
+    yield from _store(config)
     yield from _policy(config)
     yield from _model(config, env)
 
@@ -46,6 +51,38 @@ def _files(config: Config) -> Iterator[Finding]:
     for path in (dirs.credentials_file, dirs.database):
         if path.exists() and sys.platform != "win32" and path.stat().st_mode & 0o077:
             yield Finding(False, f"others can read {path}", f"chmod 600 {path}")
+
+
+RESTORE = (
+    "To restore a backup: leave every Hermes, move {name}, {name}-wal and {name}-shm in {folder} away, "
+    "and copy the backup to {name}."
+)
+
+
+def _store(config: Config) -> Iterator[Finding]:
+    """The size of what is kept, whether it is sound, and how to get it back when it is not."""
+    from agent.store.sqlite import SqliteStore
+
+    path = config.dirs.database
+    if not path.exists():
+        yield Finding(None, f"nothing is kept yet in {path}", "The first conversation makes it.")
+        return
+    restore = RESTORE.format(name=path.name, folder=path.parent)
+    try:
+        store = SqliteStore(path)
+        stats, problems = store.stats(), store.integrity_check()
+        store.close()
+    except HermesError as error:
+        yield Finding(False, str(error), error.hint or restore)
+        return
+    yield Finding(True, f"kept: {stats.sessions} sessions, {stats.messages} messages, {size(stats.size)} in {path}")
+    if problems:
+        yield Finding(False, f"{path} is damaged: {'; '.join(problems[:3])}", restore)
+        return
+    yield Finding(True, "what is kept is sound")
+    if stats.size > BIG:
+        yield Finding(None, "that is a lot", "hermes sessions prune --older-than 90d --dry-run says what could go.")
+    yield Finding(None, "`hermes backup FILE` copies it", restore)
 
 
 def _writable(folder: Path) -> str | None:

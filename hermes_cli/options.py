@@ -19,6 +19,8 @@ SUBCOMMANDS = {
     "config": "show and change settings",
     "tasks": "list, read, stop, steer and answer background tasks",
     "worker": "run background tasks without a terminal, until none is left",
+    "sessions": "list, read, search, export and delete what was said",
+    "backup": "copy everything that is kept into a file",
     "doctor": "check this installation",
     "completion": "print the completion script of a shell",
 }

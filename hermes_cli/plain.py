@@ -189,7 +189,9 @@ class PlainScreen:
 
     async def _until_idle(self) -> None:
         self.refresh()
-        await self._idle.wait()
+        # What ends one thing may begin another before this goes on.
+        while not self._idle.is_set():
+            await self._idle.wait()
 
     def _give_up_waiting(self) -> None:
         """At the end of the input nobody is left to answer a task."""

@@ -206,17 +206,26 @@ def back_to(chat: "Chat", at: int, then: Then) -> None:
 def branch(chat: "Chat", name: str) -> None:
     """Go on in a copy; the old conversation stays in the lists."""
     old = chat.conversation
+    chat.hold()
 
-    def work() -> str:
-        row = chat.store.session(old)
-        child = chat.store.continue_session(old, chat.store.messages(old))
-        chat.store.update_session(old, archived=False)
-        chat.store.rename_session(child, name or f"{row.title if row else ''} (branch)")
-        return child
+    def work() -> str | HermesError:
+        try:
+            row = chat.store.session(old)
+            child = chat.store.continue_session(old, chat.store.messages(old))
+            chat.store.update_session(old, archived=False)
+            chat.store.rename_session(child, name or f"{row.title if row else ''} (branch)")
+            return child
+        except HermesError as error:
+            return error
 
-    def then(child: str) -> None:
+    def then(child: str | HermesError) -> None:
+        if isinstance(child, HermesError):
+            chat.complain(str(child), child.hint)
+            chat.release(keep=False)
+            return
         chat.go_on(child, usage=chat.usage)
         chat.screen.show(chat.screen.renderer().note(f"This is a branch now. The other one: /resume {old}"))
+        chat.release(keep=True)
 
     chat.aside(work, then)
 

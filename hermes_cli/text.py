@@ -123,6 +123,15 @@ def count(value: int) -> str:
     return str(value)
 
 
+def size(value: float) -> str:
+    """Bytes for a person: 512 B, 4.2 MB."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if value < 1_000 or unit == "GB":
+            break
+        value /= 1_000
+    return f"{value:.0f} {unit}" if value >= 10 or unit == "B" else f"{value:.1f} {unit}"
+
+
 def money(value: float) -> str:
     """US dollars: $0.06, and $0.0004 where two places would say nothing."""
     return f"${value:.2f}" if value >= 0.01 or value == 0 else f"${value:.4f}"

@@ -1,0 +1,108 @@
+"""`hermes sessions` and `hermes backup`: what is kept, from the shell."""
+
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+from agent.config import directories
+from agent.messages import Message
+from agent.store.sqlite import SqliteStore
+
+Sub = Callable[..., CompletedProcess[str]]
+
+
+@pytest.fixture
+def store() -> SqliteStore:
+    store = SqliteStore(directories().database)
+    for id_, prompt, answer in (("20260101_a", "fix the cart", "It is fixed."), ("20260102_b", "cook", "Rice, then.")):
+        store.create_session(id_, source="terminal", cwd="/src", model="m")
+        store.append(id_, Message("user", prompt))
+        store.append(id_, Message("assistant", answer))
+    return store
+
+
+def test_sessions_are_listed_the_newest_first(sub_command: Sub, store: SqliteStore) -> None:
+    lines = sub_command("sessions", "list").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["20260102_b", "20260101_a"]
+    assert "fix the cart" in lines[1]
+    rows = json.loads(sub_command("sessions", "list", "--json", "--limit", "1").stdout)
+    assert [(row["id"], row["title"], row["messages"]) for row in rows] == [("20260102_b", "cook", 2)]
+    assert json.loads(sub_command("sessions", "list", "--here", "--json").stdout) == []
+
+
+def test_a_session_is_shown_searched_renamed_and_exported(sub_command: Sub, store: SqliteStore, tmp_path: Path) -> None:
+    assert "It is fixed." in sub_command("sessions", "show", "fix the").stdout
+    assert json.loads(sub_command("sessions", "show", "20260102", "--json").stdout)["title"] == "cook"
+    assert "20260101_a" in sub_command("sessions", "search", "FIXED").stdout
+    assert json.loads(sub_command("sessions", "search", "rice", "--json").stdout)[0]["session_id"] == "20260102_b"
+    sub_command("sessions", "rename", "cook", "the", "kitchen")
+    assert sub_command("sessions", "export", "the kitchen", "-").stdout.startswith("# the kitchen")
+    page = tmp_path / "page.html"
+    sub_command("sessions", "export", "latest", str(page))
+    assert "<!doctype html>" in page.read_text()
+
+
+def test_nothing_is_deleted_unless_somebody_says_yes(sub_command: Sub, store: SqliteStore) -> None:
+    refused = sub_command("sessions", "delete", "cook")
+    assert refused.returncode != 0
+    assert "--yes" in refused.stderr
+    assert store.session("20260102_b") is not None
+    sub_command("sessions", "delete", "cook", "--yes")
+    assert store.session("20260102_b") is None
+
+
+def test_pruning_tells_first_what_would_go(sub_command: Sub, store: SqliteStore) -> None:
+    told = sub_command("sessions", "prune", "--older-than", "0d", "--dry-run").stdout
+    assert told == "Would delete 2 sessions with 4 messages, and 0 tasks.\n"
+    assert store.stats().sessions == 2
+    assert "0 sessions" in sub_command("sessions", "prune", "--older-than", "90d", "--yes").stdout
+    done = json.loads(sub_command("sessions", "prune", "--older-than", "0h", "--yes", "--json").stdout)
+    assert (done["sessions"], done["dry_run"]) == (2, False)
+    assert store.stats().sessions == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("show", "nonsense"), "No session fits"),
+        (("show", "20260"), "Several sessions fit"),
+        (("prune", "--older-than", "soon"), "no duration"),
+        (("export", "cook", "--format", "pdf"), "no format"),
+    ],
+)
+def test_what_cannot_be_done_is_explained(
+    sub_command: Sub, store: SqliteStore, arguments: tuple[str, ...], words: str
+) -> None:
+    done = sub_command("sessions", *arguments)
+    assert done.returncode != 0
+    assert words in done.stderr
+
+
+def test_a_backup_is_whole_and_no_file_is_overwritten(sub_command: Sub, store: SqliteStore, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.db"
+    sub_command("backup", str(copy))
+    found = sqlite3.connect(copy).execute("SELECT count(*) FROM messages").fetchone()
+    assert found == (4,)
+    assert "exists already" in sub_command("backup", str(copy)).stderr
+
+
+def test_doctor_tells_the_size_checks_the_file_and_says_how_to_restore(sub_command: Sub, store: SqliteStore) -> None:
+    told = sub_command("doctor").stdout
+    assert "2 sessions, 4 messages" in told
+    assert "what is kept is sound" in told
+    assert "To restore a backup" in told
+    store.close()
+    directories().database.write_bytes(b"garbage " * 1000)
+    broken = sub_command("doctor")
+    assert broken.returncode == 1
+    assert "is damaged" in broken.stdout
+    assert "To restore" in broken.stdout
+
+
+def test_sizes_are_told_for_people_and_programs(sub_command: Sub, store: SqliteStore) -> None:
+    assert "2 sessions, 4 messages, 0 tasks" in sub_command("sessions", "stats").stdout
+    assert json.loads(sub_command("sessions", "stats", "--json").stdout)["messages"] == 4
