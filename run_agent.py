@@ -21,6 +21,7 @@ from agent.models import catalog, portable, windows
 from agent.protocols import ChatModel, Gate, ModelOutput, Redact, Reply, Sink, Store, Tool, ToolContext, ToolSpec
 from agent.records import TASK_SOURCE
 from agent.redact import Redactor, secret_values
+from agent.sandbox import sandbox_for
 from agent.store.memory import MemoryStore, new_session_id
 from agent.tools import default_tools
 from agent.tools.bench import bench_of, close_bench
@@ -85,6 +86,7 @@ class AIAgent:
         bench = bench_of(self._bench, state=self._state)
         self._house = House(worktree, bench.seen) if worktree else None
         if tools is None:
+            bench.sandbox = sandbox_for(self.settings, directories())
             tools = default_tools(bench)
             tools = (*tools, Tasks(self.store, owner)) if owner else tools
         self._toolset = Toolset(

@@ -56,15 +56,13 @@ class Policy:
 
     Of the rules that are about an action the last decides. A line of several commands is judged command by command, and
     the strictest verdict counts. Below all of it lies the floor (`agent/floor.py`), which only the mode "yolo" passes;
-    what a rule forbids no mode allows. `dirs` are the folders that hold Hermes's own files. `confined` says that
-    commands run in a sandbox which lets them write in the working directory only.
+    what a rule forbids no mode allows. `dirs` are the folders that hold Hermes's own files.
     """
 
     mode: ApprovalMode = "ask"
     rules: list[Rule] = field(default_factory=list)
     save: Callable[[Rule], None] = lambda rule: None
     dirs: Directories | None = None
-    confined: bool = False
 
     def verdict(self, tool: str, action: Action, cwd: Path) -> Ruling:
         """May this run in the workspace `cwd`?"""
@@ -99,33 +97,35 @@ class Policy:
         """A ruling for each command, for each file a redirection writes, and for what is not understood."""
         whole = [rule for rule in self.rules if rule.is_for(tool) and covers_line(rule, action.command)]
         for command, folders in places(line, action.directory or cwd):
-            yield self._of_command(tool, command, folders, cwd, whole)
-            yield from self._of_writes(command, folders, cwd, whole)
+            yield self._of_command(tool, command, folders, cwd, whole, confined=action.confined)
+            yield from self._of_writes(command, folders, cwd, whole, confined=action.confined)
         if line.doubt:
             yield self._of_doubt(tool, line, whole)
         if action.outside:
             yield self._decided(_last(whole), Ruling("ask", "it would run outside of the sandbox"))
 
     def _of_command(
-        self, tool: str, command: Command, folders: frozenset[Path], cwd: Path, whole: list[Rule]
+        self, tool: str, command: Command, folders: frozenset[Path], cwd: Path, whole: list[Rule], *, confined: bool
     ) -> Ruling:
         found: _Found = None
         read = read_by(command, folders, cwd)
         for rule in self.rules:
             said = rule.verdict if rule in whole else _on_command(rule, tool, command, read, cwd)
             found = (rule, said) if said else found
-        if read is not None or self.confined:
+        if read is not None or confined:
             return self._decided(found, Ruling("allow"))
         return self._decided(found, Ruling("ask", f"{command.name or 'it'} may do more than read in this folder"))
 
-    def _of_writes(self, command: Command, folders: frozenset[Path], cwd: Path, whole: list[Rule]) -> Iterator[Ruling]:
+    def _of_writes(
+        self, command: Command, folders: frozenset[Path], cwd: Path, whole: list[Rule], *, confined: bool
+    ) -> Iterator[Ruling]:
         written = written_by(command, folders)
-        if written is None:
+        if written is None and not confined:
             yield self._decided(_last(whole), Ruling("ask", "where it writes is not known before it runs"))
         for path in written or ():
             if whole:
                 yield self._decided(_last(whole), Ruling("ask"))
-            elif not (self.confined and _is_inside((path,), cwd) and not is_guarded(path)):
+            elif not (confined and _is_inside((path,), cwd) and not is_guarded(path)):
                 ruling = self._of_action("write_file", Action("write", str(path), (path,)), cwd)
                 yield Ruling(ruling.verdict, ruling.why or f"it writes to {path}")
 

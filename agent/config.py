@@ -16,6 +16,7 @@ from typing import Any, Literal, cast, get_type_hints
 from agent.errors import ConfigError
 
 ApprovalMode = Literal["ask", "edits", "plan", "yolo"]
+SandboxMode = Literal["off", "read-only", "workspace-write"]
 
 # -- directories -----------------------------------------------------------------------------------
 
@@ -102,6 +103,8 @@ class Settings:
     session_budget: float = _setting(0.0, "US dollars the tasks of one terminal or chat may cost; 0: no limit")
     daily_budget: float = _setting(0.0, "US dollars a day, of turns and tasks, at which tasks ask; 0: no limit")
     approvals: ApprovalMode = _setting("ask", "ask, edits, plan or yolo")
+    sandbox: SandboxMode = _setting("off", "wall around commands: off, read-only or workspace-write")
+    sandbox_network: bool = _setting(False, "commands behind that wall may use the network")
     verbose: bool = _setting(False, "show each tool's output")
     bell: bool = _setting(True, "ring when a task needs you or ends while the terminal is not focused")
     trusted_folders: list[str] = _setting([], "folders whose .hermes/config.toml is read")
@@ -145,7 +148,7 @@ def convert(name: str, value: object, origin: str) -> Any:
 
     kind = _types()[name]
     try:
-        if isinstance(value, str) and kind not in (str, ApprovalMode) and name != "reasoning_effort":
+        if isinstance(value, str) and kind not in (str, ApprovalMode, SandboxMode) and name != "reasoning_effort":
             found = msgspec.convert(_parse_toml_value(value), kind, strict=False)
         else:
             found = msgspec.convert(value, kind, strict=not isinstance(value, str))

@@ -84,8 +84,8 @@ class Action:
     """What a tool call is about, told from its arguments alone: no file was opened to know it.
 
     `title` is one line. `paths` are absolute and resolved. `command` is what a shell would be given, in `directory`
-    where that is not the session's own; `outside` when it is to run without the sandbox. `host` is the machine that
-    would be spoken to.
+    where that is not the session's own; `outside` when it is to leave the sandbox, `confined` when it cannot. `host` is
+    the machine that would be spoken to.
     """
 
     kind: ActionKind
@@ -95,6 +95,7 @@ class Action:
     host: str = ""
     directory: Path | None = None
     outside: bool = False
+    confined: bool = False
 
 
 CHANGED = "Not run: it changed while waiting for the answer; try again."

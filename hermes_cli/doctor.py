@@ -37,6 +37,7 @@ def check(config: Config, *, env: Mapping[str, str] = os.environ) -> Iterator[Fi
     yield from _files(config)
     yield from _store(config)
     yield from _policy(config)
+    yield from _sandbox(config)
     yield from _model(config, env)
 
 
@@ -100,6 +101,46 @@ def _policy(config: Config) -> Iterator[Finding]:
         yield Finding(False, str(error), error.hint)
         return
     yield Finding(True, f"approvals: {config.values.approvals}, {rules} rule{'' if rules == 1 else 's'} in {path}")
+
+
+def _sandbox(config: Config) -> Iterator[Finding]:
+    """Which wall stands around commands; proved by trying to get out."""
+    from agent.sandbox import BACKENDS, backend, problem, sandbox_for
+
+    means, sandbox = backend(), sandbox_for(config.values, config.dirs)
+    if sandbox is None:
+        would = f"{means} works here: `hermes config set sandbox workspace-write`" if means else "nothing works here"
+        yield Finding(None, "sandbox: off", f"Commands are asked for instead; {would}.")
+        return
+    if means is None:
+        why = "; ".join(f"{name}: {problem(name)}" for name in BACKENDS)
+        advice = "There is no wall: every command is asked for. Install bubblewrap, or set sandbox = off."
+        yield Finding(False, f"sandbox = {sandbox.mode}, but none works here ({why})", advice)
+        return
+    network = "on" if sandbox.network else "off"
+    yield Finding(True, f"sandbox: {sandbox.mode} by {means}, network {network}")
+    yield from _breakout(config)
+
+
+def _breakout(config: Config) -> Iterator[Finding]:
+    from agent.breakout import attempts
+    from agent.sandbox import KNOWN_GAPS, backend, sandbox_for
+
+    sandbox, means = sandbox_for(config.values, config.dirs), backend()
+    assert sandbox is not None
+    assert means is not None
+    if config.dirs.state.resolve().is_relative_to("/tmp"):
+        yield Finding(None, "sandbox: not tried, Hermes's folder lies in /tmp", "Commands may write there.")
+        return
+    done = list(attempts(sandbox, config.dirs.state))
+    out = [attempt.name for attempt in done if attempt.held is False and attempt.should_hold]
+    known = [name for name in out if name in KNOWN_GAPS[means]]
+    if bad := [name for name in out if name not in known]:
+        yield Finding(False, f"sandbox: it does not hold: {', '.join(bad)}", "Set sandbox = off, and report this.")
+    else:
+        yield Finding(True, f"sandbox: {sum(attempt.held is True for attempt in done)} attempts went as they should")
+    if known:
+        yield Finding(None, f"sandbox: {means} cannot prevent: {', '.join(known)}", "Bubblewrap can.")
 
 
 def _model(config: Config, env: Mapping[str, str]) -> Iterator[Finding]:

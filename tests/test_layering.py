@@ -29,6 +29,8 @@ FLOORS: dict[str, int] = {
     "agent.rules": 2,
     "agent.floor": 2,
     "agent.reading": 2,
+    "agent.sandbox": 1,
+    "agent.breakout": 1,
     "agent.shell": 1,
     "agent.wrappers": 1,
     "agent.tasks": 2,
@@ -53,6 +55,7 @@ FLOORS: dict[str, int] = {
     "agent.errors": 0,
     "agent.cancel": 0,
     "agent.redact": 0,
+    "agent.landlock": 0,
     "agent": 0,
 }
 

@@ -4,6 +4,7 @@ import atexit
 import threading
 from pathlib import Path
 
+from agent.sandbox import Sandbox
 from agent.tools.jobs import Jobs
 from agent.tools.seen import Seen
 
@@ -20,6 +21,8 @@ class Workbench:
         self.state = state
         self.directory: Path | None = None
         """Where the next shell starts; None for the session's own directory."""
+        self.sandbox: Sandbox | None = None
+        """The wall around commands that the settings ask for."""
         self.seen = Seen()
         self.jobs = Jobs(state / "processes" if state else None)
 

@@ -72,6 +72,8 @@ class Spawn:
     pty: bool = False
     writable: bool = False
     log: Path | None = None
+    prefix: tuple[str, ...] = ()
+    """Words in front of the shell: the sandbox."""
 
 
 class Running:
@@ -186,7 +188,7 @@ class Running:
                 streams = self._streams(opened)
             env = child_environment(os.environ) | {MARK: self._mark} | ({"TERM": "xterm"} if spawn.pty else {})
             self._process: subprocess.Popen[bytes] = subprocess.Popen(
-                _shell(spawn.command, tell, terminal),
+                [*spawn.prefix, *_shell(spawn.command, tell, terminal)],
                 cwd=spawn.cwd,
                 env=env,
                 bufsize=0,

@@ -30,18 +30,26 @@ class TerminalArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     keep: Annotated[bool, Meta(description="In the background: let it outlive this session.")] = False
 
 
+class SandboxedArguments(TerminalArguments, frozen=True, forbid_unknown_fields=True):
+    outside: Annotated[bool, Meta(description="Run it outside of the sandbox; the person is asked.")] = False
+
+
 class Terminal:
     """Runs a command in a fresh shell with its own process group, where the one before it ended."""
 
     name = "terminal"
-    arguments = TerminalArguments
 
     def __init__(self, bench: Workbench | None = None) -> None:
         self._bench = bench or Workbench()
 
     @property
+    def arguments(self) -> type[TerminalArguments]:
+        return SandboxedArguments if self._bench.sandbox else TerminalArguments
+
+    @property
     def description(self) -> str:
-        return prose(__file__)
+        sandbox = self._bench.sandbox
+        return f"{prose(__file__)}\n{sandbox.told}" if sandbox else prose(__file__)
 
     def plan(self, args: TerminalArguments, context: ToolContext) -> Action:
         if not args.command.strip():
@@ -56,20 +64,30 @@ class Terminal:
             _title(args.command, context.redact) + aside,
             command=args.command,
             directory=self._directory(context),
+            outside=self._is_outside(args),
+            confined=self._bench.sandbox is not None and self._bench.sandbox.confines and not self._is_outside(args),
         )
 
     def preview(self, args: TerminalArguments, context: ToolContext) -> str:
         directory = self._directory(context)
         there = f"\n# in {directory}" if directory != context.cwd else ""
         aside = "\n# in the background, also after Hermes has ended" if args.keep else ""
-        return f"{args.command}{there}{aside}"
+        outside = "\n# outside of the sandbox" if self._is_outside(args) else ""
+        return f"{args.command}{there}{aside}{outside}"
 
     def run(self, args: TerminalArguments, context: ToolContext, cancel: CancelToken) -> ToolResult:
         from agent.tools.running import Running, Spawn  # psutil is loaded with the first command, not before
 
         cancel.raise_if_cancelled()
         directory = (context.approved.action.directory if context.approved else None) or self._directory(context)
-        spawn = Spawn(args.command, directory, text_limit(context.output_limit), args.pty, args.background)
+        spawn = Spawn(
+            args.command,
+            directory,
+            text_limit(context.output_limit),
+            args.pty,
+            args.background,
+            prefix=self._wall(args, directory, context),
+        )
         if args.background:
             return self._run_aside(args, spawn, context, cancel)
         command = Running(spawn)
@@ -94,7 +112,21 @@ class Terminal:
         if command.cwd is not None and command.cwd != command.spawn.cwd.resolve():
             self._bench.directory = command.cwd
             also += f"; the shell is now in {command.cwd}"
+        if code and command.spawn.prefix:
+            also += "; it ran in the sandbox: if that is why it failed, run it with outside=true, which asks the person"
         return _result(output, summary, f"[{summary}{also}]", code)
+
+    def _is_outside(self, args: TerminalArguments) -> bool:
+        """Whether it leaves a sandbox that is asked for: because it is told to, or because there is none that works."""
+        if self._bench.sandbox is None:
+            return False
+        return getattr(args, "outside", False) or not self._bench.sandbox.works
+
+    def _wall(self, args: TerminalArguments, directory: Path, context: ToolContext) -> tuple[str, ...]:
+        sandbox = self._bench.sandbox
+        if sandbox is None or self._is_outside(args):
+            return ()
+        return tuple(sandbox.prefix(context.cwd, directory, pty=args.pty, keep=args.keep))
 
     def _run_aside(
         self, args: TerminalArguments, spawn: "Spawn", context: ToolContext, cancel: CancelToken

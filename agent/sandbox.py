@@ -1,0 +1,195 @@
+"""A wall around commands: what they may write, whether they reach the network, and which means there is for it here.
+
+Bubblewrap where it works, Landlock where only that does (both Linux), Seatbelt on macOS. A command is put behind the
+wall by words in front of it. Whether a means works is found out by using it, once a process.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from agent import landlock
+from agent.config import Directories, SandboxMode, Settings
+
+Backend = Literal["bubblewrap", "landlock", "seatbelt"]
+BACKENDS: tuple[Backend, ...] = ("bubblewrap", "landlock", "seatbelt")
+
+SECRET_PLACES = (
+    ".ssh .gnupg .aws .azure .kube .docker .netrc .npmrc .pypirc .git-credentials .password-store .config/gcloud "
+    ".config/gh .config/op .mozilla .config/google-chrome .config/chromium Library/Keychains"
+).split()
+"""Below a home: what no command behind the wall may read."""
+
+GUARDED_PLACES = (".git/hooks", ".git/config", ".hermes")
+"""Below a workspace: what no command behind the wall may write, for other programs run what it says."""
+
+KNOWN_GAPS: dict[Backend, frozenset[str]] = {
+    "bubblewrap": frozenset(),
+    "landlock": frozenset({"change a file's mode outside"}),
+    "seatbelt": frozenset(),
+}
+"""What a means cannot prevent, by the names of the attempts in `agent/breakout.py`."""
+
+_SCRATCH = ("/tmp", "/var/tmp")
+_DEVICES = "/dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty /dev/pts /dev/ptmx /dev/shm".split()
+_PROBE_SECONDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """What commands may do. `hidden` are places that they may not even read."""
+
+    mode: SandboxMode
+    network: bool = False
+    hidden: tuple[Path, ...] = ()
+
+    @property
+    def works(self) -> bool:
+        """Whether there is a means for it here."""
+        return backend() is not None
+
+    @property
+    def told(self) -> str:
+        """What a model should know of it."""
+        writes = "the working directory and /tmp" if self.mode == "workspace-write" else "/tmp"
+        network = "" if self.network else ", without network"
+        return f"- Commands run in a sandbox{network}: they write in {writes} only. The person may let one `outside`."
+
+    @property
+    def confines(self) -> bool:
+        """Whether a command behind this wall, which may not leave it, need not be asked for."""
+        return not self.network and self.works
+
+    def prefix(
+        self, workspace: Path, cwd: Path, *, pty: bool = False, keep: bool = False, means: Backend | None = None
+    ) -> list[str]:
+        """The words to put in front of a command, by the means there is or the one that is given.
+
+        `pty`: it has a terminal. `keep`: it may outlive Hermes.
+        Raises: LookupError when there is none.
+        """
+        match means or backend():
+            case "bubblewrap":
+                return self._bubblewrap(workspace.resolve(), cwd, pty=pty, keep=keep)
+            case "landlock":
+                return self._landlock(workspace.resolve())
+            case "seatbelt":
+                return ["/usr/bin/sandbox-exec", "-p", self.seatbelt_profile(workspace.resolve())]
+        raise LookupError("no sandbox works here")
+
+    def _bubblewrap(self, workspace: Path, cwd: Path, *, pty: bool, keep: bool) -> list[str]:
+        words = ["bwrap", "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
+        words += [] if keep else ["--die-with-parent"]
+        words += [] if self.network else ["--unshare-net"]
+        words += ["--cap-drop", "ALL", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
+        words += ["--bind", "/dev/pts", "/dev/pts"] if pty else []
+        for scratch in _SCRATCH:
+            words += ["--tmpfs", scratch] if Path(scratch).is_dir() else []
+        for place in self._hidden_from(workspace):
+            words += ["--tmpfs", str(place)] if place.is_dir() else ["--ro-bind", "/dev/null", str(place)]
+        words += ["--bind" if self.mode == "workspace-write" else "--ro-bind", str(workspace), str(workspace)]
+        if self.mode == "workspace-write":
+            git = workspace / ".git"
+            # As a place of its own it cannot be moved away and another put there.
+            words += ["--bind", str(git), str(git)] if git.is_dir() else []
+            for guarded in _existing(workspace):
+                words += ["--ro-bind", str(guarded), str(guarded)]
+        return [*words, "--chdir", str(cwd), "--"]
+
+    def _landlock(self, workspace: Path) -> list[str]:
+        hidden = self._hidden_from(workspace)
+        readable = _all_but("/", hidden)
+        write = [*_DEVICES, *_SCRATCH]
+        if self.mode == "workspace-write":
+            guarded = [workspace / place for place in (".git", ".hermes")]
+            # Landlock allows a folder with all that is below or not at all: beside a repository's own folder nothing
+            # new can be made, only what is in the folders that are there.
+            there = any(place.exists() for place in guarded)
+            write += _all_but(str(workspace), guarded) if there else [str(workspace)]
+        plan = {"write": write, "read": readable, "list": ["/"], "network": self.network}
+        return [sys.executable, "-I", "-S", landlock.__file__, json.dumps(plan)]
+
+    def seatbelt_profile(self, workspace: Path) -> str:
+        """The rules in Seatbelt's language; of two that are about the same thing the later counts."""
+        rules = ["(version 1)", "(allow default)", "(deny file-write*)"]
+        scratch = [*_SCRATCH, "/private/tmp", "/private/var/tmp", "/private/var/folders", "/dev"]
+        writable = [*scratch, *([str(workspace)] if self.mode == "workspace-write" else [])]
+        rules += [f"(allow file-write* (subpath {json.dumps(place)}))" for place in writable]
+        rules += [f"(deny file-write* (subpath {json.dumps(str(workspace / place))}))" for place in GUARDED_PLACES]
+        rules += [f"(deny file* (subpath {json.dumps(str(place))}))" for place in self._hidden_from(workspace)]
+        rules += [] if self.network else ["(deny network*)"]
+        return "\n".join(rules)
+
+    def _hidden_from(self, workspace: Path) -> list[Path]:
+        """The hidden places that are there; not those that hold the workspace."""
+        found = {place.resolve() for place in self.hidden if place.exists()}
+        return sorted(place for place in found if not workspace.is_relative_to(place))
+
+
+def sandbox_for(settings: Settings, dirs: Directories) -> Sandbox | None:
+    """The wall that the settings ask for; None for none."""
+    if settings.sandbox == "off":
+        return None
+    home = Path.home()
+    hidden = (*(home / place for place in SECRET_PLACES), dirs.config, dirs.state)
+    return Sandbox(settings.sandbox, settings.sandbox_network, hidden)
+
+
+def _existing(workspace: Path) -> list[Path]:
+    return [place for name in GUARDED_PLACES if (place := workspace / name).exists()]
+
+
+def _all_but(folder: str, hidden: Iterable[Path]) -> list[str]:
+    """Everything in a folder, folder by folder where that is needed to leave out what is hidden."""
+    within = [place for place in hidden if place.is_relative_to(folder)]
+    if not within:
+        return [folder]
+    found: list[str] = []
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.path for entry in entries if not entry.is_symlink())
+    except OSError:
+        return []
+    for path in names:
+        if Path(path) not in within:
+            found += _all_but(path, within)
+    return found
+
+
+# -- what works here -------------------------------------------------------------------------------
+
+
+@cache
+def backend() -> Backend | None:
+    """The means that is used here: the first that works."""
+    return next((means for means in BACKENDS if not problem(means)), None)
+
+
+@cache
+def problem(means: Backend) -> str:
+    """Why a means cannot be used; "" when it works."""
+    home: dict[Backend, str] = {"bubblewrap": "linux", "landlock": "linux", "seatbelt": "darwin"}
+    if sys.platform != home[means]:
+        return f"for {'macOS' if means == 'seatbelt' else 'Linux'} only"
+    if means == "bubblewrap" and shutil.which("bwrap") is None:
+        return "bwrap is not installed"
+    if means == "landlock" and not landlock.abi():
+        return "this kernel has no Landlock"
+    return _tried(Sandbox("read-only").prefix(Path("/"), Path("/"), means=means))
+
+
+def _tried(prefix: Sequence[str]) -> str:
+    command = [*prefix, shutil.which("true") or "/usr/bin/true"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_PROBE_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    lines = done.stderr.strip().splitlines()
+    return "" if done.returncode == 0 else (lines[-1] if lines else f"it failed with {done.returncode}")
