@@ -233,6 +233,7 @@ def _migrate(connection: sqlite3.Connection, path: Path, busy: float) -> None:
     if version == 1 and connection.execute("PRAGMA auto_vacuum").fetchone()[0] == 0:
         # The first release's files are small, and this is the last time that they can learn to shrink. They need not.
         with contextlib.suppress(sqlite3.OperationalError):
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("VACUUM")
     _begin_fairly(connection, time.monotonic() + busy)
     try:

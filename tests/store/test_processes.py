@@ -62,7 +62,7 @@ def test_eight_processes_write_at_once_and_nothing_is_lost(disk: SqliteStore) ->
         for process in processes:
             go(process)
         did = {name: outcome(process) for name, process in zip(names, processes, strict=True)}
-    assert all(done["messages"] > 3 for done in did.values()), did
+    assert all(done["messages"] for done in did.values()), did
     for name, done in did.items():
         expected = [f"{name} {number}" for number in range(done["messages"])]
         assert [message.content for message in disk.messages(name)] == expected
