@@ -97,6 +97,7 @@ class Slack:
         # The SDK repeats a request whose connection broke, and so would send a message twice.
         self._client = AsyncWebClient(token, base_url=options.base_url, timeout=30, retry_handlers=[])
         self._me: AuthorizeResult | None = None
+        self._user_id = ""
         self._receive: Receive | None = None
         self._one_at_a_time = asyncio.Lock()
         self._socket: AsyncSocketModeHandler | None = None
@@ -123,6 +124,7 @@ class Slack:
         try:
             with self._translated():
                 answer = await self._client.auth_test()
+                self._user_id = str(answer.get("user_id") or "")
                 self._me = AuthorizeResult.from_auth_test_response(
                     auth_test_response=answer, bot_token=self._token, user_auth_test_response=None
                 )
@@ -173,7 +175,7 @@ class Slack:
         )
 
         async def message(event: dict[str, Any]) -> None:
-            await self._take(event_of_message(event, (self._me and self._me.bot_user_id) or ""))
+            await self._take(event_of_message(event, self._user_id))
 
         async def command(body: dict[str, Any], ack: Any) -> BoltResponse:
             taken = event_of_command(body)
@@ -296,9 +298,8 @@ class Slack:
                 return
             found = await self._client.reactions_get(**place)
             message: Mapping[str, Any] = found.get("message") or {}
-            me = self._me.bot_user_id if self._me is not None else None
             for reaction in message.get("reactions", ()):
-                if me in reaction.get("users", ()):
+                if self._user_id in reaction.get("users", ()):
                     with _fine("no_reaction"):
                         await self._client.reactions_remove(name=str(reaction["name"]), **place)
 

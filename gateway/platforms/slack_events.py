@@ -24,14 +24,14 @@ def event_of_message(event: Mapping[str, Any], me: str) -> MessageEvent | None:
     kind = str(event.get("subtype", ""))
     if kind == "message_changed":
         return _edit(event, me)
-    if kind not in _HEARD or "bot_id" in event or not event.get("user"):
+    if kind not in _HEARD or "bot_id" in event or event.get("user") in (None, "", me):
         return None
     return _message(event, str(event["channel"]), me)
 
 
 def _edit(event: Mapping[str, Any], me: str) -> MessageEvent | None:
     message = event.get("message") or {}
-    if "edited" not in message or "bot_id" in message or not message.get("user"):
+    if "edited" not in message or "bot_id" in message or message.get("user") in (None, "", me):
         return None  # Without `edited`, Slack only added a preview.
     return _message(message, str(event["channel"]), me, edited=f"/{message['edited'].get('ts', '')}")
 
