@@ -107,6 +107,7 @@ class Settings:
     sandbox_network: bool = _setting(False, "commands behind that wall may use the network")
     verbose: bool = _setting(False, "show each tool's output")
     bell: bool = _setting(True, "ring when a task needs you or ends while the terminal is not focused")
+    gateway: dict[str, Any] = _setting({}, "how `hermes gateway` serves chats: see docs/gateway.md")
     trusted_folders: list[str] = _setting([], "folders whose .hermes/config.toml is read")
 
 

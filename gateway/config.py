@@ -32,21 +32,22 @@ class PlatformConfig:
     """How one platform is set up.
 
     `allow` and `admins` are the platform's own ids of people (`U0…`, digits), never names; admins need not be in
-    `allow`. `everyone` lets in whoever writes, and has to be said. `options` is what only this platform's adapter
-    knows.
+    `allow`. `everyone` lets in whoever writes, and has to be said; with `pairing` a stranger is offered a code.
+    `options` is what only this platform's adapter knows.
     """
 
     platform: Platform
     allow: frozenset[str] = frozenset()
     admins: frozenset[str] = frozenset()
     everyone: bool = False
+    pairing: bool = False
     groups: GroupTalk = "mentioned"
     sessions: GroupSessions = "user"
     options: Mapping[str, Any] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-_COMMON = frozenset({"allow", "admins", "everyone", "groups", "sessions"})
+_COMMON = frozenset({"allow", "admins", "everyone", "pairing", "groups", "sessions"})
 
 
 def platform_configs(

@@ -1,12 +1,18 @@
 """Tokens stay out of logs, whoever logs: libraries write the addresses they ask, and Telegram's hold the token."""
 
 import logging
+import os
 from collections.abc import Callable, Iterable
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
 
 from agent.redact import Redactor
 
 _LOUD = ("httpx", "httpcore", "telegram", "discord", "slack_sdk", "slack_bolt", "aiohttp")
 """Libraries that tell of each request. Their warnings are kept."""
+
+LOG_SIZE = 5_000_000
+"""Bytes of a log file, of which two older ones are kept."""
 
 _secrets: set[str] = set()
 _redact = Redactor()
@@ -23,6 +29,17 @@ def keep_out(secrets: Iterable[str]) -> Redactor:
         logger = logging.getLogger(name)
         logger.setLevel(max(logger.level, logging.WARNING))
     return _redact
+
+
+def log_to(path: Path) -> None:
+    """Write warnings, and what the gateway itself tells, to a file that only its owner can read."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+    handler = RotatingFileHandler(path, maxBytes=LOG_SIZE, backupCount=2, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.getLogger().addHandler(handler)
+    logging.getLogger().setLevel(logging.WARNING)
+    logging.getLogger("gateway").setLevel(logging.INFO)
 
 
 class _Clean:

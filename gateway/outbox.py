@@ -88,8 +88,7 @@ class Outbox:
     async def start(self) -> None:
         """Go on with what an earlier process left. Raises: StoreError."""
         await self._aside(lambda: self._store.reclaim_outbound(self._is_alive))
-        for one in await self._aside(self._store.unsent):
-            self.wake(one.chat)
+        await self.look()
 
     async def close(self) -> None:
         """Stop sending. What is under way is finished or sent again by the next process, as a possible repeat."""
@@ -105,7 +104,7 @@ class Outbox:
         Raises: StoreError.
         """
         where = address(chat)
-        rows = [(_encode(part), _part(key, number)) for number, part in enumerate(self.parts(chat, letter), 1)]
+        rows = [(encode(part), _part(key, number)) for number, part in enumerate(self.parts(chat, letter), 1)]
 
         def keep() -> None:
             for payload, name in rows:
@@ -121,7 +120,7 @@ class Outbox:
         """
 
         def find() -> Outbound | None:
-            self._store.post(address(chat), _encode(Letter()), key=key, live=True)
+            self._store.post(address(chat), encode(Letter()), key=key, live=True)
             found = self._store.posted(key)
             return found if found is not None and found.state == "live" else None
 
@@ -139,12 +138,12 @@ class Outbox:
         where = address(chat)
 
         def keep() -> None:
-            if self._store.post(where, _encode(first), key=key) is None:
+            if self._store.post(where, encode(first), key=key) is None:
                 live = self._store.posted(key)
                 if live is not None and live.state == "live":
-                    self._store.complete(live.id, _encode(first))
+                    self._store.complete(live.id, encode(first))
             for number, part in enumerate(more, 2):
-                self._store.post(where, _encode(part), key=_part(key, number))
+                self._store.post(where, encode(part), key=_part(key, number))
 
         await self._aside(keep)
         self.wake(where)
@@ -158,6 +157,11 @@ class Outbox:
         texts = split(letter.text, replace(adapter.dialect, limit=adapter.dialect.limit - len(REPEAT)))
         parts = [replace(letter, text=text, buttons=()) for text in texts]
         return [*parts[:-1], replace(parts[-1], buttons=letter.buttons)]
+
+    async def look(self) -> None:
+        """Send also what other processes posted. Raises: StoreError."""
+        for one in await self._aside(self._store.unsent):
+            self.wake(one.chat)
 
     def wake(self, where: str) -> None:
         """There may be something to send to this chat."""
@@ -268,7 +272,8 @@ async def _within(event: asyncio.Event, seconds: float) -> None:
         pass
 
 
-def _encode(letter: Letter) -> str:
+def encode(letter: Letter) -> str:
+    """A message as the store keeps it."""
     return msgspec.json.encode(letter).decode()
 
 

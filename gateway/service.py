@@ -51,7 +51,7 @@ class GatewayStore(Store, ChatStore, Protocol):
 class Obey(Protocol):
     """Carries out a command and gives the answer, "" for none. Raises: HermesError for what is told as an error."""
 
-    def __call__(self, event: MessageEvent, command: Parsed, *, key: str) -> Awaitable[str]: ...
+    def __call__(self, event: MessageEvent, parsed: Parsed, /, *, key: str) -> Awaitable[str]: ...
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ import inspect
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -32,9 +32,15 @@ app.command(help=SUBCOMMANDS["backup"])(backup)
 app.add_typer(tasks_cli.app, name="tasks")
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run typer on the whole command line and return its exit code. Raises: HermesError."""
+def run(arguments: Sequence[str], others: Mapping[str, typer.Typer]) -> int:
+    """Run typer on the whole command line and return its exit code; `others` are front ends of their own.
+
+    Raises: HermesError.
+    """
     completion_init()
+    there = {group.name for group in app.registered_groups}
+    for name in others.keys() - there:
+        app.add_typer(others[name], name=name)
     command = typer.main.get_command(app)
     try:
         result = command.main(list(arguments), prog_name="hermes", standalone_mode=True)

@@ -21,6 +21,8 @@ SUBCOMMANDS = {
     "worker": "run background tasks without a terminal, until none is left",
     "sessions": "list, read, search, export and delete what was said",
     "backup": "copy everything that is kept into a file",
+    "gateway": "serve the agent to chats",
+    "pairing": "let people into chats, by code",
     "doctor": "check this installation",
     "completion": "print the completion script of a shell",
 }

@@ -83,6 +83,7 @@ def sub_command(
     """Run a sub-command in this process, with failures told as `hermes` tells them: it is ten times as quick."""
 
     def sub_command(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        from gateway.cli import APPS
         from hermes_cli.cli import run
 
         stderr = ""
@@ -90,7 +91,7 @@ def sub_command(
             for name, value in {"HERMES_PROVIDER": "offline", **(env or {})}.items():
                 patched.setenv(name, value)
             try:
-                code = run(arguments)
+                code = run(arguments, APPS)
             except HermesError as error:
                 code, stderr = 1, error.explain()
         captured = capsys.readouterr()

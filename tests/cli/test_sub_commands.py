@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent import __version__
-from agent.commands import COMMAND_TABLE
+from agent.commands import commands_for
 from agent.config import setting_fields
 from hermes_cli import handlers
 from hermes_cli.options import OPTIONS, SUBCOMMANDS
@@ -198,6 +198,6 @@ def test_a_shell_nobody_knows_is_refused_with_those_there_are(sub_command: Run) 
 # -- the table -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [command.name for command in COMMAND_TABLE])
+@pytest.mark.parametrize("name", [command.name for command in commands_for("terminal")])
 def test_every_command_of_the_terminal_has_a_handler(name: str) -> None:
     assert callable(handlers.find(name))

@@ -1,0 +1,185 @@
+"""`hermes gateway …` and `hermes pairing …`. What is slow to import is imported where it is used."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from agent.config import directories, load_config
+from agent.errors import ConfigError, HermesError
+
+if TYPE_CHECKING:
+    from agent.store.sqlite import SqliteStore
+
+gateway_app = typer.Typer(help="serve the agent to chats", rich_markup_mode=None)
+pairing_app = typer.Typer(help="let people into chats, by code", rich_markup_mode=None, no_args_is_help=True)
+APPS = {"gateway": gateway_app, "pairing": pairing_app}
+
+SEND_WITHIN = 15.0
+"""Seconds that `send` waits for the gateway to send."""
+
+Json = Annotated[bool, typer.Option("--json", help="as JSON")]
+
+
+@gateway_app.callback(invoke_without_command=True)
+def main(context: typer.Context) -> None:
+    """Serve the platforms that are set up, until it is stopped."""
+    if context.invoked_subcommand is not None:
+        return
+    import asyncio
+
+    from gateway.logs import log_to
+    from gateway.serve import serve
+
+    log_to(directories().state / "gateway.log")
+    asyncio.run(serve())
+
+
+@gateway_app.command(help="what is connected, what waits to be sent, what was refused")
+def status(as_json: Json = False) -> None:
+    found = _status(_store())
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    for one in found["gateways"]:
+        typer.echo(f"{one['platform']}: served by process {one['pid']}")
+    if not found["gateways"]:
+        typer.echo("No gateway runs. `hermes gateway` starts one.")
+    typer.echo(f"to be dealt with: {found['received']}, to be sent: {found['unsent']}")
+    for one in found["refused"]:
+        typer.echo(f"refused: {one['chat']}: {one['error']}")
+
+
+def _status(store: "SqliteStore") -> dict[str, Any]:
+    from agent.store.leases import is_alive
+
+    present = [(owner, lease) for owner, lease in store.present().items() if owner.startswith("gateway:")]
+    return {
+        "gateways": [
+            {"platform": owner.split(":")[1], "pid": lease.pid} for owner, lease in present if is_alive(lease)
+        ],
+        "received": len(store.received()),
+        "unsent": len(store.unsent()),
+        "refused": [{"chat": one.chat, "error": one.error, "at": one.at} for one in store.refused()],
+    }
+
+
+@gateway_app.command(help="send a message to a chat: --to telegram:123")
+def send(
+    text: Annotated[str, typer.Argument(help="the text; - for standard input")] = "",
+    to: Annotated[str, typer.Option("--to", help="platform:chat, or platform:chat/thread")] = "",
+    file: Annotated[Path | None, typer.Option("--file", help="a file to send", exists=True, dir_okay=False)] = None,
+) -> None:
+    from gateway.outbox import Letter, address, encode
+    from gateway.session import chat_of
+
+    try:
+        chat = chat_of(to)
+    except ValueError as error:
+        raise ConfigError(
+            f"{to!r} is no chat.", hint="Write --to platform:chat, for example telegram:12345."
+        ) from error
+    body = sys.stdin.read() if text == "-" else text
+    if not body.strip() and file is None:
+        raise ConfigError("There is nothing to send.", hint='hermes gateway send --to telegram:123 "text"')
+    letter = Letter(text=body, file=str(file.resolve()) if file else "", file_name=file.name if file else "")
+    store = _store()
+    posted = store.post(address(chat), encode(letter))
+    running = any(one["platform"] == chat.platform.value for one in _status(store)["gateways"])
+    end = time.monotonic() + (SEND_WITHIN if running else 0)
+    while any(one.id == posted for one in store.unsent(address(chat))) and time.monotonic() < end:
+        time.sleep(0.1)
+    left = {one.id: one for one in [*store.unsent(address(chat)), *store.refused()]}.get(posted or 0)
+    if left is None:
+        typer.echo("Sent.")
+    elif left.state == "refused":
+        raise HermesError(f"It was refused: {left.error}")
+    else:
+        typer.echo("Kept; it is sent when the gateway can." if running else "Kept; it is sent when a gateway runs.")
+
+
+@gateway_app.command(help="set a platform up: token, people, next step")
+def setup(platform: Annotated[str, typer.Argument(help="telegram, discord or slack")] = "") -> None:
+    from gateway.setting_up import set_up
+
+    set_up(directories(), platform)
+
+
+@gateway_app.command(help="have the system start the gateway (systemd user unit, launchd agent)")
+def install() -> None:
+    from gateway.install import write_unit
+
+    path, order = write_unit()
+    typer.echo(f"Wrote {path}.\nNow: {order}")
+
+
+@gateway_app.command(help="the end of the gateway's log")
+def logs(lines: Annotated[int, typer.Option("-n", "--lines", min=1)] = 50) -> None:
+    path = directories().state / "gateway.log"
+    if not path.exists():
+        raise HermesError("There is no log yet.", hint="`hermes gateway` writes it.")
+    typer.echo("\n".join(path.read_text("utf-8", "replace").splitlines()[-lines:]))
+
+
+@gateway_app.command("slack-manifest", help="the manifest of the Slack app, from the command table")
+def slack_manifest(
+    address: Annotated[str, typer.Option("--address", help="public address, for HTTP instead of Socket Mode")] = "",
+) -> None:
+    from gateway.platforms import slack_manifest as manifest
+
+    typer.echo(json.dumps(manifest.slack_manifest(address=address), indent=2))
+
+
+# -- pairing ---------------------------------------------------------------------------------------
+
+
+@pairing_app.command(help="let in whoever has this code")
+def approve(platform: str, code: str) -> None:
+    person = _store().approve_pairing(_platform(platform), code, now=time.time())
+    if person is None:
+        raise HermesError("Nobody has this code.", hint="Codes are good for an hour, and once.")
+    typer.echo(f"{person.name or 'Somebody'} ({person.platform} {person.user_id}) may speak now.")
+
+
+@pairing_app.command("list", help="who was let in, and who waits")
+def people(as_json: Json = False) -> None:
+    found = _store().people()
+    if as_json:
+        rows = [{"platform": one.platform, "id": one.user_id, "name": one.name, "state": one.state} for one in found]
+        typer.echo(json.dumps(rows))
+        return
+    for one in found:
+        typer.echo(f"{one.platform:<10} {one.user_id:<20} {one.state:<8} {_shown(one.name)}")
+    if not found:
+        typer.echo("Nobody was let in by code, and nobody waits.")
+
+
+@pairing_app.command(help="let somebody in no more")
+def revoke(platform: str, user_id: str) -> None:
+    if not _store().revoke(_platform(platform), user_id):
+        raise HermesError(
+            f"Nobody on {platform} has the id {user_id}.", hint="`hermes pairing list` shows who there is."
+        )
+    typer.echo("Revoked.")
+
+
+def _platform(name: str) -> str:
+    from gateway.config import Platform
+
+    if name.lower() not in {*Platform}:
+        raise ConfigError(f"There is no platform {name!r}.", hint=f"There are {', '.join(Platform)}.")
+    return name.lower()
+
+
+def _shown(name: str) -> str:
+    """A name as somebody chose it, harmless to a terminal."""
+    return "".join(character for character in name if character.isprintable())[:60]
+
+
+def _store() -> "SqliteStore":
+    from agent.store.sqlite import SqliteStore
+
+    return SqliteStore(load_config().dirs.database)

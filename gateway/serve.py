@@ -1,0 +1,233 @@
+"""A gateway process: what it is made of, how it starts, and how it leaves."""
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent.approvals import Policy, load_policy
+from agent.commands import commands_for
+from agent.config import Config, load_config, read_keys
+from agent.errors import ConfigError, HermesError, StoreError
+from agent.models import catalog, portable
+from agent.redact import secret_values
+from agent.store.leases import is_alive, new_lease
+from agent.store.sqlite import SqliteStore
+from agent.task_runner import TaskRunner
+from gateway.config import Platform, PlatformConfig, platform_configs
+from gateway.conversations import Busy
+from gateway.logs import keep_out
+from gateway.platforms.base import Adapter, HasMenu
+from gateway.platforms.registry import open_adapter
+from gateway.run import GatewayRunner
+from gateway.service import Service
+from gateway.supervise import Supervisor, Watchdog
+
+_log = logging.getLogger(__name__)
+
+KEPT = 14 * 24 * 3600.0
+"""Seconds for which messages of chats are remembered, so that one that comes again is known."""
+
+TICK = 5.0
+"""Seconds between two looks at questions that nobody answers, and between two signs of life for systemd."""
+
+DRAIN = 8.0
+"""Seconds that running turns have to reach a step boundary when the gateway leaves."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewaySettings:
+    """The table `[gateway]` of config.toml, without the platforms' own tables.
+
+    `workspace` is the folder that agents of chats work in. `busy` says what becomes of a message that comes while a
+    turn runs. `answer_within` is how many seconds a question waits for an answer; then it is denied.
+    """
+
+    workspace: str = ""
+    busy: Busy = "steer"
+    turn_workers: int = 32
+    answer_within: float = 900.0
+
+
+def settings_of(config: Config) -> tuple[GatewaySettings, dict[Platform, PlatformConfig]]:
+    """What config.toml and the environment say of the gateway. Raises: ConfigError."""
+    import msgspec
+
+    table: Mapping[str, Any] = config.values.gateway
+    own = {name: value for name, value in table.items() if not isinstance(value, Mapping)}
+    try:
+        settings = msgspec.convert(own, GatewaySettings, strict=True)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"[gateway]: {error}.", hint="See docs/gateway.md.") from error
+    if unknown := set(own) - set(GatewaySettings.__dataclass_fields__):
+        raise ConfigError(f"[gateway]: there is no setting {sorted(unknown)[0]!r}.", hint="See docs/gateway.md.")
+    platforms = {name: value for name, value in table.items() if isinstance(value, Mapping)}
+    return settings, platform_configs(platforms, read_keys(config.dirs), os.environ)
+
+
+def check(configs: Mapping[Platform, PlatformConfig], store: SqliteStore) -> None:
+    """Raises: ConfigError, when there is nothing to serve, or nobody to serve on a platform."""
+    if not configs:
+        raise ConfigError("No platform is set up.", hint="Run `hermes gateway setup`, or see docs/gateway.md.")
+    for platform, config in configs.items():
+        paired = any(person.state == "allowed" for person in store.people(platform.value))
+        if not (config.allow or config.admins or config.everyone or paired or config.pairing):
+            raise ConfigError(
+                f"Nobody may speak on {platform.value}.",
+                hint=f"Name ids in [gateway.{platform.value}] allow, or write pairing = true there to let people ask.",
+            )
+
+
+class Gateway:
+    """One process that serves. Made on the event loop that it runs on."""
+
+    def __init__(self, config: Config, store: SqliteStore, adapters: Mapping[Platform, Adapter] | None = None) -> None:
+        self.settings, self.configs = settings_of(config)
+        self.store = store
+        keys = read_keys(config.dirs)
+        platform_secrets = [secret for one in self.configs.values() for secret in one.secrets.values()]
+        redact = keep_out([*secret_values(os.environ), *keys.values(), *platform_secrets])
+        if adapters is None:
+            check(self.configs, store)
+            adapters = {platform: open_adapter(one) for platform, one in self.configs.items()}
+        self.runner = GatewayRunner()
+        self.runner.adapters = dict(adapters)
+        self.runner.configs = self.configs
+        self.runner._session_db = store
+        workspace = Path(self.settings.workspace or config.dirs.state / "chats").expanduser().absolute()
+        workspace.mkdir(parents=True, exist_ok=True)
+        choice = catalog.in_force(config.values, env=os.environ, keys=keys)
+        self.service = self.runner.service = Service(
+            store,
+            adapters,
+            run=TaskRunner(config, store, policy=_policy(config), redact=redact),
+            obey=self.runner.obey,
+            press=self.runner.press,
+            settings=lambda: portable.dump(choice),
+            workspace=workspace,
+            new_lease=lambda: new_lease("gateway"),
+            is_alive=is_alive,
+            busy=self.settings.busy,
+            turn_workers=self.settings.turn_workers,
+            task_workers=config.values.background_workers,
+            forbidden=(config.dirs.config, config.dirs.state / "outputs", config.dirs.database),
+        )
+        self.supervisor = Supervisor(list(adapters.values()), self.runner.receive)
+        self._marks = [_mark(one) for one in self.configs.values()]
+        self._entered: list[str] = []
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until `stop` is set. Raises: HermesError when it cannot begin."""
+        await self.service.aside(self._enter)
+        watchdog = Watchdog()
+        try:
+            await self.service.start()
+            self.supervisor.start()
+            await self.runner.hooks.emit("gateway:startup", {"platforms": [*self.configs]})
+            _notify("READY=1")
+            menus = asyncio.create_task(self._publish_menus())
+            await self._until(stop)
+            menus.cancel()
+        finally:
+            _notify("STOPPING=1")
+            await self.supervisor.stop()
+            await self.service.close(DRAIN)
+            watchdog.close()
+            with contextlib.suppress(StoreError):
+                await asyncio.to_thread(self._depart)
+
+    async def _until(self, stop: asyncio.Event) -> None:
+        over = asyncio.create_task(self.supervisor.over())
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            while not stop.is_set():
+                await asyncio.wait({over, stopped}, timeout=TICK, return_when=asyncio.FIRST_COMPLETED)
+                if over.done():
+                    raise HermesError("No platform is left that can be served.", hint="The log says why.")
+                _notify("WATCHDOG=1")
+                await self._look_after()
+        finally:
+            over.cancel()
+            stopped.cancel()
+
+    async def _look_after(self) -> None:
+        try:
+            await self.service.outbox.look()
+            await self.service.expire(self.settings.answer_within)
+            await self.service.aside(lambda: self.store.forget_chats(time.time() - KEPT))
+        except StoreError as error:
+            _log.warning("looking after chats: %s", error)
+
+    async def _publish_menus(self) -> None:
+        """Show the commands where platforms can, once each is connected."""
+        waiting = [link for link in self.supervisor.links if isinstance(link.adapter, HasMenu)]
+        while waiting:
+            for link in [link for link in waiting if link.state == "connected"]:
+                waiting.remove(link)
+                try:
+                    await link.adapter.publish(commands_for("gateway"))  # type: ignore[attr-defined]
+                except HermesError as error:
+                    _log.warning("%s: the menu of commands: %s", link.adapter.platform.value, error)
+            await asyncio.sleep(0.5)
+
+    def _enter(self) -> None:
+        """Be the only gateway with these tokens. Raises: HermesError."""
+        present = self.store.present()
+        lease = self.service.tasks.lease
+        for mark in self._marks:
+            other = present.get(mark)
+            if other is not None and is_alive(other):
+                raise HermesError(
+                    f"Another gateway (process {other.pid}) serves {mark.split(':')[1]} with this token.",
+                    hint="Stop that one first: two would answer in turns.",
+                )
+            self.store.enter(mark, lease)
+            self._entered.append(mark)
+
+    def _depart(self) -> None:
+        for mark in self._entered:
+            self.store.depart(mark)
+
+
+def _mark(config: PlatformConfig) -> str:
+    """What stands for a platform's token among the processes of this machine."""
+    text = "\n".join(f"{name}={value}" for name, value in sorted(config.secrets.items()))
+    return f"gateway:{config.platform.value}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _policy(config: Config) -> Policy:
+    """Chats never get the mode that asks for nothing."""
+    mode = "ask" if config.values.approvals == "yolo" else config.values.approvals
+    return load_policy(config.dirs, mode)
+
+
+def _notify(state: str) -> None:
+    """Tell systemd, where it waits to be told."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        channel.connect(f"\0{address[1:]}" if address.startswith("@") else address)
+        channel.sendall(state.encode())
+
+
+async def serve() -> None:
+    """Serve until SIGTERM or SIGINT. Raises: HermesError."""
+    config = load_config()
+    store = await asyncio.to_thread(SqliteStore, config.dirs.database)
+    stop = asyncio.Event()
+    for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+        with contextlib.suppress(AttributeError, NotImplementedError):
+            asyncio.get_running_loop().add_signal_handler(getattr(signal, name), stop.set)
+    try:
+        await Gateway(config, store).run(stop)
+    finally:
+        await asyncio.to_thread(store.close)

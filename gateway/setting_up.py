@@ -1,0 +1,79 @@
+"""Setting a platform up: what it needs is asked for, tried, and written down."""
+
+import asyncio
+
+import tomlkit
+import typer
+
+from agent.config import Directories, load_config, read_keys, store_key, write_private
+from agent.errors import ConfigError, HermesError
+from gateway.config import Platform, PlatformConfig, is_person, platform_configs
+from gateway.platforms.base import MessageEvent
+from gateway.platforms.registry import REGISTRY, open_adapter
+
+TOKENS: dict[Platform, tuple[tuple[str, str], ...]] = {
+    Platform.TELEGRAM: (("bot_token", "the bot's token, from @BotFather"),),
+    Platform.DISCORD: (("bot_token", "the bot's token, from the developer portal"),),
+    Platform.SLACK: (
+        ("bot_token", "the bot token (xoxb-…)"),
+        ("app_token", "the app-level token for Socket Mode (xapp-…)"),
+    ),
+}
+
+CONNECT_WITHIN = 30.0
+
+
+def set_up(dirs: Directories, name: str) -> None:
+    """Ask, try, write. Raises: HermesError; then nothing but tokens was written."""
+    name = name or typer.prompt(f"Which platform ({', '.join(REGISTRY)})")
+    if name.lower() not in {*REGISTRY}:
+        raise ConfigError(f"There is no platform {name!r}.", hint=f"There are {', '.join(REGISTRY)}.")
+    platform = Platform(name.lower())
+    for secret, what in TOKENS[platform]:
+        if token := typer.prompt(what, hide_input=True, default="", show_default=False).strip():
+            store_key(dirs, f"{platform.value}_{secret}", token)
+    ids = typer.prompt("Ids of people who may speak (empty: they ask, and you let them in by code)", default="").split()
+    if wrong := [one for one in ids if not is_person(platform, one)]:
+        raise ConfigError(f"{wrong[0]!r} is no id of a person on {platform.value}.", hint="Names are not taken.")
+    _try(_config(dirs, platform))
+    _write(dirs, platform, ids)
+    typer.echo(f"{platform.value} knows the token. Now: hermes gateway")
+    if not ids:
+        typer.echo("Write to the bot; it answers with a code for `hermes pairing approve`.")
+
+
+def _config(dirs: Directories, platform: Platform) -> PlatformConfig:
+    import os
+
+    tables = {platform.value: load_config().values.gateway.get(platform.value, {})}
+    return platform_configs(tables, read_keys(dirs), os.environ)[platform]
+
+
+def _try(config: PlatformConfig) -> None:
+    """Raises: HermesError, when the platform does not know the token or cannot be reached."""
+
+    async def connect() -> None:
+        async def ignore(event: MessageEvent) -> None:
+            raise HermesError(f"{event.source.platform.value} is being set up.")  # so it is delivered again
+
+        adapter = open_adapter(config)
+        try:
+            await asyncio.wait_for(adapter.connect(ignore), CONNECT_WITHIN)
+        except TimeoutError as error:
+            raise HermesError(f"{config.platform.value} did not answer within {CONNECT_WITHIN:.0f} s.") from error
+        finally:
+            await adapter.disconnect()
+
+    asyncio.run(connect())
+
+
+def _write(dirs: Directories, platform: Platform, ids: list[str]) -> None:
+    text = dirs.config_file.read_text("utf-8") if dirs.config_file.exists() else ""
+    document = tomlkit.parse(text)
+    gateway = document.setdefault("gateway", tomlkit.table(is_super_table=True))
+    table = gateway.setdefault(platform.value, tomlkit.table())
+    if ids:
+        table["allow"] = ids
+    else:
+        table["pairing"] = True
+    write_private(dirs.config_file, tomlkit.dumps(document))

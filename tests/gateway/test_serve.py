@@ -1,0 +1,162 @@
+"""A gateway process, whole: settings, who is let in, pairing, leaving, and never two of them."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from agent.config import Config, load_config
+from agent.errors import ConfigError, HermesError
+from agent.store.sqlite import SqliteStore
+from gateway.config import Platform
+from gateway.platforms.memory import MemoryPlatform
+from gateway.serve import Gateway, check, settings_of
+
+ADA = '[gateway.memory]\nallow = ["7"]\n'
+
+
+@pytest.fixture
+def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Config]:
+    """Writes config.toml and reads it."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HERMES_HOME", str(home))
+    monkeypatch.setenv("HERMES_PROVIDER", "offline")
+
+    def configured(text: str) -> Config:
+        (home / "config.toml").write_text(text)
+        return load_config(cwd=tmp_path)
+
+    return configured
+
+
+class Serving:
+    def __init__(self, gateway: Gateway, platform: MemoryPlatform) -> None:
+        self.gateway, self.platform = gateway, platform
+
+    async def shows(self, text: str, chat_id: str = "1") -> None:
+        async with asyncio.timeout(15):
+            while not any(text in shown for shown in self.platform.texts(chat_id)):
+                await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def serving(config: Config, store: SqliteStore | None = None) -> AsyncIterator[Serving]:
+    store = store or SqliteStore(config.dirs.database)
+    platform = MemoryPlatform()
+    gateway = Gateway(config, store, {Platform.MEMORY: platform})
+    stop = asyncio.Event()
+    running = asyncio.create_task(gateway.run(stop))
+    try:
+        async with asyncio.timeout(15):
+            while gateway.supervisor.links[0].state != "connected":
+                if running.done():
+                    running.result()
+                await asyncio.sleep(0.01)
+        yield Serving(gateway, platform)
+    finally:
+        stop.set()
+        await running
+        store.close()
+
+
+async def test_somebody_who_is_allowed_is_answered(configured: Callable[[str], Config]) -> None:
+    async with serving(configured(ADA)) as serve:
+        await serve.platform.say("list files")
+        await serve.shows("no files")
+        assert "background" in serve.platform.menu, serve.platform.menu
+
+
+async def test_a_stranger_hears_nothing_and_leaves_no_trace(configured: Callable[[str], Config]) -> None:
+    async with serving(configured(ADA)) as serve:
+        await serve.platform.say("list files", chat_id="2", user_id="8")
+        await serve.platform.say("/version")
+        await serve.shows("hermes")
+        assert serve.platform.texts("2") == []
+        assert len(serve.gateway.store.sessions()) == 0
+
+
+async def test_a_stranger_pairs_and_is_answered_then_and_not_after_it_is_revoked(
+    configured: Callable[[str], Config],
+) -> None:
+    async with serving(configured("[gateway.memory]\npairing = true\n")) as serve:
+        await serve.platform.say("hello", chat_id="2", user_id="8")
+        await serve.shows("hermes pairing approve memory ", "2")
+        code = serve.platform.texts("2")[0].rstrip("`").split()[-1]
+        person = serve.gateway.store.approve_pairing("memory", code, now=time.time())
+        assert person is not None
+        await serve.platform.say("/version", chat_id="2", user_id="8")
+        await serve.shows("hermes 0", "2")
+        serve.gateway.store.revoke("memory", "8")
+        await serve.platform.say("/version", chat_id="2", user_id="8")
+        await serve.platform.say("/version", chat_id="1", user_id="8")
+        await serve.shows("I do not know you", "2")
+        assert sum("hermes 0" in text for text in serve.platform.texts("2") + serve.platform.texts("1")) == 1
+
+
+async def test_a_command_of_admins_is_refused_to_others(configured: Callable[[str], Config]) -> None:
+    config = configured('[gateway.memory]\nallow = ["7"]\nadmins = ["9"]\n')
+    async with serving(config) as serve:
+        await serve.platform.say("/approve")
+        await serve.shows("/approve is not for you here.")
+
+
+async def test_a_forwarded_command_orders_nothing(configured: Callable[[str], Config]) -> None:
+    async with serving(configured(ADA)) as serve:
+        await serve.platform.say("/background run ls", forwarded=True)
+        async with asyncio.timeout(15):
+            while not serve.platform.texts("1"):
+                await asyncio.sleep(0.01)
+        assert "Background task started" not in serve.platform.texts("1")[0]
+        assert serve.gateway.store.tasks(owner="chat:") == []
+
+
+async def test_a_file_that_came_is_kept_in_the_workspace_under_a_harmless_name(
+    configured: Callable[[str], Config], tmp_path: Path
+) -> None:
+    config = configured(f'[gateway]\nworkspace = "{tmp_path}/chats"\n{ADA}')
+    async with serving(config) as serve:
+        attachment = serve.platform.upload("../../etc/pass\x1bwd", b"hello")
+        await serve.platform.say("list files", attachments=(attachment,))
+        await serve.shows("received")
+        (kept,) = (tmp_path / "chats" / "received").iterdir()
+        assert kept.read_bytes() == b"hello"
+        assert kept.name.endswith("-1-pass_wd")
+
+
+async def test_two_gateways_never_serve_one_token(configured: Callable[[str], Config]) -> None:
+    config = configured(ADA)
+    async with serving(config) as serve:
+        with pytest.raises(HermesError, match="Another gateway"):
+            await Gateway(config, serve.gateway.store, {Platform.MEMORY: MemoryPlatform()}).run(asyncio.Event())
+    async with serving(config):
+        pass
+
+
+def test_nobody_to_serve_is_refused(configured: Callable[[str], Config]) -> None:
+    config = configured("[gateway.memory]\n")
+    store = SqliteStore(config.dirs.database)
+    with pytest.raises(ConfigError, match="Nobody may speak on memory"):
+        check(settings_of(config)[1], store)
+    with pytest.raises(ConfigError, match="No platform is set up"):
+        check({}, store)
+    check(settings_of(configured("[gateway.memory]\neveryone = true\n"))[1], store)
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[gateway]\nbusy = 'wait'\n", "busy"),
+        ("[gateway]\nturn_wrokers = 3\n", "turn_wrokers"),
+        ("[gateway.telegrm]\n", "telegrm"),
+        ("[gateway.telegram]\nallow = ['@ada']\n", "@ada"),
+        ("[gateway.telegram]\nallow = 7\n", "allow"),
+    ],
+)
+def test_a_setting_that_is_wrong_is_named(configured: Callable[[str], Config], text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        settings_of(configured(text))
