@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from agent import images, loop, prompt
 from agent.approvals import Gatekeeper, Policy, nobody
 from agent.cancel import CancelToken
+from agent.checkpoints import Checkpoints
 from agent.compaction import Compaction
 from agent.config import ModelChoice, Settings, directories
 from agent.context import Gauge, size_of_tools
@@ -89,6 +90,7 @@ class AIAgent:
             bench.sandbox = sandbox_for(self.settings, directories())
             tools = default_tools(bench)
             tools = (*tools, Tasks(self.store, owner)) if owner else tools
+        self.checkpoints = self._checkpoints() if self.settings.checkpoints else None
         self._toolset = Toolset(
             self._house.tools(tools) if self._house else tools,
             context=ToolContext(
@@ -98,6 +100,7 @@ class AIAgent:
                 redact=self._redact,
             ),
             gate=gate or Gatekeeper(Policy("ask"), nobody, session_id=self.session_id),
+            keeper=self.checkpoints,
         )
         stored = portable.dump(self._choice, self.tool_specs)
         self.store.create_session(
@@ -191,20 +194,14 @@ class AIAgent:
             self._cancel = cancel or CancelToken()
             self._note_model()
             history = self._history()
-            end = loop.run_turn(
-                text,
-                history,
-                model=_Late(self),
-                toolset=self._toolset,
-                store=self.store,
-                session_id=self.session_id,
-                emit=self._following(emit),
-                cancel=self._cancel,
-                inbox=inbox,
-                compact=self._compaction,
-                max_steps=self.settings.max_steps,
-                images=shown,
-            )
+            if self.checkpoints:
+                self.checkpoints.begin(text, len(history))
+            end: TurnFinished | TurnSuspended | None = None
+            try:
+                end = self._run(text, history, emit=emit, inbox=inbox, shown=shown)
+            finally:
+                if self.checkpoints and not isinstance(end, TurnSuspended):
+                    self.checkpoints.end()
         if self._is_task and isinstance(end, TurnFinished):
             close_bench(self._bench)
         if self._house and isinstance(end, TurnFinished):
@@ -231,6 +228,33 @@ class AIAgent:
     def _instructions(self) -> str:
         text = prompt.build(self.cwd)
         return self._house.renamed(text) if self._house else text
+
+    def _run(
+        self,
+        text: str | None,
+        history: list[Message],
+        *,
+        emit: Sink,
+        inbox: loop.Inbox,
+        shown: tuple[ImagePart, ...],
+    ) -> TurnFinished | TurnSuspended:
+        return loop.run_turn(
+            text,
+            history,
+            model=_Late(self),
+            toolset=self._toolset,
+            store=self.store,
+            session_id=self.session_id,
+            emit=self._following(emit),
+            cancel=self._cancel,
+            inbox=inbox,
+            compact=self._compaction,
+            max_steps=self.settings.max_steps,
+            images=shown,
+        )
+
+    def _checkpoints(self) -> Checkpoints:
+        return Checkpoints(self._state, self.session_id, self._house.cwd if self._house else self.cwd)
 
     def _images(self, text: str) -> tuple[ImagePart, ...]:
         """Raises: HermesError."""

@@ -260,6 +260,21 @@ COMMAND_TABLE: tuple[CommandDef, ...] = (
     ),
     CommandDef("tools", "Tools & Skills", "what the agent can do"),
     CommandDef(
+        "diff",
+        "Tools & Skills",
+        "what the last turns changed in files",
+        arguments="[N | session]",
+        example="/diff session",
+    ),
+    CommandDef(
+        "rollback",
+        "Tools & Skills",
+        "put files back as they were before the last turn",
+        arguments="[N] [file]",
+        busy=False,
+        example="/rollback 2 src/cart.py",
+    ),
+    CommandDef(
         "help",
         "Info",
         "commands by category",

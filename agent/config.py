@@ -105,6 +105,7 @@ class Settings:
     approvals: ApprovalMode = _setting("ask", "ask, edits, plan or yolo")
     sandbox: SandboxMode = _setting("off", "wall around commands: off, read-only or workspace-write")
     sandbox_network: bool = _setting(False, "commands behind that wall may use the network")
+    checkpoints: bool = _setting(True, "save files before a turn changes them, for /diff and /rollback")
     verbose: bool = _setting(False, "show each tool's output")
     bell: bool = _setting(True, "ring when a task needs you or ends while the terminal is not focused")
     gateway: dict[str, Any] = _setting({}, "how `hermes gateway` serves chats: see docs/gateway.md")

@@ -224,6 +224,29 @@ class Gate(Protocol):
     ) -> Decision: ...
 
 
+class Keeper(Protocol):
+    """Saves what a call may change, so that it can be undone. Never raises."""
+
+    def before(self, action: Action) -> str:
+        """Before an approved call runs. Gives what a person should know, such as that something was not saved."""
+        ...
+
+    def after(self, action: Action) -> None:
+        """It has run, well or not."""
+        ...
+
+
+class NoKeeper:
+    """Saves nothing."""
+
+    def before(self, action: Action) -> str:
+        del action
+        return ""
+
+    def after(self, action: Action) -> None:
+        del action
+
+
 # -- store and sink: the store has a page of its own, agent/records.py --------------------------------
 
 Sink = Callable[[Event], None]

@@ -20,6 +20,8 @@ from agent.protocols import (
     Approved,
     Decision,
     Gate,
+    Keeper,
+    NoKeeper,
     Sink,
     Store,
     Tool,
@@ -54,10 +56,12 @@ class Toolset:
         *,
         context: ToolContext,
         gate: Gate,
+        keeper: Keeper | None = None,
     ) -> None:
         self._tools = {tool.name: tool for tool in tools}
         self._context = context
         self._gate = gate
+        self._keeper = keeper or NoKeeper()
         self._redact = context.redact
 
     @cached_property
@@ -168,12 +172,13 @@ class Toolset:
             cancel.raise_if_cancelled()
 
     def _execute(self, planned: _Planned, begin: Begin, cancel: CancelToken) -> tuple[ToolResult, float]:
-        started = time.monotonic()
+        started, note = time.monotonic(), ""
         if not begin(planned.call):
             return ToolResult(INTERRUPTED, "interrupted", ok=False), 0.0
         try:
             self._require_same(planned)
             approved = Approved(planned.action, planned.preview or "")
+            note = self._keeper.before(planned.action)
             result = planned.tool.run(planned.args, self._context.for_call(planned.call.id, approved), cancel)
         except Cancelled:
             result = ToolResult(INTERRUPTED, "cancelled", ok=False)
@@ -181,6 +186,9 @@ class Toolset:
             result = ToolResult(str(error), "failed", ok=False)
         except Exception as error:  # noqa: BLE001  (a tool's failure is a value the model reads)
             result = ToolResult(f"{planned.tool.name} failed: {type(error).__name__}: {error}", "failed", ok=False)
+        self._keeper.after(planned.action)
+        if note:
+            result = replace(result, summary=" · ".join(filter(None, (result.summary, note))))
         return result, time.monotonic() - started
 
     def _require_same(self, planned: _Planned) -> None:

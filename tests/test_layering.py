@@ -22,6 +22,8 @@ FLOORS: dict[str, int] = {
     "agent.models": 3,
     "agent.tools": 3,
     "agent.store": 3,
+    "agent.checkpoints": 3,
+    "agent.shadow": 3,
     "agent.loop": 2,
     "agent.toolset": 2,
     "agent.approvals": 2,

@@ -19,6 +19,7 @@ _MODULES = {
     "configuration": ("config", "model", "reasoning", "verbose", "approvals", "yolo"),
     "context": ("context", "usage", "compress"),
     "info": ("help", "version", "doctor", "copy", "tools"),
+    "undo": ("diff", "rollback"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -225,7 +225,7 @@ def test_what_was_not_read_is_not_overwritten(call, preview, tmp_path: Path) -> 
 
 
 def test_an_edit_does_not_make_a_file_known(call, tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("one\ntwo\n")
+    (tmp_path / "a.txt").write_text("one\nthat no other test has shown\n")
     call("edit_file", path="a.txt", old="one", new="1")
     with pytest.raises(ToolError, match="not been read"):
         call("write_file", path="a.txt", content="x")

@@ -1,0 +1,302 @@
+"""Files as they were before each turn: saved before the first change, shown as differences, put back on request."""
+
+import contextlib
+import difflib
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from agent.protocols import Action, Keeper
+from agent.reading import only_reads
+from agent.shadow import Kept, Shadow, ShadowError
+from agent.shell import parse
+
+_log = logging.getLogger(__name__)
+
+FOLDER = "checkpoints"
+MOST_TURNS = 300
+"""Turns of one workspace whose files are kept."""
+MOST_SIZE = 1_000_000_000
+"""Bytes on disk of one workspace."""
+_TIDY_EVERY = 50
+_LONGEST_DIFF = 4_000
+"""Lines of one file, old and new together, that are compared line by line."""
+
+
+class Touched(msgspec.Struct):
+    """A file that a turn changed, as it was before and after; None where it was not there."""
+
+    before: Kept | None
+    after: Kept | None
+
+
+class TurnRecord(msgspec.Struct):
+    """What a turn did to files. `message` is how many messages the session had before it; `at` is when it began.
+
+    `tree` is the snapshot before its first command, "" without one. `skipped` names what was not saved, and why.
+    """
+
+    session: str
+    turn: int
+    message: int
+    prompt: str
+    at: float
+    files: dict[str, Touched] = {}
+    tree: str = ""
+    skipped: list[str] = []
+    open: bool = True
+
+    @property
+    def ref(self) -> str:
+        return f"{self.session}/{self.turn:06}"
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """A file to be put back. `edited`: somebody else changed it after the agent did."""
+
+    path: Path
+    to: Kept | None
+    edited: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What going back before the turns `records` amounts to. `skipped` is what was not saved in them."""
+
+    records: tuple[TurnRecord, ...]
+    restores: tuple[Restore, ...]
+    skipped: tuple[str, ...]
+
+    @property
+    def edited(self) -> tuple[Restore, ...]:
+        return tuple(restore for restore in self.restores if restore.edited)
+
+
+class Checkpoints:
+    """Those of one session. A turn runs on one thread; the rest may be called from any."""
+
+    def __init__(self, state: Path, session_id: str, workspace: Path) -> None:
+        self._workspace = workspace.resolve()
+        self._session = session_id
+        self._shadow = Shadow(state / FOLDER, self._workspace, index=session_id)
+        self._lock = threading.RLock()
+        self._record: TurnRecord | None = None
+        self._pending: tuple[int, str] | None = None
+        self._failed = ""
+
+    # -- during a turn -----------------------------------------------------------------------------
+
+    def begin(self, prompt: str | None, message: int) -> None:
+        """A turn begins, or (None) goes on after a pause, in this process or another."""
+        with self._lock:
+            self._failed = ""
+            if prompt is not None:
+                self._record, self._pending = None, (message, prompt)
+            elif self._record is None:
+                last = self.turns()[-1:]
+                self._record = last[0] if last and last[0].open else None
+                self._pending = (message, "")
+
+    def before(self, action: Action) -> str:
+        """Save what the action may change. Gives what a person should know: that something was not saved, once."""
+        if action.kind == "read" or self._only_reads(action):
+            return ""
+        with self._lock:
+            try:
+                record = self._current()
+                if action.kind == "write":
+                    return self._save(record, action.paths)
+                return self._save_all(record)
+            except ShadowError as error:
+                told, self._failed = self._failed, str(error)
+                return f"no checkpoint: {error}" if told != self._failed else ""
+
+    def _only_reads(self, action: Action) -> bool:
+        start = action.directory or self._workspace
+        return action.kind == "execute" and only_reads(parse(action.command), start, self._workspace)
+
+    def after(self, action: Action) -> None:
+        """The action is over: remember what it made of the files."""
+        if action.kind != "write" or self._record is None:
+            return
+        with self._lock, contextlib.suppress(ShadowError):
+            for path in action.paths:
+                if (touched := self._record.files.get(str(path))) is not None:
+                    touched.after = self._shadow.keep(path)
+            self._put(self._record)
+
+    def end(self) -> None:
+        """The turn is over (or suspended: then it may go on)."""
+        with self._lock:
+            record, self._pending = self._record, None
+            if record is None:
+                return
+            try:
+                self._finish(record)
+                self._bound(record.turn)
+            except ShadowError as error:
+                _log.warning("checkpoint of %s: %s", record.ref, error)
+
+    def _current(self) -> TurnRecord:
+        if self._record is None:
+            message, prompt = self._pending or (0, "")
+            turns = self._load()
+            number = turns[-1].turn + 1 if turns else 1
+            title = " ".join(prompt.split())[:80]
+            self._record = TurnRecord(self._session, number, message, title, time.time())
+        self._record.open = True
+        return self._record
+
+    def _save(self, record: TurnRecord, paths: Iterable[Path]) -> str:
+        told = ""
+        for path in paths:
+            if str(path) in record.files:
+                continue
+            try:
+                kept = self._as_before(record, path)
+            except ShadowError as error:
+                record.skipped.append(str(error))
+                told = f"no checkpoint: {error}"
+            else:
+                record.files[str(path)] = Touched(kept, kept)
+        self._put(record)
+        return told
+
+    def _as_before(self, record: TurnRecord, path: Path) -> Kept | None:
+        """The file as it was when the turn began. Raises: ShadowError."""
+        if record.tree and path.is_relative_to(self._workspace):
+            # A command of this turn may have changed it already.
+            kept = self._shadow.at(record.tree, path)
+            if kept is not None or not self._shadow.leaves_out(path):
+                return kept
+        return self._shadow.keep(path)
+
+    def _save_all(self, record: TurnRecord) -> str:
+        if record.tree:
+            return ""
+        record.tree, left_out = self._shadow.snapshot()
+        record.skipped += [f"{name} is large, or a repository of its own" for name in left_out]
+        self._put(record)
+        return ""
+
+    def _finish(self, record: TurnRecord) -> None:
+        """Find out what commands changed. Raises: ShadowError."""
+        if record.tree:
+            # A command may have changed again what a tool had written, back to what it was even.
+            for name, touched in record.files.items():
+                touched.after = self._shadow.keep(Path(name))
+            tree, _left_out = self._shadow.snapshot()
+            for path, before, after in self._shadow.differences(record.tree, tree):
+                touched = record.files.setdefault(str(path), Touched(before, after))
+                touched.after = after
+        record.open = False
+        self._put(record)
+
+    def _put(self, record: TurnRecord) -> None:
+        kept = [item for touched in record.files.values() for item in (touched.before, touched.after) if item]
+        trees = [record.tree] if record.tree and record.open else []
+        self._shadow.put(record.ref, msgspec.json.encode(record), (item.blob for item in kept), trees)
+
+    def _bound(self, turn: int) -> None:
+        if turn % _TIDY_EVERY:
+            return
+        names = self._shadow.names()
+        self._shadow.drop(names[: max(len(names) - MOST_TURNS, 0)])
+        if self._shadow.size() > MOST_SIZE:
+            self._shadow.drop(names[: len(names) // 2])
+        self._shadow.tidy()
+
+    # -- looking and going back --------------------------------------------------------------------
+
+    def turns(self) -> list[TurnRecord]:
+        """The turns that changed files and were not undone, oldest first. Raises: ShadowError."""
+        with self._lock:
+            return [record for record in self._load() if record.files or record.skipped or record.open]
+
+    def _load(self) -> list[TurnRecord]:
+        found = self._shadow.records(f"{self._session}/").values()
+        return [msgspec.json.decode(data, type=TurnRecord) for data in found]
+
+    def plan(self, turns: int = 1, *, file: str = "", message: int | None = None) -> Plan:
+        """Going back before the last `turns` turns, or before every turn from `message` on; of one file, or of all.
+
+        Raises: ShadowError.
+        """
+        with self._lock:
+            every = self.turns()
+            chosen = every[-turns:] if message is None else [record for record in every if record.message >= message]
+            wanted = str((self._workspace / Path(file).expanduser()).absolute()) if file else ""
+            restores = list[Restore]()
+            for name in dict.fromkeys(name for record in chosen for name in record.files):
+                if not wanted or name == wanted or name.startswith(f"{wanted}/"):
+                    touches = [record.files[name] for record in chosen if name in record.files]
+                    restores.append(self._restore(name, touches))
+            skipped = dict.fromkeys(what for record in chosen for what in record.skipped)
+            return Plan(tuple(chosen), tuple(restores), tuple(skipped))
+
+    def _restore(self, name: str, touches: Sequence[Touched]) -> Restore:
+        path = Path(name)
+        between = any(one.after != next_.before for one, next_ in itertools.pairwise(touches))
+        now = self._shadow.same(path, touches[-1].after)
+        return Restore(path, touches[0].before, edited=between or not now)
+
+    def roll_back(self, plan: Plan, *, overwrite: bool = False) -> list[Path]:
+        """Put the files back; those somebody edited since only when told to `overwrite`. Gives what was put back.
+
+        Raises: ShadowError; then some may have been.
+        """
+        with self._lock:
+            done = [restore for restore in plan.restores if overwrite or not restore.edited]
+            for restore in done:
+                if not self._shadow.same(restore.path, restore.to):
+                    self._shadow.restore(restore.path, restore.to)
+            names = {str(restore.path) for restore in done}
+            for record in plan.records:
+                for name in names & record.files.keys():
+                    del record.files[name]
+            self._shadow.drop(record.ref for record in plan.records if not record.files)
+            for record in plan.records:
+                if record.files:
+                    self._put(record)
+            return [restore.path for restore in done]
+
+    def diff(self, turns: int | None = None) -> str:
+        """What the last `turns` turns (None: all of them) changed, against the files of now. Raises: ShadowError."""
+        with self._lock:
+            every = self.turns()
+            chosen = every if turns is None else every[-turns:]
+            first: dict[str, Kept | None] = {}
+            for record in chosen:
+                for name, touched in record.files.items():
+                    first.setdefault(name, touched.before)
+            return "".join(self._one_diff(Path(name), before) for name, before in sorted(first.items()))
+
+    def _one_diff(self, path: Path, before: Kept | None) -> str:
+        if self._shadow.same(path, before):
+            return ""
+        name = path.relative_to(self._workspace).as_posix() if path.is_relative_to(self._workspace) else str(path)
+        try:
+            old = self._shadow.content(before) if before else b""
+            new = path.read_bytes() if path.exists() else b""
+            old_lines = old.decode().splitlines(keepends=True)
+            new_lines = new.decode().splitlines(keepends=True)
+        except (UnicodeDecodeError, OSError):
+            return f"{name}: changed, not shown as text\n"
+        if len(old_lines) + len(new_lines) > _LONGEST_DIFF:
+            return f"{name}: {len(old_lines)} lines became {len(new_lines)}\n"
+        ends = (f"a/{name}" if before else "/dev/null", f"b/{name}" if path.exists() else "/dev/null")
+        lines = list(difflib.unified_diff(old_lines, new_lines, *ends))
+        if not lines:
+            return f"{name}: its mode changed\n"
+        return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
+
+
+def _keeps(checkpoints: Checkpoints) -> Keeper:
+    return checkpoints

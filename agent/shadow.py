@@ -1,0 +1,261 @@
+"""A git repository outside of the project that holds files as they were. Only git's plumbing is used.
+
+Neither the project's own repository nor the person's git settings are touched or read, but for `.gitignore` files.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.errors import HermesError
+
+LARGEST_FILE = 10_000_000
+"""Bytes; larger files are not saved, and named."""
+MOST_FILES = 20_000
+MOST_BYTES = 300_000_000
+"""New or changed in one snapshot; beyond this none is made."""
+SNAPSHOT_SECONDS = 10.0
+
+_LEFT_OUT = ".git\nnode_modules/\n__pycache__/\n.venv/\n.tox/\n.nox/\n.mypy_cache/\n.pytest_cache/\n.ruff_cache/\n"
+_AS_IT_IS = "* -text -eol -ident -filter -working-tree-encoding -crlf\n"
+_SETTINGS = (
+    "core.autocrlf=false", "core.safecrlf=false", "core.fsync=none", "core.loosecompression=1", "core.symlinks=true",
+    "core.quotepath=false", "core.filemode=true", "gc.auto=0",
+)  # fmt: skip
+
+
+class ShadowError(HermesError):
+    """Nothing was saved, or could be read; the text says why, for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A file as it was. `mode` is git's: 100644, 100755 or 120000 for a link."""
+
+    mode: str
+    blob: str
+
+
+class Shadow:
+    """The repository of one workspace, with an index for each session."""
+
+    def __init__(self, folder: Path, workspace: Path, *, index: str) -> None:
+        self._git_dir = folder / hashlib.sha256(str(workspace).encode(errors="surrogateescape")).hexdigest()[:24]
+        self._workspace = workspace
+        self._index = self._git_dir / f"{index}.index"
+        self._ready = False
+
+    # -- single files ------------------------------------------------------------------------------
+
+    def keep(self, path: Path) -> Kept | None:
+        """Save a file; None when it is not there. Raises: ShadowError when it is too large or cannot be read."""
+        try:
+            if path.is_symlink():
+                return Kept("120000", self._hash(os.fsencode(path.readlink())))
+            status = path.stat()
+            if not path.is_file():
+                raise ShadowError(f"{path} is no ordinary file")
+            if status.st_size > LARGEST_FILE:
+                raise ShadowError(f"{path} is larger than {LARGEST_FILE:,} bytes")
+            return Kept("100755" if status.st_mode & 0o100 else "100644", self._hash(path.read_bytes()))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ShadowError(f"{path}: {error.strerror}") from error
+
+    def _hash(self, data: bytes) -> str:
+        return self._git("hash-object", "-w", "--stdin", "--no-filters", data=data).decode().strip()
+
+    def same(self, path: Path, kept: Kept | None) -> bool:
+        """Whether the file is now what was kept."""
+        try:
+            if path.is_symlink():
+                data, mode = os.fsencode(path.readlink()), "120000"
+            else:
+                data, mode = path.read_bytes(), "100755" if path.stat().st_mode & 0o100 else "100644"
+        except FileNotFoundError:
+            return kept is None
+        except OSError:
+            return False
+        name = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+        return kept == Kept(mode, name)
+
+    def content(self, kept: Kept) -> bytes:
+        """Raises: ShadowError."""
+        return self._git("cat-file", "blob", kept.blob)
+
+    def restore(self, path: Path, kept: Kept | None) -> None:
+        """Make the file what was kept; folders that this leaves empty go, too. Raises: ShadowError."""
+        try:
+            if kept is None:
+                path.unlink(missing_ok=True)
+                self._remove_empty(path.parent)
+                return
+            data = self.content(kept)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir() and not path.is_symlink():
+                path.rmdir()
+            temporary = path.with_name(f".{os.urandom(6).hex()}.hermes-tmp")
+            if kept.mode == "120000":
+                temporary.symlink_to(os.fsdecode(data))
+            else:
+                temporary.write_bytes(data)
+                mode = path.stat().st_mode & 0o777 if path.is_file() else temporary.stat().st_mode & 0o777
+                runs = (mode & 0o444) >> 2
+                temporary.chmod(mode | runs if kept.mode == "100755" else mode & ~0o111)
+            temporary.replace(path)
+        except OSError as error:
+            raise ShadowError(f"{path}: {error.strerror}") from error
+
+    def _remove_empty(self, folder: Path) -> None:
+        while folder != self._workspace and folder.is_relative_to(self._workspace):
+            try:
+                folder.rmdir()
+            except OSError:
+                return
+            folder = folder.parent
+
+    # -- the whole workspace -----------------------------------------------------------------------
+
+    def snapshot(self) -> tuple[str, list[str]]:
+        """Save every file that is not ignored. Gives the tree's name, and the files that were left out.
+
+        Raises: ShadowError when there is too much, or it takes too long.
+        """
+        listed = self._git("ls-files", "--others", "--exclude-standard", "-z", work=True)
+        changed = self._git("diff-files", "--name-only", "-z", work=True)
+        names = [name for name in {*listed.split(b"\0"), *changed.split(b"\0")} if name]
+        if len(names) > MOST_FILES:
+            raise ShadowError(f"{len(names):,} files are too many to save")
+        wanted, left_out, total = list[bytes](), list[str](), 0
+        for name in names:
+            try:
+                size = os.lstat(os.path.join(os.fsencode(self._workspace), name)).st_size  # noqa: PTH118  (bytes)
+            except OSError:
+                size = 0
+            if size > LARGEST_FILE or name.endswith(b"/"):
+                left_out.append(os.fsdecode(name))
+            else:
+                wanted.append(name)
+                total += size
+        if total > MOST_BYTES:
+            raise ShadowError(f"{total:,} bytes are too many to save")
+        if wanted:
+            self._git("update-index", "-z", "--add", "--remove", "--stdin", data=b"\0".join(wanted) + b"\0", work=True)
+        return self._git("write-tree", work=True).decode().strip(), sorted(left_out)
+
+    def differences(self, before: str, after: str) -> Iterator[tuple[Path, Kept | None, Kept | None]]:
+        """Each file that differs between two trees, as it was and as it became."""
+        fields = self._git("diff-tree", "-r", "-z", "--no-renames", before, after).split(b"\0")
+        for head, name in zip(fields[::2], fields[1::2], strict=False):
+            old_mode, new_mode, old, new, _status = head.decode().lstrip(":").split()
+            old_kept = Kept(old_mode, old) if old_mode.startswith("1") else None
+            new_kept = Kept(new_mode, new) if new_mode.startswith("1") else None
+            yield self._workspace / os.fsdecode(name), old_kept, new_kept
+
+    def at(self, tree: str, path: Path) -> Kept | None:
+        """A file as it is in a snapshot, None when it is not in it."""
+        found = self._git("ls-tree", "-z", "--full-tree", tree, "--", path.relative_to(self._workspace).as_posix())
+        mode, _, rest = found.decode(errors="surrogateescape").partition(" ")
+        return Kept(mode, rest.split()[1].partition("\t")[0]) if rest.startswith("blob") else None
+
+    def leaves_out(self, path: Path) -> bool:
+        """Whether a snapshot does not hold such a file, because it is ignored."""
+        return bool(self._git("check-ignore", "--no-index", "--stdin", "-z", data=os.fsencode(path), work=True, none=1))
+
+    # -- what is referred to stays -----------------------------------------------------------------
+
+    def put(self, ref: str, record: bytes, blobs: Iterable[str], trees: Iterable[str]) -> None:
+        """Keep a record with all that it names."""
+        lines = [f"100644 blob {self._hash(record)}\trecord"]
+        lines += [f"100644 blob {blob}\tb{number}" for number, blob in enumerate(dict.fromkeys(blobs))]
+        lines += [f"040000 tree {tree}\tt{number}" for number, tree in enumerate(dict.fromkeys(trees))]
+        tree = self._git("mktree", data="\n".join([*lines, ""]).encode()).decode().strip()
+        self._git("update-ref", f"refs/hermes/{ref}", tree)
+
+    def records(self, prefix: str = "") -> Mapping[str, bytes]:
+        """The records by their names, oldest first."""
+        if not self._git_dir.exists():
+            return {}
+        names = self._git("for-each-ref", "--format=%(refname)", f"refs/hermes/{prefix}").decode().split()
+        names.sort()
+        answer = self._git("cat-file", "--batch", data="".join(f"{name}:record\n" for name in names).encode())
+        found: dict[str, bytes] = {}
+        for name in names:
+            head, _, answer = answer.partition(b"\n")
+            size = int(head.split()[2])
+            found[name.removeprefix("refs/hermes/")], answer = answer[:size], answer[size + 1 :]
+        return found
+
+    def names(self) -> list[str]:
+        """Those of every session, oldest first."""
+        listed = self._git("for-each-ref", "--sort=refname", "--format=%(refname)", "refs/hermes/").decode().split()
+        return [name.removeprefix("refs/hermes/") for name in listed]
+
+    def drop(self, names: Iterable[str]) -> None:
+        lines = "".join(f"delete refs/hermes/{name}\n" for name in names)
+        if lines:
+            self._git("update-ref", "--stdin", data=lines.encode())
+
+    def tidy(self) -> None:
+        """Pack what is kept and delete what nothing names; recent objects stay, for they may be about to be named."""
+        self._git("gc", "--quiet", "--prune=1.hour.ago", seconds=120)
+
+    def size(self) -> int:
+        """Bytes on disk."""
+        return sum(path.stat().st_size for path in self._git_dir.rglob("*") if path.is_file())
+
+    # -- git ---------------------------------------------------------------------------------------
+
+    def _git(
+        self, *arguments: str, data: bytes = b"", work: bool = False, seconds: float = SNAPSHOT_SECONDS, none: int = 0
+    ) -> bytes:
+        """What git says. `none` is the exit code that means: nothing. Raises: ShadowError."""
+        if not self._ready and arguments[0] != "init":
+            self._prepare()
+        env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+        env |= {"GIT_DIR": str(self._git_dir), "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
+        env |= {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
+        if work:
+            env |= {"GIT_WORK_TREE": str(self._workspace), "GIT_INDEX_FILE": str(self._index)}
+        settings = [part for setting in _SETTINGS for part in ("-c", setting)]
+        try:
+            done = subprocess.run(
+                [shutil.which("git") or "git", *settings, *arguments],
+                input=data,
+                capture_output=True,
+                cwd=self._workspace if work else self._git_dir.parent,
+                env=env,
+                timeout=seconds,
+                check=False,
+                start_new_session=True,
+            )
+        except FileNotFoundError as error:
+            raise ShadowError("git is not installed") from error
+        except subprocess.TimeoutExpired as error:
+            self._index.with_name(f"{self._index.name}.lock").unlink(missing_ok=True)
+            raise ShadowError(f"git took longer than {seconds:g} seconds") from error
+        except OSError as error:
+            raise ShadowError(f"git could not be run: {error.strerror}") from error
+        if done.returncode not in (0, none):
+            raise ShadowError(done.stderr.decode(errors="replace").strip()[:300] or f"git {arguments[0]} failed")
+        return done.stdout
+
+    def _prepare(self) -> None:
+        try:
+            self._git_dir.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not (self._git_dir / "HEAD").exists():
+                self._git("init", "--quiet", "--bare", str(self._git_dir))
+            info = self._git_dir / "info"
+            info.mkdir(exist_ok=True)
+            (info / "attributes").write_text(_AS_IT_IS)
+            home = self._git_dir.parent.parent
+            inside = f"/{home.relative_to(self._workspace)}/\n" if home.is_relative_to(self._workspace) else ""
+            (info / "exclude").write_text(_LEFT_OUT + inside)
+        except OSError as error:
+            raise ShadowError(f"{self._git_dir}: {error.strerror}") from error
+        self._ready = True

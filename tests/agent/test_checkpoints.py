@@ -1,0 +1,226 @@
+"""Files as they were before a turn: saved, compared, put back."""
+
+import os
+import random
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agent import shadow
+from agent.checkpoints import Checkpoints
+from agent.protocols import Action
+from tests.support.undo import Undone, contents
+
+pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    (tmp_path / "work").mkdir()
+    return tmp_path / "work"
+
+
+@pytest.fixture
+def kept(tmp_path: Path, work: Path) -> Checkpoints:
+    return Checkpoints(tmp_path / "state", "20260101_000000_abcdef", work)
+
+
+def writing(*paths: Path) -> Action:
+    return Action("write", "w", tuple(path.resolve() for path in paths))
+
+
+def running(command: str = "make") -> Action:
+    return Action("execute", command, command=command)
+
+
+def turn(kept: Checkpoints, action: Action, change: Callable[[], object], *, message: int = 0) -> str:
+    kept.begin("do it", message)
+    note = kept.before(action)
+    change()
+    kept.after(action)
+    kept.end()
+    return note
+
+
+def test_a_turn_of_edits_is_undone(kept: Checkpoints, work: Path) -> None:
+    (work / "a.txt").write_bytes(b"one\r\ntwo\n")
+    (work / "a.txt").chmod(0o755)
+    before = contents(work)
+
+    def change() -> None:
+        (work / "a.txt").write_bytes(b"1\n")
+        (work / "new" / "deep").mkdir(parents=True)
+        (work / "new" / "deep" / "b.txt").write_text("b\n")
+
+    turn(kept, writing(work / "a.txt", work / "new/deep/b.txt"), change)
+    assert "--- a/a.txt\n+++ b/a.txt\n" in kept.diff(1)
+    assert "--- /dev/null\n+++ b/new/deep/b.txt\n" in kept.diff()
+    assert set(kept.roll_back(kept.plan())) == {work / "a.txt", work / "new/deep/b.txt"}
+    assert contents(work) == before
+    assert not (work / "new").exists()
+    assert kept.turns() == []
+
+
+def test_whatever_a_command_does_is_undone(kept: Checkpoints, work: Path) -> None:
+    (work / "keep.txt").write_text("keep\n")
+    (work / "gone.txt").write_text("gone\n")
+    (work / "odd \n näme.bin").write_bytes(bytes(range(256)))
+    (work / ".gitattributes").write_text("*.txt text eol=crlf ident\n")
+    (work / "id.txt").write_text("$Id$\r\n")
+    (work / "link").symlink_to("keep.txt")
+    before = contents(work)
+
+    def change() -> None:
+        (work / "gone.txt").unlink()
+        (work / "odd \n näme.bin").write_bytes(b"x")
+        (work / "link").unlink()
+        (work / "link").symlink_to("elsewhere")
+        (work / "id.txt").write_text("other")
+        (work / "build").mkdir()
+        (work / "build" / "out").write_text("out")
+        (work / "keep.txt").chmod(0o755)
+
+    assert turn(kept, running(), change) == ""
+    assert len(kept.turns()[0].files) == 6
+    kept.roll_back(kept.plan())
+    assert contents(work) == before
+
+
+def test_a_command_that_only_reads_costs_nothing(kept: Checkpoints, work: Path) -> None:
+    turn(kept, running("ls"), lambda: None)
+    turn(kept, Action("read", "r", (work,)), lambda: None)
+    assert kept.turns() == []
+
+
+def test_what_a_person_edited_since_is_not_overwritten_unasked(kept: Checkpoints, work: Path) -> None:
+    for name in ("a", "b", "c"):
+        (work / name).write_text("old\n")
+    turn(kept, running(), lambda: [(work / name).write_text("agent\n") for name in ("a", "b", "c")])
+    (work / "a").write_text("person\n")
+    (work / "b").unlink()
+    plan = kept.plan()
+    assert {restore.path.name for restore in plan.edited} == {"a", "b"}
+    assert kept.roll_back(plan) == [work / "c"]
+    assert contents(work) == {"a": (b"person\n", False), "c": (b"old\n", False)}
+    kept.roll_back(kept.plan(), overwrite=True)
+    assert {content for content, _ in contents(work).values()} == {b"old\n"}
+
+
+def test_an_edit_between_two_turns_counts_as_one(kept: Checkpoints, work: Path) -> None:
+    def write(text: str) -> Callable[[], object]:
+        return lambda: (work / "a").write_text(text)
+
+    turn(kept, writing(work / "a"), write("1"))
+    (work / "a").write_text("person")
+    turn(kept, writing(work / "a"), write("2"))
+    assert not kept.plan(1).edited
+    assert kept.plan(2).edited
+
+
+def test_a_file_edited_after_a_command_of_the_same_turn(kept: Checkpoints, work: Path) -> None:
+    (work / ".gitignore").write_text("ignored\n")
+    (work / "a").write_text("0")
+    (work / "ignored").write_text("0")
+    before = contents(work)
+    kept.begin("x", 0)
+    kept.before(running())
+    (work / "a").write_text("1")
+    (work / "made").write_text("1")
+    for name in ("a", "made", "ignored"):
+        kept.before(writing(work / name))
+        (work / name).write_text("2")
+        kept.after(writing(work / name))
+    kept.end()
+    kept.roll_back(kept.plan())
+    assert contents(work) == before
+
+
+def test_one_file_or_folder_of_several(kept: Checkpoints, work: Path) -> None:
+    (work / "src").mkdir()
+    turn(kept, running(), lambda: [(work / name).write_text("x") for name in ("a", "src/b", "src/c")])
+    kept.roll_back(kept.plan(file="src/b"))
+    assert sorted(contents(work)) == ["a", "src/c"]
+    kept.roll_back(kept.plan(file="src"))
+    assert sorted(contents(work)) == ["a"]
+    assert len(kept.turns()) == 1
+
+
+def test_back_to_a_message(kept: Checkpoints, work: Path) -> None:
+    for number in range(1, 5):
+        turn(kept, writing(work / "a"), lambda number=number: (work / "a").write_text(str(number)), message=number * 10)
+    kept.roll_back(kept.plan(message=30))
+    assert (work / "a").read_text() == "2"
+    assert [record.message for record in kept.turns()] == [10, 20]
+
+
+def test_a_turn_that_was_cut_goes_on_in_another_process(tmp_path: Path, work: Path) -> None:
+    (work / "a").write_text("0")
+    one = Checkpoints(tmp_path / "state", "s", work)
+    one.begin("x", 0)
+    one.before(running())
+    (work / "a").write_text("1")
+    other = Checkpoints(tmp_path / "state", "s", work)
+    other.begin(None, 5)
+    other.before(writing(work / "a"))
+    (work / "a").write_text("2")
+    other.after(writing(work / "a"))
+    other.end()
+    (record,) = other.turns()
+    assert (record.turn, record.message, record.open) == (1, 0, False)
+    other.roll_back(other.plan())
+    assert (work / "a").read_text() == "0"
+
+
+def test_large_files_are_named_and_too_much_is_said_once(
+    kept: Checkpoints, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shadow, "LARGEST_FILE", 100)
+    (work / "big").write_bytes(bytes(101))
+    turn(kept, running(), lambda: (work / "a").write_text("x"))
+    assert kept.plan().skipped == ("big is large, or a repository of its own",)
+    assert "larger than 100 bytes" in turn(kept, writing(work / "big"), lambda: None)
+    monkeypatch.setattr(shadow, "MOST_FILES", 3)
+    for number in range(5):
+        (work / f"f{number}").touch()
+    kept.begin("y", 0)
+    assert kept.before(running()) == "no checkpoint: 6 files are too many to save"
+    assert kept.before(running()) == ""
+
+
+def test_without_git_it_says_so(kept: Checkpoints, work: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert turn(kept, writing(work / "a"), lambda: None) == "no checkpoint: git is not installed"
+
+
+def test_the_projects_own_repository_is_left_alone(kept: Checkpoints, work: Path) -> None:
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@example.com"]
+    (work / "a").write_text("0")
+    for arguments in (["init", "-q"], ["add", "a"], ["commit", "-qm", "x"]):
+        subprocess.run([*git, *arguments], cwd=work, check=True)
+    inside = {path: path.read_bytes() for path in (work / ".git").rglob("*") if path.is_file()}
+    turn(kept, running(), lambda: (work / "a").write_text("1"))
+    kept.roll_back(kept.plan())
+    assert {path: path.read_bytes() for path in (work / ".git").rglob("*") if path.is_file()} == inside
+
+
+def test_the_state_directory_inside_of_the_workspace_is_not_saved(work: Path) -> None:
+    kept = Checkpoints(work / ".state", "s", work)
+    turn(kept, running(), lambda: (work / "a").write_text("1"))
+    assert list(kept.turns()[0].files) == [str(work / "a")]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_turns_and_rollbacks_at_random(tmp_path: Path, seed: int) -> None:
+    """The short version of `scripts/bench/undo.py`."""
+    Undone(tmp_path, random.Random(seed)).run(25)
+
+
+def test_two_sessions_share_a_workspace(tmp_path: Path, work: Path) -> None:
+    one, other = (Checkpoints(tmp_path / "state", name, work) for name in ("one", "other"))
+    turn(one, running(), lambda: (work / "a").write_text("1"))
+    turn(other, running(), lambda: (work / "b").write_text("1"))
+    one.roll_back(one.plan())
+    assert sorted(os.listdir(work)) == ["b"]  # noqa: PTH208

@@ -1,0 +1,93 @@
+"""Turns that change a tree at random, and rollbacks that must give back what was there, byte for byte."""
+
+import os
+import random
+import stat
+from pathlib import Path
+
+from agent.checkpoints import Checkpoints
+from agent.protocols import Action
+
+NAMES = ["a.txt", "b.bin", "src/main.py", "src/deep/er/x.txt", "docs/ü n.md", "run.sh", "-dash", "l1", "l2"]
+
+
+def contents(root: Path) -> dict[str, tuple[bytes, bool]]:
+    """Every file but git's own: what it holds, and whether it may be run. A link holds where it leads."""
+    found: dict[str, tuple[bytes, bool]] = {}
+    for path in root.rglob("*"):
+        name = path.relative_to(root).as_posix()
+        if path.is_symlink():
+            found[name] = (b"-> " + os.fsencode(path.readlink()), False)
+        elif path.is_file() and not name.startswith(".git/"):
+            found[name] = (path.read_bytes(), bool(path.stat().st_mode & stat.S_IXUSR))
+    return found
+
+
+class Undone:
+    """A workspace, what it held before each turn, and the checkpoints that must agree."""
+
+    def __init__(self, root: Path, chance: random.Random) -> None:
+        self._root = root / "work"
+        self._root.mkdir()
+        self._chance = chance
+        self._kept = Checkpoints(root / "state", "random", self._root)
+        self._before: list[dict[str, tuple[bytes, bool]]] = []
+        self.turns = self.rollbacks = 0
+
+    def run(self, turns: int) -> None:
+        """Raises: AssertionError when a rollback gives back anything else."""
+        while self.turns < turns:
+            self._turn()
+            if self._before and self._chance.random() < 0.25:
+                self._roll_back(self._chance.randint(1, min(len(self._before), 6)))
+        self._roll_back(len(self._before))
+
+    def _turn(self) -> None:
+        before = contents(self._root)
+        self._kept.begin(f"turn {self.turns}", self.turns)
+        for _ in range(self._chance.randint(1, 4)):
+            names = self._chance.sample(NAMES, self._chance.randint(1, 3))
+            paths = tuple(self._root / name for name in names)
+            by_command = self._chance.random() < 0.5
+            links = [path for path in paths if path.is_symlink()]
+            action = Action("execute", "x", command="make") if by_command or links else Action("write", "x", paths)
+            assert self._kept.before(action) == ""
+            for path in paths:
+                self._change(path, links=action.kind == "execute")
+            self._kept.after(action)
+        self._kept.end()
+        self.turns += 1
+        if contents(self._root) != before:
+            self._before.append(before)
+        else:
+            # Nothing changed on the whole: what is kept of it changes nothing, too.
+            if self._counts() > len(self._before):
+                self._kept.roll_back(self._kept.plan(1))
+
+    def _counts(self) -> int:
+        return len(self._kept.turns())
+
+    def _change(self, path: Path, *, links: bool) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        match self._chance.randint(0, 5):
+            case 0 if path.exists() or path.is_symlink():
+                path.unlink()
+            case 1 if path.is_file() and not path.is_symlink():
+                path.chmod(path.stat().st_mode ^ 0o111)
+            case 2 if links:
+                path.unlink(missing_ok=True)
+                path.symlink_to(f"target {self._chance.random()}")
+            case _:
+                if path.is_symlink():
+                    path.unlink()
+                path.write_bytes(self._chance.choice([b"", b"x\r\ny\n", self._chance.randbytes(200)]))
+
+    def _roll_back(self, turns: int) -> None:
+        if not turns:
+            return
+        plan = self._kept.plan(turns)
+        assert not plan.edited
+        self._kept.roll_back(plan)
+        del self._before[len(self._before) - turns + 1 :]
+        assert contents(self._root) == self._before.pop()
+        self.rollbacks += 1
