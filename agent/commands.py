@@ -96,6 +96,7 @@ _TASKS = (
     SubCommand("steer", "N <text>", "tell it something before its next step", "live task"),
     SubCommand("approve", "N [session|always]", "yes to what it asks", "waiting task"),
     SubCommand("deny", "N [reason]", "no to what it asks", "waiting task"),
+    SubCommand("open", "N", "go on with it here, as the conversation", "task"),
     SubCommand("retry", "N", "send its prompt again, as a new task", "finished task"),
     SubCommand("resume", "N", "go on with a parked task; a budget it reached is granted again", "parked task"),
     SubCommand("join", "N", "put its result into this conversation, quoted", "finished task"),
@@ -195,6 +196,7 @@ COMMAND_TABLE: tuple[CommandDef, ...] = (
         surfaces=EVERYWHERE,
         example="/background --max-steps 20 find every place that catches Exception and list them",
     ),
+    CommandDef("detach", "Session", "let the turn that runs go on as a task"),
     CommandDef(
         "tasks",
         "Session",

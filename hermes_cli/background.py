@@ -20,6 +20,7 @@ from agent.protocols import Sink, Task
 from agent.records import LIVE_STATES, Delivery, TaskOptions
 from agent.store.leases import is_alive, new_lease
 from agent.tasks import RunTask, TaskPool
+from hermes_cli.leaving import PARK_WITHIN
 from hermes_cli.step_log import StepLog
 from hermes_cli.task_facts import needs_person
 from hermes_cli.text import count
@@ -122,10 +123,6 @@ class Background:
         """Whether an outcome is about to be told."""
         return bool(self._claiming or self._to_tell)
 
-    def last_words(self) -> str:
-        """What waits to be told, now, for there will be no other moment."""
-        return self._finished()
-
     def changed(self, event: TaskChanged) -> None:
         """A task came into another state: count it, and tell what the person should know, once."""
         self.shown = self.live()
@@ -138,13 +135,32 @@ class Background:
         elif needs_person(task):
             self._chat.screen.notify(lambda: self._need(task.id), urgent=True)
 
-    def close(self) -> None:
-        """Stop every task of this terminal. What was claimed and not told is left to whoever comes next."""
+    def take_over(self, prompt: str, session_id: str, end: TurnFinished | TurnSuspended) -> None:
+        """On the thread of a turn that was detached: it goes on as a task, unless it is over."""
+        from hermes_cli.handlers.tasks import detached_notice, say_started
+
+        chat = self._chat
+        if isinstance(end, TurnFinished):
+            chat.post(lambda: chat.screen.notify(lambda: detached_notice(chat, prompt, end), urgent=False))
+            return
+        options = TaskOptions(approvals=chat.policy.mode)
+        try:
+            task = self.pool.submit(
+                prompt, settings=chat.model.inherited(), options=options, cwd=str(chat.cwd), session_id=session_id
+            )
+        except HermesError as error:
+            problem = f"The turn cannot go on aside: {error}"
+            chat.post(lambda: chat.complain(problem, f"/resume {session_id}"))
+            return
+        chat.post(lambda: say_started(chat, task))
+
+    def close(self, *, park: bool) -> None:
+        """Stop every task of this terminal, or `park` them. What was claimed and not told is left to the next one."""
         self._mark_told()
         for one in self._to_tell:
             with contextlib.suppress(StoreError):  # then it is found in the hands of a dead one
                 self._chat.store.release_delivery(one.task_id, one.surface)
-        self.pool.close()
+        self.pool.close(park=park, wait=PARK_WITHIN if park else 0.0)
 
     # -- following a log ---------------------------------------------------------------------------
 
@@ -184,7 +200,7 @@ class Background:
         self._to_tell += found
         if first and found:
             self._chat.loop.call_later(TOGETHER, lambda: self._chat.screen.notify(self._finished, urgent=False))
-        self._chat.leave_if_over()
+        self._chat.leaving.if_over()
 
     def _finished(self) -> str:
         """What ended since the last notice, as one."""
@@ -194,7 +210,7 @@ class Background:
         rows = [(task, one.repeat) for one in found if (task := self._chat.store.task(one.task_id)) is not None]
         self._telling += found
         self._chat.loop.call_later(SHOWN_AFTER, lambda: self._chat.aside(self._mark_told))
-        self._chat.loop.call_soon(self._chat.leave_if_over)
+        self._chat.loop.call_soon(self._chat.leaving.if_over)
         return finished_notice(self._chat, rows)
 
     def _need(self, task_id: str) -> str:

@@ -56,6 +56,10 @@ class Bridge:
             self._closed = True
             self._waiting.clear()
 
+    def drain(self) -> None:
+        """On the loop's thread: deliver what waits now."""
+        self._flush()
+
     def _add(self, event: Delivered) -> None:
         if isinstance(event, TextDelta | ReasoningDelta):
             if self._waiting and type(self._waiting[-1]) is type(event):

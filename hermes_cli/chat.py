@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from agent.approvals import Desk, Gatekeeper, Policy
 from agent.cancel import CancelToken
-from agent.commands import CommandDef, Parsed, Unknown, parse, preview
+from agent.commands import CommandDef, Parsed, Unknown, parse
 from agent.config import Config, ModelChoice
 from agent.errors import Cancelled, HermesError
 from agent.events import (
@@ -47,6 +47,7 @@ from hermes_cli.background import Background
 from hermes_cli.bridge import Bridge, Delivered
 from hermes_cli.courtesy import KeyboardFirst
 from hermes_cli.glyphs import Glyphs
+from hermes_cli.leaving import PARK_WITHIN, Leaving
 from hermes_cli.model_in_use import ModelInUse
 from hermes_cli.questions import PREVIEW_LENGTH, PREVIEW_LINES, Question, approval_question
 
@@ -119,7 +120,10 @@ class Screen(Protocol):
 
 @dataclass(slots=True)
 class Turn:
-    """The turn that runs in the foreground. `rest`: it goes on with one that the store holds."""
+    """The turn that runs in the foreground. `rest`: it goes on with one that the store holds.
+
+    A `detached` one is nobody's any more: at its next step boundary it becomes a task.
+    """
 
     prompt: str
     rest: bool = False
@@ -127,6 +131,7 @@ class Turn:
     started: float = field(default_factory=time.monotonic)
     activity: str = "thinking"
     thread: threading.Thread | None = None
+    detached: bool = False
 
 
 class Chat:
@@ -155,13 +160,14 @@ class Chat:
         self.owner = f"terminal:{new_session_id()}"
         self.started = time.time()
         self.turn: Turn | None = None
+        self.detached: list[Turn] = []
         self.steering: deque[str] = deque()
         self.queued: deque[str] = deque()
         self.questions: list[Question] = []
         self.usage = Usage()
         self.filled = 0
         self.answer = ""
-        self.leaving = False
+        self.leaving = Leaving(self)
         self.shell: subprocess.Popen[bytes] | None = None
         self._shell_told: subprocess.Popen[bytes] | None = None
         self._showing: deque[Iterator[str]] = deque()
@@ -228,6 +234,26 @@ class Chat:
         self.screen.refresh()
         return True
 
+    def detach(self) -> bool:
+        """Let the turn go on as a task, and begin a new conversation. False when none runs."""
+        turn, asked = self.turn, {request.request_id for request in self._desk.pending()}
+        if turn is None:
+            return False
+        turn.detached = True
+        turn.cancel.park()
+        if asked:
+            # What it waits for here, the task asks for again.
+            turn.cancel.cancel()
+            self.questions = [question for question in self.questions if question.about not in asked]
+        self.bridge.drain()
+        for piece in self.screen.renderer().unfinished():
+            self.screen.show(piece)
+        self.detached.append(turn)
+        self.turn, self._agent = None, None
+        self.new_session()
+        self.screen.refresh()
+        return True
+
     def stop_shell(self) -> bool:
         """Stop the person's own shell command. False when none runs."""
         if self.shell is None:
@@ -255,40 +281,29 @@ class Chat:
             self.questions.insert(0, question)
         self.screen.refresh()
 
-    def leave(self) -> None:
-        """Leave; with live tasks, ask first."""
-        if not self._unfinished():
-            self.screen.leave()
-            return
-        options = {"w": "wait, then leave", "s": "stop and leave", "n": "stay"}
-        lines = ["Not everything is over:", *self._unfinished()[:6]]
-        self.ask(Question(lines, options, "n", self._answer_leave, about="leave"))
-
-    def _unfinished(self) -> list[str]:
-        """What leaving would cut off, a line each."""
-        turn = [f"  the turn: {preview(self.turn.prompt, 50)}"] if self.turn else []
-        shell = ["  a shell command"] if self.shell else []
-        live = self.background.live()
-        unsaved = [f"  {self.store.unsaved} messages are not on the disk yet"] if self.store.unsaved else []
-        return [
-            *unsaved,
-            *turn,
-            *shell,
-            *(f"  #{task.number} {task.state}  {preview(task.prompt, 50)}" for task in live),
-        ]
-
-    def leave_if_over(self) -> None:
-        """Leave, if the person waits for that and nothing is left to be done or told."""
-        if self.leaving and not self._unfinished() and not self.background.untold():
-            self.screen.leave()
-
     def close(self) -> None:
-        """Stop everything that runs. Quick: see `wait_until_stopped`."""
+        """Stop everything that runs, or let go of it for others to go on with. Quick: see `wait_until_stopped`."""
+        keeps = self.leaving.keeps
         self.stop_shell()
         if self.turn is not None:
+            if keeps:
+                self.turn.cancel.park()
             self.turn.cancel.cancel()
-        self.background.close()
+        if keeps:
+            self.background.pool.park()
+            self._wait_for_detached(PARK_WITHIN)
+        for turn in self.detached:
+            turn.cancel.cancel()
+        self._wait_for_detached(PARK_WITHIN if keeps else 0.0)
+        self.background.close(park=keeps)
+        if keeps:
+            self.leaving.hand_over()
         self.bridge.close()
+
+    def _wait_for_detached(self, seconds: float) -> None:
+        for turn in self.detached:
+            if turn.thread is not None and seconds:
+                turn.thread.join(seconds)
 
     def wait_until_stopped(self, seconds: float) -> None:
         """After `close`: let the turn end what it started, and end the person's command if it will not."""
@@ -408,12 +423,18 @@ class Chat:
         def listening(event: Event) -> None:
             if isinstance(event, TurnFinished):
                 told.cancel()
-            emit(event)
+            if not turn.detached:
+                emit(event)
 
         try:
-            self._make_agent().run_turn(
+            agent = self._make_agent()
+            end = agent.run_turn(
                 None if turn.rest else turn.prompt, emit=listening, cancel=turn.cancel, inbox=self._take_steering
             )
+            if turn.detached:
+                agent.close()
+                self.background.take_over(turn.prompt, agent.session_id, end)
+                self.post(lambda: self.detached.remove(turn))
         except Exception as error:  # noqa: BLE001
             if not isinstance(error, HermesError):
                 _log.exception("turn")
@@ -539,7 +560,7 @@ class Chat:
         match event:
             case TaskChanged():
                 self.background.changed(event)
-                self.leave_if_over()
+                self.leaving.if_over()
                 return
             case StepStarted():
                 self._activity("thinking")
@@ -583,7 +604,7 @@ class Chat:
         waiting = self.steering or self.queued
         if waiting:
             self._start(waiting.popleft())
-        self.leave_if_over()
+        self.leaving.if_over()
 
     def _settle(self, request: ApprovalRequested, decision: Decision) -> None:
         self._desk.settle(request.request_id, decision)
@@ -592,14 +613,3 @@ class Chat:
                 f"always, kept in {self.config.dirs.policy_file}" if decision.scope == "always" else "in this session"
             )
             self.screen.show(self.screen.renderer().note(f"Allowed {where}: {request.tool} {request.pattern}"))
-
-    def _answer_leave(self, key: str, rest: str) -> None:
-        del rest
-        self.leaving = key == "w"
-        if key == "s":
-            self.background.close()
-            self.screen.leave()
-        elif self.leaving and self.store.unsaved:
-            self.aside(self.store.flush, lambda _: self.leave_if_over())
-        else:
-            self.leave_if_over()

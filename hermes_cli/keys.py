@@ -86,7 +86,7 @@ def bindings(repl: "Repl") -> KeyBindings:
 
     @keys.add("c-d", filter=drafting & empty)
     def _(event: KeyPressEvent) -> None:
-        repl.chat.leave()
+        repl.chat.leaving.ask()
 
     @keys.add("c-z")
     def _(event: KeyPressEvent) -> None:

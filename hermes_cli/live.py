@@ -87,7 +87,7 @@ def status_text(chat: "Chat", width: int) -> str:
         parts.append(
             (0 if chat.policy.mode == "yolo" else 3, {"edits": "accept edits"}.get(chat.policy.mode, chat.policy.mode))
         )
-    if chat.leaving:
+    if chat.leaving.waits:
         parts.append((0, "leaving when the tasks are over"))
     if (age := time.time() - chat.started) >= 60:
         parts.append((6, seconds(age)))

@@ -126,7 +126,11 @@ class PlainScreen:
     async def run(self, first: str = "", wanted: Wanted | None = None) -> None:
         """Until the person leaves, or the input ends and everything it started is over."""
         self.show(f"hermes {__version__} {self.glyphs.dot} {self.chat.cwd} {self.glyphs.dot} /help")
-        for name, order in (("SIGINT", self._interrupt), ("SIGTERM", self.leave), ("SIGHUP", self.leave)):
+        for name, order in (
+            ("SIGINT", self._interrupt),
+            ("SIGTERM", self.chat.leaving.hang_up),
+            ("SIGHUP", self.chat.leaving.hang_up),
+        ):
             with contextlib.suppress(AttributeError, NotImplementedError):
                 self.chat.loop.add_signal_handler(getattr(signal, name), order)
         threading.Thread(target=self.chat.warm, daemon=True, name="warm").start()

@@ -28,6 +28,7 @@ from agent.events import (
     ToolFinished,
     ToolStarted,
     TurnFinished,
+    TurnResumed,
     TurnStarted,
 )
 from hermes_cli.blocks import BlockCutter
@@ -107,7 +108,7 @@ class Renderer:
     def event(self, event: Event) -> Iterator[str]:
         """What this event adds to the finished text, a piece at a time."""
         match event:
-            case TurnStarted():
+            case TurnStarted() | TurnResumed():
                 self._bullet, self._streamed = True, False
             case Steered():
                 self._bullet = True
@@ -139,6 +140,10 @@ class Renderer:
             case TurnFinished():
                 yield from map(self._answer, self._cutter.finish())
                 yield from self._end(event)
+
+    def unfinished(self) -> Iterator[str]:
+        """The unfinished block as it is, for nothing more will come of it."""
+        yield from map(self._answer, self._cutter.finish())
 
     def person(self, text: str) -> str:
         """What the person said, as it stands in the scrollback."""

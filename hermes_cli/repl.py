@@ -125,6 +125,7 @@ class Repl:
         self._opening = threading.Lock()
         self._store: KeepingStore | None = None
         self._met = False
+        self._hung_up = False
         self.glyphs = glyph_sets.choose()
         self._colours = not os.environ.get("NO_COLOR") or bool(os.environ.get("FORCE_COLOR"))
         self.keyboard = KeyboardFirst()
@@ -334,7 +335,7 @@ class Repl:
         elif self.chat.background.unfollow() or self.chat.stop_shell() or self.chat.interrupt():
             pass
         elif time.monotonic() - self._last_ctrl_c < TWICE:
-            self.chat.leave()
+            self.chat.leaving.ask()
         else:
             self._last_ctrl_c = time.monotonic()
             self._say_below("press Ctrl+C again to leave")
@@ -460,18 +461,17 @@ class Repl:
         self.app.output.write_raw(self._header())
         for name in ("SIGHUP", "SIGTERM"):
             with contextlib.suppress(AttributeError, NotImplementedError):
-                loop.add_signal_handler(getattr(signal, name), self.leave)
-        gone = False
+                loop.add_signal_handler(getattr(signal, name), self._hang_up)
         try:
             await self.app.run_async()
         except (EOFError, OSError):
-            gone = True
             _log.warning("the terminal has gone")
+            self._hang_up()
         finally:
             exit_within(LEAVE_WITHIN)
             for timer in self._timers.values():
                 timer.cancel()
-            last_words = "".join(self._outbox) + ("" if gone else self._taken_notices())
+            last_words = "".join(self._outbox) + ("" if self._hung_up else self._taken_notices())
             if self._met:
                 self.chat.close()
             # What runs is being stopped by now; the terminal may have gone, so writing to it comes late.
@@ -482,6 +482,14 @@ class Repl:
             self.history.close()
             if self._met:
                 self.chat.wait_until_stopped(STOPPED_WITHIN)
+
+    def _hang_up(self) -> None:
+        """Nobody reads what we say any more: whatever is not told yet stays untold."""
+        self._hung_up = True
+        if self._met:
+            self.chat.leaving.hang_up()
+        else:
+            self.leave()
 
     def _begin(self, first: str, wanted: "Wanted | None") -> None:
         if wanted is not None:

@@ -138,7 +138,7 @@ def deny(which: Which, reason: Annotated[list[str] | None, typer.Argument(metava
 def retry(which: Which) -> None:
     store = _store()
     task = _pool(store).retry(must_pick(store.tasks(), which).id)
-    _have_run(store)
+    _have_run(store, task)
     typer.echo(f"#{task.number} {task.id}")
 
 
@@ -148,7 +148,7 @@ def resume(which: Which) -> None:
     task = must_pick(store.tasks(), which)
     if _pool(store).resume(task.id) is None:
         raise HermesError(f"#{task.number} is {task.state}, not parked.")
-    _have_run(store)
+    _have_run(store, task)
     typer.echo(f"#{task.number} goes on.")
 
 
@@ -198,7 +198,7 @@ def _answer(which: str, decision: Decision, verb: str) -> None:
     request = _pool(store).answer(task.id, decision)
     if request is None:
         raise HermesError(f"#{task.number} is not waiting for an answer.")
-    _have_run(store)
+    _have_run(store, task)
     typer.echo(harmless(f"{verb} for #{task.number}: {request.tool} {request.title}"))
 
 
@@ -221,9 +221,14 @@ def _pool(store: Store) -> TaskPool:
     return TaskPool(store, run, notify=ignore, workers=0, executor=Executor())
 
 
-def _have_run(store: Store) -> None:
-    """See that somebody takes up what was queued just now."""
-    del store
+def _have_run(store: Store, task: Task) -> None:
+    """See that somebody takes up what was queued just now: the terminal it reports to, or else a worker."""
+    from agent.store.leases import is_alive
+    from hermes_cli.worker import start
+
+    here = store.present().get(task.owner)
+    if here is None or not is_alive(here):
+        start(load_config().dirs)
 
 
 def _lines(store: Store, task_id: str) -> Callable[[], Iterable[str]]:

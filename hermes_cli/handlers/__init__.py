@@ -14,7 +14,7 @@ _MODULES = {
     "session": ("new", "clear", "queue", "steer", "stop", "status", "quit"),
     "history": ("history", "title", "search", "save", "export"),
     "branching": ("undo", "retry", "branch", "resume"),
-    "background": ("background",),
+    "background": ("background", "detach"),
     "tasks": ("tasks",),
     "configuration": ("config", "model", "reasoning", "verbose", "approvals", "yolo"),
     "context": ("context", "usage", "compress"),

@@ -35,3 +35,11 @@ def background(chat: "Chat", arguments: str) -> None:
         chat.aside(lambda: chat.background.prepare(arguments, options), start)
     else:
         start(([], []))
+
+
+def detach(chat: "Chat", arguments: str) -> None:
+    """The turn that runs goes on as a task, from its next step on; the prompt is free for a new conversation."""
+    del arguments
+    if not chat.detach():
+        raise HermesError("No turn is running.", hint="/background <prompt> starts a task.")
+    chat.screen.show(chat.screen.renderer().note("It goes on aside after its next step. This is a new conversation."))

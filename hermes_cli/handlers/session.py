@@ -70,4 +70,4 @@ def status(chat: "Chat", arguments: str) -> None:
 
 def quit(chat: "Chat", arguments: str) -> None:
     del arguments
-    chat.leave()
+    chat.leaving.ask()

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from agent.commands import subcommand
+from agent.commands import preview, subcommand
 from agent.errors import HermesError
-from agent.events import ToolFinished
+from agent.events import ToolFinished, TurnFinished
 from agent.protocols import Decision, Task
 from agent.records import LIVE_STATES
 from hermes_cli import task_facts
@@ -20,6 +20,9 @@ from hermes_cli.text import clip, harmless, seconds
 
 if TYPE_CHECKING:
     from hermes_cli.chat import Chat
+
+OPEN_WITHIN = 60.0
+"""Seconds that a task has to come to a step boundary before it is opened."""
 
 NOTICE_LINES = 8
 """Lines of results told above the prompt; the rest is there for /tasks show."""
@@ -77,6 +80,13 @@ def _several(chat: "Chat", rows: Sequence[tuple[Task, bool]]) -> str:
     failed = sum(task.state == "failed" for task, _ in rows)
     head = f"{len(rows)} tasks are over" + (f", {failed} failed" if failed else "")
     return chat.screen.renderer().panel(head, "\n".join(lines), "/tasks · /tasks show N", ok=not failed, markdown=False)
+
+
+def detached_notice(chat: "Chat", prompt: str, end: TurnFinished) -> str:
+    """What became of a detached turn that ended before it could become a task."""
+    head = f"The detached turn is {end.outcome} · {preview(prompt, 48)}"
+    body = end.text if end.outcome == "done" else f"{end.error}\n\n{end.text}".strip()
+    return chat.screen.renderer().panel(head, _cut(body, NOTICE_LINES), "/resume has it all", ok=end.outcome == "done")
 
 
 def need_notice(chat: "Chat", task: Task) -> str:
@@ -244,6 +254,64 @@ def _resume(chat: "Chat", which: str) -> None:
     chat.aside(lambda: chat.background.pool.resume(task.id), say)
 
 
+def _open(chat: "Chat", which: str) -> None:
+    """A finished task is resumed like any conversation; one that is live is let go of first, and goes on as a turn."""
+    task = _find(chat, which)
+    if chat.turn is not None:
+        raise HermesError("/tasks open has to wait for the turn.", hint="Esc interrupts it, /detach sends it aside.")
+    chat.hold()
+    if task.state != "running":
+        _take(chat, task)
+        return
+    chat.screen.show(chat.screen.renderer().note(f"#{task.number} comes here after its next step."))
+
+    def parked(here: bool) -> None:
+        if here or not _runs(chat, task):
+            _when_let_go(chat, task, time.monotonic() + OPEN_WITHIN)
+            return
+        _not_opened(
+            chat, f"#{task.number} runs in another process.", f"/tasks log {task.number} -f shows what it does."
+        )
+
+    chat.aside(lambda: chat.background.pool.park(task.id), parked)
+
+
+def _runs(chat: "Chat", task: Task) -> bool:
+    now = chat.store.task(task.id)
+    return now is not None and now.state == "running"
+
+
+def _when_let_go(chat: "Chat", task: Task, until: float) -> None:
+    if not _runs(chat, task):
+        _take(chat, task)
+    elif time.monotonic() < until:
+        chat.loop.call_later(0.05, _when_let_go, chat, task, until)
+    else:
+        _not_opened(chat, f"#{task.number} is in a long step, and is parked after it.", "/tasks open it again then.")
+
+
+def _not_opened(chat: "Chat", why: str, hint: str) -> None:
+    chat.release(keep=False)
+    chat.complain(why, hint)
+
+
+def _take(chat: "Chat", task: Task) -> None:
+    """Nobody works on it: end the task if it is live, and go on with its conversation."""
+    from hermes_cli.resuming import resume
+
+    def stopped(_: object) -> None:
+        row = chat.store.task(task.id) or task
+        session = chat.store.session(row.session_id)
+        if session is None:
+            _not_opened(chat, f"The conversation of #{task.number} is gone.", "/tasks retry starts it again.")
+            return
+        if not any(message.role == "user" for message in chat.store.messages(session.id)):
+            chat.queue(task.prompt)
+        resume(chat, session)
+
+    chat.aside(lambda: chat.background.pool.stop(task.id), stopped)
+
+
 def _prune(chat: "Chat", days: str) -> None:
     if days and not days.removesuffix("d").isdecimal():
         raise HermesError(f"{days!r} is no number of days.", hint="Example: /tasks prune 7")
@@ -278,6 +346,7 @@ _ACTIONS: dict[str, Callable[["Chat", str], None]] = {
     "steer": _steer,
     "approve": _approve,
     "deny": _deny,
+    "open": _open,
     "retry": _retry,
     "resume": _resume,
     "join": lambda chat, which: worktrees.join(chat, _find(chat, which)),

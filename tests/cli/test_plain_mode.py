@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from agent.commands import COMMAND_TABLE
+from agent.commands import commands_for
 from tests.cli.conftest import Run
 from tests.support.openai_server import OpenAIServer, Recorded, Step, call
 
@@ -16,7 +16,7 @@ def test_help_lists_every_command_by_category(run: Run) -> None:
     done = run("--plain", input="/help\n")
     assert (done.returncode, done.stderr) == (0, "")
     assert "\x1b" not in done.stdout
-    for command in COMMAND_TABLE:
+    for command in commands_for("terminal"):
         assert f"/{command.name}" in done.stdout
     assert "Session" in done.stdout
 
@@ -108,8 +108,8 @@ def test_a_command_given_wrongly_says_how_it_is_right(run: Run) -> None:
 
 def test_every_command_that_takes_nothing_works(run: Run) -> None:
     not_alone = ["background", "queue", "steer", "stop", "copy", "quit", "doctor"]
-    not_alone += ["save", "retry", "undo", "branch", "resume", "search", "export"]
-    names = [command.name for command in COMMAND_TABLE if command.name not in not_alone]
+    not_alone += ["detach", "save", "retry", "undo", "branch", "resume", "search", "export"]
+    names = [command.name for command in commands_for("terminal") if command.name not in not_alone]
     done = run("--plain", input=lines(*(f"/{name}" for name in names), "/tasks", "/quit"))
     assert (done.returncode, done.stderr) == (0, "")
     for trouble in ("Traceback", "could not show", "✗"):

@@ -10,6 +10,7 @@ from agent.config import directories
 from agent.events import ApprovalRequested, StepFinished, ToolFinished, ToolStarted, TurnFinished, TurnStarted
 from agent.messages import Usage
 from agent.protocols import Task
+from agent.store.leases import new_lease
 from agent.store.sqlite import SqliteStore
 from tests.cli.conftest import Run
 
@@ -18,7 +19,10 @@ OWNER = "terminal:20260101_000000_abcdef"
 
 @pytest.fixture
 def store(home: Path) -> SqliteStore:
-    return SqliteStore(directories({"HERMES_HOME": str(home / "hermes-home")}).database)
+    store = SqliteStore(directories({"HERMES_HOME": str(home / "hermes-home")}).database)
+    # Its terminal lives, so no worker has to be started.
+    store.enter(OWNER, new_lease())
+    return store
 
 
 def finished(store: SqliteStore, prompt: str, **changes: object) -> Task:

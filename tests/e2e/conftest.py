@@ -1,10 +1,12 @@
 """`start` runs the real `hermes` in a pseudo-terminal, away from the settings and files of whoever runs the tests."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.support.openai_server import OpenAIServer
@@ -21,6 +23,15 @@ def folder(tmp_path: Path) -> Path:
     place = tmp_path / "work"
     place.mkdir()
     return place
+
+
+def end_workers(home: Path) -> None:
+    """Kill the workers that were started for this HERMES_HOME."""
+    for process in psutil.process_iter(["cmdline"]):
+        if "worker" in (process.info["cmdline"] or ())[-1:]:
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get("HERMES_HOME") == str(home):
+                    process.kill()
 
 
 @pytest.fixture
@@ -68,6 +79,7 @@ def start(tmp_path: Path, folder: Path) -> Iterator[Start]:
     yield start
     for terminal in running:
         terminal.close()
+    end_workers(tmp_path / "hermes")
     for terminal in running:
         assert b"Traceback" not in terminal.raw, terminal.picture()
         assert b"could not show" not in terminal.raw, terminal.picture()

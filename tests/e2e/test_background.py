@@ -282,7 +282,7 @@ def test_leaving_with_live_tasks_asks_and_stay_stays(start: Start) -> None:
     with OpenAIServer(default=Stream(delay=30)) as server:
         hermes = start(server)
         send_aside(hermes, "look").wait_for("▶ 1 task").press("ctrl+d").wait_for("Not everything is over:")
-        hermes.stays(lambda seen: "everything is over" in seen.text, 0.6).press("enter")
+        hermes.wait_for("K keep running and leave").send("n")
         hermes.wait_for(lambda seen: "everything is over" not in seen.text).wait_for(
             lambda seen: "▶ 1 task" in seen.status
         )
@@ -326,3 +326,80 @@ def test_leaving_stops_a_shell_command_of_the_person(start: Start) -> None:
     hermes.press("ctrl+d").wait_for("Not everything is over:").send("s")
     assert hermes.wait_for_exit(5) == 0
     hermes.wait_until_gone(children)
+
+
+def test_a_detached_turn_goes_on_as_a_task_and_the_prompt_is_free(start: Start) -> None:
+    steps = {"long": [shell("sleep 1.5; echo one"), "the long one is over"], "short": "the short answer"}
+    with OpenAIServer(default=by_prompt(**steps)) as server:
+        hermes = start(server)
+        hermes.send("/yolo").send("a long job").wait_for(lambda seen: seen.runs("sleep 1.5"))
+        hermes.send("/detach").wait_for("It goes on aside after its next step.")
+        hermes.send("a short one").wait_for("● the short answer")
+        hermes.wait_for("▶ #1 bg_").wait_for("#1 done · a long job").wait_for("the long one is over")
+        assert len(server.bodies) == 3
+        assert json.dumps(server.bodies).count("sleep 1.5; echo one") == 1
+        assert [m["role"] for m in server.bodies[1]["messages"]] == ["system", "user"]
+
+
+def test_a_detached_turn_that_waits_for_an_answer_asks_it_as_a_task(start: Start, folder: Path) -> None:
+    with OpenAIServer([shell("touch made"), "over"]) as server:
+        hermes = start(server)
+        hermes.send("make it").wait_for("terminal wants to run").send("/detach").wait_for("#1 needs you")
+        hermes.wait_for(lambda seen: "? terminal wants" not in seen.text)
+        hermes.send("/tasks approve 1").wait_for("#1 done")
+        assert (folder / "made").exists()
+
+
+def test_without_a_turn_there_is_nothing_to_detach(start: Start) -> None:
+    start().send("/detach").wait_for("No turn is running.")
+
+
+def test_a_finished_task_is_opened_as_the_conversation(start: Start) -> None:
+    with OpenAIServer(["found three", "the first is a.py"]) as server:
+        hermes = start(server)
+        send_aside(hermes, "find them").wait_for("#1 done")
+        hermes.send("/tasks open 1").wait_for("Resumed: ").send("which is the first?").wait_for("● the first is a.py")
+        said = [message["content"] for message in server.bodies[1]["messages"]][1:]
+        assert said == ["find them", "found three", "which is the first?"]
+
+
+def test_a_running_task_is_opened_after_its_step(start: Start) -> None:
+    with OpenAIServer([shell("sleep 1.2; echo one"), "it is over"]) as server:
+        hermes = start(server)
+        hermes.send("/yolo")
+        send_aside(hermes, "work").wait_for(lambda seen: seen.runs("sleep 1.2"))
+        hermes.send("/tasks open 1").wait_for("#1 comes here after its next step.")
+        hermes.wait_for("The last turn did not come to its end.").send("y").wait_for("● it is over")
+        assert "#1 done" not in hermes.text
+        assert len(server.bodies) == 2
+
+
+# -- leaving and coming back ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["hang up", "kill"])
+def test_a_task_outlives_its_terminal(start: Start, how: str) -> None:
+    with OpenAIServer(default=by_prompt(work=[shell("sleep 0.5; echo one"), say("it is over", delay=0.5)])) as server:
+        hermes = start(server)
+        hermes.send("/yolo")
+        send_aside(hermes, "work").wait_for(lambda _: server.bodies, why="a request")
+        if how == "kill":
+            hermes.process.kill()
+        else:
+            hermes.hang_up()
+        hermes.process.wait(10)
+        again = start(server)
+        again.wait_for("#1 done · work", within=30).settle()
+        assert again.count("#1 done · work") == 1
+        third = start(server)
+        third.settle(0.6)
+        assert "#1 done" not in third.text
+
+
+def test_what_was_not_told_is_told_at_the_next_start_once(start: Start) -> None:
+    with OpenAIServer([say("the result", delay=1.0)]) as server:
+        hermes = start(server)
+        send_aside(hermes, "work").wait_for(lambda _: server.bodies, why="a request")
+        hermes.press("ctrl+d").wait_for("K keep running").send("k")
+        assert hermes.wait_for_exit() == 0
+        start(server).wait_for("#1 done · work", within=30)
