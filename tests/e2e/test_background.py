@@ -86,7 +86,7 @@ def test_several_results_come_together(start: Start) -> None:
         hermes = start(server)
         for word in ("apples", "pears", "plums"):
             hermes.send(f"/bg {word}")
-        server.wait_for_requests(3, 15)
+        hermes.wait_for(lambda _: len(server.bodies) == 3, why="three requests")
         # A key holds notices back for a second; within it all three end.
         hermes.type("x")
         go.set()
