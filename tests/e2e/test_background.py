@@ -204,7 +204,7 @@ def test_a_task_is_sent_again_by_its_name_and_then_forgotten(start: Start) -> No
 @pytest.mark.parametrize("line", ["--max-step 3 look", "--max-steps many look", "--timeout", "--max-cost=-1 look"])
 def test_a_wrong_option_names_those_there_are_and_the_line_can_be_recalled(start: Start, line: str) -> None:
     hermes = start()
-    hermes.send(f"/bg {line}").wait_for(lambda seen: "There are: --model MODEL, --max-steps N" in seen.flat)
+    hermes.send(f"/bg {line}").wait_for(lambda seen: "--model MODEL, --max-steps N" in seen.flat)
     hermes.press("up").wait_for(lambda seen: seen.draft == f"/bg {line}")
     hermes.press("ctrl+c").send("/tasks").wait_for("No background tasks.")
 
