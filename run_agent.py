@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from agent import images, loop, prompt
+from agent import images, loop, prompt, trust
 from agent.approvals import Gatekeeper, Policy, nobody
 from agent.cancel import CancelToken
 from agent.checkpoints import Checkpoints
@@ -226,7 +226,8 @@ class AIAgent:
         return history
 
     def _instructions(self) -> str:
-        text = prompt.build(self.cwd)
+        trusted = trust.is_trusted(self._state, self.cwd, self.settings.trusted_folders)
+        text = prompt.build(self.cwd, trusted=trusted)
         return self._house.renamed(text) if self._house else text
 
     def _run(

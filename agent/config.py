@@ -13,6 +13,7 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, cast, get_type_hints
 
+from agent import trust
 from agent.errors import ConfigError
 
 ApprovalMode = Literal["ask", "edits", "plan", "yolo"]
@@ -109,7 +110,7 @@ class Settings:
     verbose: bool = _setting(False, "show each tool's output")
     bell: bool = _setting(True, "ring when a task needs you or ends while the terminal is not focused")
     gateway: dict[str, Any] = _setting({}, "how `hermes gateway` serves chats: see docs/gateway.md")
-    trusted_folders: list[str] = _setting([], "folders whose .hermes/config.toml is read")
+    trusted_folders: list[str] = _setting([], "folders whose AGENTS.md and .hermes/config.toml are read without asking")
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +203,8 @@ def load_config(
 
     user_file = _read_toml(dirs.config_file)
     take(user_file, str(dirs.config_file))
-    project = _project_file(cwd or Path.cwd(), cast(list[str], values.get("trusted_folders", [])))
+    named = cast(list[str], values.get("trusted_folders", []))
+    project = _project_file(cwd or Path.cwd(), [*named, *trust.trusted(dirs.state)])
     if project is not None:
         take(_only_project_names(_read_toml(project), project), str(project))
     take({name: env[key] for name in origins if (key := f"HERMES_{name.upper()}") in env}, "environment")

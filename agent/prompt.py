@@ -17,12 +17,12 @@ Stamp = tuple[int, int, int, int]
 """What changes when a file is written: its time (ns), size, inode and mode."""
 
 
-def build(cwd: Path) -> str:
-    """The prompt for a session that works in `cwd`, with the project's own instructions, nearest last.
+def build(cwd: Path, *, trusted: bool = True) -> str:
+    """The prompt for a session that works in `cwd`, with the project's instructions, nearest last, if trusted.
 
     Built once as long as nothing changed: tasks that start together would stand in line to read the same files.
     """
-    date, found = time.strftime("%Y-%m-%d (%A)"), _stamped(cwd)
+    date, found = time.strftime("%Y-%m-%d (%A)"), _stamped(cwd) if trusted else ()
     with _building:
         fresh = any(time.time_ns() - stamp[0] < SETTLED_NS for _path, stamp in found)
         return (_built.__wrapped__ if fresh else _built)(cwd, date, found)

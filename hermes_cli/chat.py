@@ -9,15 +9,17 @@ import contextlib
 import logging
 import os
 import subprocess
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from agent import trust
 from agent.approvals import Desk, Gatekeeper, Policy
 from agent.cancel import CancelToken
 from agent.commands import CommandDef, Parsed, Unknown, parse
@@ -178,6 +180,7 @@ class Chat:
         self._agent: AIAgent | None = None
         self._resumed = ""
         self.held = False
+        self._trust_asked = False
 
     # -- what a person does ------------------------------------------------------------------------
 
@@ -408,7 +411,39 @@ class Chat:
 
     def _start(self, text: str) -> None:
         self.screen.echo(text)
-        self._begin(Turn(text))
+        if not self._ask_trust(text):
+            self._begin(Turn(text))
+
+    def _ask_trust(self, text: str) -> bool:
+        """Before the first turn in a folder with instructions of its own: may they be read? The turn waits for that."""
+        from hermes_cli.questions import trust_question
+
+        state = self.config.dirs.state
+        if self._trust_asked or not sys.stdin.isatty():
+            return False
+        self._trust_asked = True
+        if (question := trust_question(self.cwd, state, self.config.values.trusted_folders)) is None:
+            return False
+
+        def settle(letter: str, _words: str) -> None:
+            def keep() -> str:
+                try:
+                    trust.remember(state, self.cwd, letter == "y")
+                except HermesError as error:
+                    return f"The answer was not kept: {error}"
+                return ""
+
+            def go_on(problem: str) -> None:
+                self.held = False
+                if problem:
+                    self.complain(problem)
+                self._begin(Turn(text))
+
+            self.aside(keep, go_on)
+
+        self.held = True
+        self.ask(replace(question, settle=settle))
+        return True
 
     def _begin(self, turn: Turn) -> None:
         self.turn = turn

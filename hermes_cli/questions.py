@@ -5,9 +5,11 @@ after the question appeared can be its answer.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from agent import trust
 from agent.events import ApprovalRequested
 from agent.protocols import Decision
 from hermes_cli.glyphs import Glyphs
@@ -67,6 +69,19 @@ class Question:
         )
 
 
+def trust_question(cwd: Path, state: Path, named: Iterable[str]) -> Question | None:
+    """May the project's files be read? None when that is known, or there are none. Enter alone means no."""
+    from agent import prompt
+
+    files = [*prompt.project_files(cwd), *(path for path in [cwd / ".hermes" / "config.toml"] if path.is_file())]
+    if not files or trust.answer(state, cwd) is not None or trust.is_trusted(state, cwd, named):
+        return None
+    names = ", ".join(harmless(str(path)) for path in files)
+    lines = [f"Do you trust {harmless(str(trust.root_of(cwd)))}? Its files would instruct the agent:", f"  {names}"]
+    options = {"y": "yes, read them", "n": "no"}
+    return Question(lines, options, "n", lambda _letter, _words: None, about="trust")
+
+
 def approval_question(
     request: ApprovalRequested, settle: Callable[[ApprovalRequested, Decision], None], glyphs: Glyphs
 ) -> Question:
@@ -104,7 +119,8 @@ def approval_lines(request: ApprovalRequested, glyphs: Glyphs) -> list[str]:
     more = [f"{glyphs.ellipsis} {left_out} more lines"] if left_out > 0 else []
     verb = {"execute": "run", "write": "change", "read": "read"}[request.kind]
     head = f"{request.tool} wants to {verb}, in {harmless(request.directory)}:"
-    return [head, *(f"  {_shortened(line, glyphs)}" for line in [*lines[:PREVIEW_LINES], *more])]
+    why = [f"  ({harmless(request.why)})"] if request.why else []
+    return [head, *(f"  {_shortened(line, glyphs)}" for line in [*lines[:PREVIEW_LINES], *more]), *why]
 
 
 def _shortened(line: str, glyphs: Glyphs) -> str:

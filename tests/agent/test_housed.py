@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+from agent import trust
 from agent.approvals import Gatekeeper, Policy, nobody
+from agent.config import directories
 from agent.events import TurnFinished
 from agent.models.scripted import Call, ScriptedModel
 from agent.worktree import Worktree
@@ -95,6 +97,7 @@ def test_a_link_out_of_the_tree_opens_nothing_unasked(tree: Worktree, repo: Path
 def test_the_model_is_told_of_one_place_with_the_projects_instructions(tree: Worktree, repo: Path) -> None:
     (repo / "AGENTS.md").write_text(f"Use tabs in {repo}/src, not in {repo}-old.")
     commit(repo)
+    trust.remember(directories().state, repo, True)
     _, _, agent = run(tree)
     system = agent.store.messages(agent.session_id)[0].content
     assert f"Working directory: {tree.root}" in system

@@ -35,7 +35,9 @@ def test_context_shows_what_takes_the_window_the_server_names(start: Start, fold
     with OpenAIServer([COUNT, "counted"], window=20_000) as server:
         server.tells_window = True
         hermes = start(server, "--yolo", env={"HERMES_COMPACT_AT": "0.5"})
-        hermes.send("hello").wait_for("counted")
+        # The question whether the folder's instructions may be read comes first.
+        hermes.send("hello").wait_for("Do you trust")
+        hermes.send("y").wait_for("counted")
         idle(hermes).send("/context").wait_for("of 20K tokens")
         for name in ("system", "project files", "tools", "memory", "conversation", "free"):
             assert row(hermes, name)
