@@ -1,6 +1,6 @@
 """Fill a store, and print what opening, writing, reading and searching it take.
 
-    scripts/bench/store.py [--messages 100000] [--sessions 1000] [--folder FOLDER]
+    scripts/bench/store.py [--messages 100000] [--sessions 1000] [--shorter 1] [--folder FOLDER]
 
 The text is made of 20,000 made-up words, as common and as rare as words are in a language, with CJK and identifiers
 among them. The folder should be on the kind of disk that the figures are to tell of.
@@ -19,11 +19,15 @@ from pathlib import Path
 
 from agent.events import Steered
 from agent.messages import Message
+from agent.store.schema import INDEX
 from agent.store.sqlite import SqliteStore
 
 LETTERS = "etaoinshrdlucmfwypvbgkqjxz"
 LENGTHS = (10, 40, 80, 300)
-AT_ONCE = 1_000
+"""Words of a message; divided by `--shorter`."""
+AT_ONCE = 50_000
+DIFFERENT = 100_000
+"""Texts; a store with more messages holds some of them several times."""
 
 
 def words(dice: random.Random) -> list[str]:
@@ -35,29 +39,43 @@ def words(dice: random.Random) -> list[str]:
     return found
 
 
-def texts(dice: random.Random, vocabulary: list[str]) -> Iterator[str]:
+def texts(dice: random.Random, vocabulary: list[str], shorter: int) -> Iterator[str]:
     weights = list(itertools.accumulate(1 / rank for rank in range(1, len(vocabulary) + 1)))
     while True:
-        yield " ".join(dice.choices(vocabulary, cum_weights=weights, k=dice.choice(LENGTHS)))
+        yield " ".join(dice.choices(vocabulary, cum_weights=weights, k=max(dice.choice(LENGTHS) // shorter, 3)))
 
 
 def fill(store: SqliteStore, messages: int, sessions: int, text: Iterator[str]) -> None:
-    """Many messages in one transaction, which a conversation never does."""
+    """In large pieces and without the index, which is built at the end: a conversation never does that."""
+    said = list(itertools.islice(text, min(messages, DIFFERENT)))
+    with store.database.write(durable=False) as connection:
+        connection.execute("DROP TRIGGER IF EXISTS messages_indexed")
+        connection.executemany(
+            "INSERT INTO sessions VALUES (?, 'terminal', ?, '/src', 'm', '{}', '', ?, ?, 0, 0)",
+            ((f"s{number}", f"title of s{number}", float(number), float(number)) for number in range(sessions)),
+        )
+    each = messages // sessions
     for start in range(0, messages, AT_ONCE):
+        rows = (
+            (
+                f"s{number // each}",
+                number % each + 1,
+                "assistant" if number % 2 else "user",
+                said[number % len(said)],
+                float(number),
+            )
+            for number in range(start, min(start + AT_ONCE, each * sessions))
+        )
         with store.database.write(durable=False) as connection:
-            for number in range(start, min(start + AT_ONCE, messages)):
-                session, place = f"s{number * sessions // messages}", number * sessions % messages // sessions + 1
-                at = float(number)
-                connection.execute(
-                    "INSERT OR IGNORE INTO sessions VALUES (?, 'terminal', ?, '/src', 'm', '{}', '', ?, ?, 0, 0)",
-                    (session, f"title of {session}", at, at),
-                )
-                connection.execute(
-                    "INSERT INTO messages (session_id, number, role, content, tool_calls, tool_call_id, reasoning, at)"
-                    " VALUES (?, ?, ?, ?, '', '', '', ?)",
-                    (session, place, "user" if place % 2 else "assistant", next(text), at),
-                )
-                connection.execute("UPDATE sessions SET messages = ?, updated = ? WHERE id = ?", (place, at, session))
+            connection.executemany(
+                "INSERT INTO messages (session_id, number, role, content, tool_calls, tool_call_id, reasoning, at)"
+                " VALUES (?, ?, ?, ?, '', '', '', ?)",
+                rows,
+            )
+    with store.database.write() as connection:
+        connection.execute("UPDATE sessions SET messages = ?", (each,))
+        connection.execute(next(statement for statement in INDEX if "TRIGGER messages_indexed" in statement))
+    store.rebuild_index()
 
 
 def timed(work: Callable[[], object], times: int) -> list[float]:
@@ -84,16 +102,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--messages", type=int, default=100_000)
     parser.add_argument("--sessions", type=int, default=1_000)
+    parser.add_argument("--shorter", type=int, default=1, help="divide the length of messages by this")
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        measure(Path(folder) / "state.db", options.messages, options.sessions)
+        measure(Path(folder) / "state.db", options.messages, options.sessions, options.shorter)
 
 
-def measure(path: Path, messages: int, sessions: int) -> None:
+def measure(path: Path, messages: int, sessions: int, shorter: int) -> None:
     dice = random.Random(1)
     vocabulary = words(dice)
-    text = texts(dice, vocabulary)
+    text = texts(dice, vocabulary, shorter)
     program = (
         "import sys, time; start = time.perf_counter(); from pathlib import Path; "
         "from agent.store.sqlite import SqliteStore; loaded = time.perf_counter(); "
