@@ -92,6 +92,7 @@ class Background:
         Raises: HermesError when it cannot be started so.
         """
         from agent import context, reports
+        from agent.models import portable
         from agent.worktree import Worktree
 
         chat, notes, taken = self._chat, list[str](), list[Message]()
@@ -99,11 +100,13 @@ class Background:
             more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
             notes.append(f"It starts from the last commit, without your changes in {', '.join(lacking[:5])}{more}.")
         if options.context:
-            history = chat.store.messages(chat.conversation) if chat.conversation else []
-            if not history:
+            row = chat.store.session(chat.conversation) if chat.conversation else None
+            history = chat.store.messages(row.id) if row else []
+            if row is None or not history:
                 raise HermesError("There is no conversation to take along yet.", hint="Leave --context out.")
             taken = reports.context_for(history, prompt, moved=options.worktree)
-            notes.append(f"It takes this conversation along: about {count(context.size(taken))} tokens of input.")
+            tokens = context.size(taken) + context.size_of_tools(portable.tools(row.settings))
+            notes.append(f"It takes this conversation along: about {count(tokens)} tokens of input.")
         return notes, taken
 
     def all(self) -> list[Task]:

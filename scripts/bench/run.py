@@ -19,7 +19,7 @@ from harness.process import ProgramError
 from harness.report import Row, table
 from harness.terminal import TerminalError
 
-PARTS = ("first_prompt", "print_mode", "key_echo", "first_text", "stream", "tasks")
+PARTS = ("first_prompt", "print_mode", "key_echo", "first_text", "stream", "tasks", "large_store")
 
 
 def main() -> int:
