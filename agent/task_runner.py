@@ -24,7 +24,7 @@ from agent.redact import Redactor, secret_values
 from agent.worktree import Worktree, of_task
 
 if TYPE_CHECKING:
-    from agent.tasks import RunTask
+    from agent.task_runs import RunTask
 
 NO_CHOICE = "{}"
 """`Task.settings` of a task that was sent before a model was known: it takes the one in force."""
@@ -35,7 +35,7 @@ def at_once() -> None:
 
 
 class TaskRunner:
-    """Callable as `agent.tasks.RunTask`, on any thread. A fresh agent for each run, on the task's own session.
+    """Callable as `agent.task_runs.RunTask`, on any thread. A fresh agent for each run, on the task's own session.
 
     Whoever is `owner` sent tasks under `policy` and keeps them under it, as it changes; others' tasks are run in the
     stricter of its mode and theirs. `pace` gives what a run calls before each piece of text. `model` and `tools` stand

@@ -24,7 +24,8 @@ from agent.errors import HermesError, StoreError
 from agent.events import ApprovalRequested, Event, TaskChanged, TurnFinished, TurnSuspended
 from agent.protocols import Decision, Sink, Store, Task
 from agent.records import IsAlive, Lease
-from agent.tasks import WAITING, RunTask, TaskPool
+from agent.task_runs import WAITING, RunTask
+from agent.tasks import TaskPool
 from gateway.config import Platform
 from gateway.conversations import CHAT, TURN, Busy, Conversations, key_of
 from gateway.live import LiveAnswer

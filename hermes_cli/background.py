@@ -19,7 +19,8 @@ from agent.messages import Message
 from agent.protocols import Sink, Task
 from agent.records import LIVE_STATES, Delivery, TaskOptions
 from agent.store.leases import is_alive, new_lease
-from agent.tasks import RunTask, TaskPool
+from agent.task_runs import RunTask
+from agent.tasks import TaskPool
 from hermes_cli.leaving import PARK_WITHIN
 from hermes_cli.step_log import StepLog
 from hermes_cli.task_facts import needs_person

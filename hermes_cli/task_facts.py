@@ -47,7 +47,7 @@ def must_pick(tasks: Sequence[Task], text: str) -> Task:
 
 def needs_person(task: Task) -> bool:
     """Whether it goes on only when somebody says so: an answer, or more of a budget that it reached."""
-    from agent.tasks import PARKED_BY_HAND
+    from agent.task_runs import PARKED_BY_HAND
 
     return task.state == "waiting" or (task.state == "parked" and task.held and task.activity != PARKED_BY_HAND)
 

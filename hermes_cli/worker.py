@@ -20,7 +20,8 @@ from agent.redact import Redactor, secret_values
 from agent.store.leases import is_alive, new_lease
 from agent.store.sqlite import SqliteStore
 from agent.task_runner import TaskRunner
-from agent.tasks import LOOK, TaskPool
+from agent.task_runs import LOOK
+from agent.tasks import TaskPool
 from hermes_cli.setup import exit_within, start_log
 
 IDLE = 60.0

@@ -24,7 +24,7 @@ from typing import Any
 
 import msgspec
 
-import agent.tasks
+import agent.task_runs
 from agent.approvals import Policy
 from agent.cancel import CancelToken
 from agent.config import Config, Settings, directories
@@ -36,14 +36,15 @@ from agent.store.leases import is_alive, new_lease
 from agent.store.sqlite import SqliteStore
 from agent.task_rows import options_text
 from agent.task_runner import TaskRunner
+from agent.tasks import TaskPool
 
 POINTS = ("claimed", "reply stored", "tool begun", "tool done", "result stored", "ended", "telling", "told")
 ONCE_A_TASK = ("claimed", "ended", "telling", "told")
 TASKS, STEPS, PAUSE = 4, 3, 0.002
 ALLOWED = options_text(TaskOptions(approvals="yolo"))
 
-agent.tasks.LOOK = agent.tasks.LOOK_IDLE = 0.01
-agent.tasks.BEAT = 0.05
+agent.task_runs.LOOK = agent.task_runs.LOOK_IDLE = 0.01
+agent.task_runs.BEAT = 0.05
 
 
 @dataclass
@@ -150,7 +151,7 @@ def serve(home: Path, fate: Fate, *, front_end: bool) -> None:
         config, store, policy=Policy("yolo"), env={}, model=ScriptedModel(answer), tools=[Mark(home / "marks", fate)]
     )
     owner = f"terminal:{os.getpid()}-{time.monotonic_ns()}" if front_end else None
-    pool = agent.tasks.TaskPool(
+    pool = TaskPool(
         store,
         runner,
         notify=lambda event: None,

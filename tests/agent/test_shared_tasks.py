@@ -17,7 +17,8 @@ from agent.protocols import Decision, Sink, Store, Task
 from agent.records import Lease
 from agent.store.memory import MemoryStore
 from agent.store.sqlite import SqliteStore
-from agent.tasks import TaskPool, alone
+from agent.task_runs import alone
+from agent.tasks import TaskPool
 from run_agent import AIAgent
 from tests.support.turns import Note, NoteArguments, check_history, wait_until
 

@@ -1,0 +1,274 @@
+"""How tasks are run: claimed, worked on, let go of; and how a process notices what others do with them.
+
+A run claims a task, which gives it a lease; every change of the row after that names the lease, so whoever lost the
+task meanwhile (a person stopped it, its process was thought dead) changes nothing and announces nothing. An executor
+is only ever given as many runs as there are workers: each takes the next task itself, until there is none.
+"""
+
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from secrets import token_hex
+from typing import Any, Protocol
+
+from agent import task_rows
+from agent.approvals import decision_key
+from agent.cancel import CancelToken
+from agent.errors import HermesError, StoreError
+from agent.events import Event, TaskChanged, TurnFinished, TurnSuspended
+from agent.protocols import LIVE_STATES, Sink, Store, Task, TaskState
+from agent.records import IsAlive, Lease, Standing
+
+_log = logging.getLogger(__name__)
+
+QUEUED: frozenset[TaskState] = frozenset({"queued"})
+RUNNING: frozenset[TaskState] = frozenset({"running"})
+WAITING: frozenset[TaskState] = frozenset({"waiting"})
+PARKED: frozenset[TaskState] = frozenset({"parked"})
+
+LOOK, LOOK_IDLE = 0.2, 1.0
+"""Seconds between two looks at the store: while tasks run or are queued, and while all wait for a person."""
+
+BEAT = 2.0
+"""Seconds between two heartbeats, and between two looks for workers that died."""
+
+CUT = 1.0
+"""Seconds a run has to let go once it is cut."""
+
+PARKED_BY_HAND = "parked by you"
+
+
+class RunTask(Protocol):
+    """Runs a task's turn, or resumes it when it has messages already, and returns the event that ended the run."""
+
+    def __call__(self, task: Task, *, emit: Sink, cancel: CancelToken) -> TurnFinished | TurnSuspended: ...
+
+
+def alone() -> Lease:
+    """The lease of a process that shares its store with no other."""
+    return Lease(f"alone-{os.getpid()}-{token_hex(3)}", os.getpid(), started=0.0, heartbeat=0.0)
+
+
+class TaskRuns:
+    """The half of `agent.tasks.TaskPool` that works by itself. Safe to call from any thread."""
+
+    def __init__(
+        self,
+        store: Store,
+        run: RunTask,
+        *,
+        notify: Callable[[TaskChanged], None],
+        workers: int = 4,
+        executor: Executor | None = None,
+        owner: str | None = None,
+        kind: str | None = None,
+        new_lease: Callable[[], Lease] = alone,
+        is_alive: IsAlive = lambda lease: True,
+    ) -> None:
+        self._store = store
+        self._run = run
+        self._notify = notify
+        self._workers = workers
+        self._executor = executor or ThreadPoolExecutor(max(workers, 1), thread_name_prefix="task")
+        self._owner = owner
+        self._whose = kind if owner is None else owner
+        self._new_lease, self._is_alive = new_lease, is_alive
+        # Held while a state is stored and announced, so that announcements keep the order of the changes.
+        self._lock = threading.RLock()
+        self._let_go = threading.Condition(self._lock)
+        self._lease: Lease | None = None
+        self._entered = False
+        self._runs = 0
+        self._waiting = False
+        self._cancels: dict[str, CancelToken] = {}
+        self._seen: dict[str, TaskState] = {}
+        self._watcher: threading.Thread | None = None
+        self._beat = 0.0
+        self._closing = threading.Event()
+
+    @property
+    def lease(self) -> Lease:
+        """Who this pool is: the holder of its tasks, the teller of their outcomes."""
+        with self._lock:
+            if self._lease is None:
+                self._lease = self._new_lease()
+            return self._lease
+
+    # -- running -----------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        """A run: take tasks, one after the other, until there is none."""
+        while (task := self._take()) is not None:
+            self._run_to_end(task)
+
+    def _take(self) -> Task | None:
+        """The next task; None ends the run."""
+        with self._lock:
+            try:
+                if self._waiting and not self._closing.is_set():
+                    task = self._store.claim_task(self.lease, owner=self._whose)
+                    if task is not None:
+                        self._cancels[task.id] = CancelToken()
+                        self._announce(task)
+                        return task
+            except StoreError as error:
+                _log.warning("taking a task: %s", error)
+            # Should there be more after all, the next look finds them.
+            self._waiting = False
+            self._runs -= 1
+            return None
+
+    def _run_to_end(self, task: Task) -> None:
+        cancel, worker = self._cancels[task.id], self.lease.worker
+
+        def emit(event: Event) -> None:
+            if not task_rows.record(self._store, task.id, worker, event):
+                cancel.cancel()
+
+        try:
+            end = self._run(task, emit=emit, cancel=cancel)
+        except HermesError as error:
+            end = TurnFinished("failed", "", error=str(error), hint=error.hint)
+        except Exception as surprise:  # noqa: BLE001  (a task must end, whatever happened)
+            _log.exception("task %s", task.id)
+            end = TurnFinished("failed", "", error=f"internal error: {type(surprise).__name__}: {surprise}")
+        try:
+            self._insist(lambda: self._settle(task, end))
+        finally:
+            with self._lock:
+                del self._cancels[task.id]
+                self._let_go.notify_all()
+
+    def _insist(self, store: Callable[[], None]) -> None:
+        """A run's end must be stored; should the process end before, the run is found dead, and gone on with."""
+        while True:
+            try:
+                return store()
+            except StoreError as error:
+                _log.warning("ending a task: %s", error)
+                if self._closing.wait(1.0):
+                    return None
+
+    def _settle(self, task: Task, end: TurnFinished | TurnSuspended) -> None:
+        match end:
+            case TurnSuspended(request_id="", reason=reason):
+                self._give_back(task, state="parked", held=bool(reason), activity=reason)
+            case TurnSuspended():
+                if self._give_back(task, state="waiting", activity="needs you"):
+                    # The answer may have come before the row said that it is waited for.
+                    self._requeue(task.id, only_if_answered=end.request_id)
+            case TurnFinished(outcome="limit"):
+                self._give_back(task, state="parked", held=True, activity=end.error)
+            case TurnFinished(outcome=outcome):
+                state = {"done": "done", "cancelled": "cancelled"}.get(outcome, "failed")
+                now, row = time.time(), self._store.task(task.id) or task
+                receipt = task_rows.receipt_text(row, self._store.events(task.id), finished=now)
+                done = {"error": f"{end.error} {end.hint}".strip(), "finished": now, "activity": "", "receipt": receipt}
+                if not self._give_back(task, state=state, result=end.text, **done):
+                    # A person stopped it; what it did until then is worth knowing.
+                    self._store.update_task(task.id, expect=frozenset({"cancelled"}), receipt=receipt)
+
+    def _give_back(self, task: Task, **changes: Any) -> Task | None:
+        return self._change(task.id, RUNNING, holder=self.lease.worker, **changes)
+
+    def _requeue(self, task_id: str, *, only_if_answered: str = "") -> None:
+        task = self._store.task(task_id)
+        if only_if_answered and task is not None:
+            key = decision_key(only_if_answered)
+            if self._store.decision(task.session_id, key) is None:
+                return
+        if self._change(task_id, WAITING, state="queued", activity=""):
+            self._wake()
+
+    # -- watching ----------------------------------------------------------------------------------
+
+    def look(self) -> int:
+        """Notice and announce what others changed, and let what is queued run. Raises: StoreError.
+
+        Gives how many tasks run or want to: none is left for a worker to do when it is 0.
+        """
+        with self._lock:
+            standings, worker = self._store.standings(self._whose), self.lease.worker
+            for task_id, standing in standings.items():
+                if standing.state != self._seen.get(task_id):
+                    self._announce(self._store.task(task_id))
+            for task_id in self._seen.keys() - standings.keys():
+                del self._seen[task_id]
+                task = self._store.task(task_id)
+                if task is not None and task.state not in LIVE_STATES:
+                    self._announce(task)
+            nobody = Standing("cancelled")
+            lost = [token for id_, token in self._cancels.items() if standings.get(id_, nobody).worker != worker]
+        for token in lost:
+            token.cancel()
+        self._beat_and_reclaim(any(one.worker not in ("", worker) for one in standings.values()))
+        queued = sum(one.state in ("queued", "parked") and not one.held for one in standings.values())
+        self._wake(queued)
+        return queued + sum(one.state == "running" for one in standings.values())
+
+    def _beat_and_reclaim(self, others: bool) -> None:
+        if time.monotonic() < self._beat + BEAT:
+            return
+        self._beat = time.monotonic()
+        if self._cancels:
+            self._store.heartbeat(self.lease.worker)
+        if others:
+            self._store.reclaim_dead(time.time(), self._is_alive)
+
+    def _watch(self) -> None:
+        """On the pool's own thread, while any task is live."""
+        pause = LOOK
+        while not self._closing.wait(pause):
+            try:
+                pause = LOOK if self.look() else LOOK_IDLE
+            except StoreError as error:
+                _log.warning("looking at the tasks: %s", error)
+            with self._lock:
+                if not self._seen and not self._cancels:
+                    self._watcher = None
+                    return
+
+    def _wake(self, tasks: int = 1) -> None:
+        """So many tasks may be there to be taken: see that runs are, too."""
+        with self._lock:
+            if self._closing.is_set():
+                return
+            self._waiting = self._waiting or tasks > 0
+            wanted = max(0, min(tasks, self._workers - self._runs))
+            self._runs += wanted
+            if self._watcher is None and self._seen:
+                self._watcher = threading.Thread(target=self._watch, daemon=True, name="task-poll")
+                self._watcher.start()
+        with contextlib.suppress(RuntimeError):  # the pool was closed meanwhile
+            for _ in range(wanted):
+                self._executor.submit(self._work)
+
+    # -- rows --------------------------------------------------------------------------------------
+
+    def _enter(self) -> None:
+        if self._owner is not None and not self._entered:
+            self._store.enter(self._owner, self.lease)
+            self._entered = True
+
+    def _change(
+        self, task_id: str, expect: frozenset[TaskState], *, holder: str | None = None, **changes: Any
+    ) -> Task | None:
+        with self._lock:
+            task = self._store.update_task(task_id, expect=expect, holder=holder, **changes)
+            if task is not None:
+                self._announce(task)
+            return task
+
+    def _announce(self, task: Task | None) -> None:
+        """Say that a task is in another state than when it was last seen. None: it was deleted meanwhile."""
+        if task is None:
+            return
+        if task.state in LIVE_STATES:
+            self._seen[task.id] = task.state
+        else:
+            self._seen.pop(task.id, None)
+        self._notify(TaskChanged(task.id, task.number, task.state))
