@@ -285,9 +285,13 @@ def nobody(request: ApprovalRequested, *, emit: Sink, cancel: CancelToken) -> De
 
 
 class Desk:
-    """The asker of a run somebody watches: the thread waits until `settle` is called from any thread."""
+    """The asker of a run somebody watches: the thread waits until `settle` is called from any thread.
 
-    def __init__(self) -> None:
+    After `timeout` seconds, if any, the answer is no.
+    """
+
+    def __init__(self, *, timeout: float = 0.0) -> None:
+        self._timeout = timeout or None
         self._lock = threading.Lock()
         self._open: dict[str, tuple[ApprovalRequested, CancelToken, list[Decision]]] = {}
 
@@ -298,10 +302,12 @@ class Desk:
         try:
             with cancel.closing(answered.cancel):
                 emit(request)
-                answered.wait()
+                answered.wait(self._timeout)
         finally:
             with self._lock:
                 self._open.pop(request.request_id, None)
+        if not answer and not answered.cancelled and not cancel.cancelled:
+            return Decision(False, f"nobody answered within {self._timeout:g} s")
         if not answer:
             emit(ApprovalSettled(request.request_id, False, "cancelled"))
             cancel.raise_if_cancelled()

@@ -104,6 +104,7 @@ class Settings:
     session_budget: float = _setting(0.0, "US dollars the tasks of one terminal or chat may cost; 0: no limit")
     daily_budget: float = _setting(0.0, "US dollars a day, of turns and tasks, at which tasks ask; 0: no limit")
     approvals: ApprovalMode = _setting("ask", "ask, edits, plan or yolo")
+    approval_timeout: float = _setting(0.0, "seconds after which a question counts as answered with no; 0: never")
     sandbox: SandboxMode = _setting("off", "wall around commands: off, read-only or workspace-write")
     sandbox_network: bool = _setting(False, "commands behind that wall may use the network")
     checkpoints: bool = _setting(True, "save files before a turn changes them, for /diff and /rollback")
@@ -135,6 +136,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "background_workers": (1, 1_000),
     "command_timeout": (0.1, 86_400),
     "request_timeout": (0.1, 86_400),
+    "approval_timeout": (0, 86_400),
     "task_budget": (0, 1_000_000),
     "task_timeout": (0, 10_000_000),
     "session_budget": (0, 1_000_000),

@@ -174,7 +174,7 @@ class Chat:
         self._shell_told: subprocess.Popen[bytes] | None = None
         self._showing: deque[Iterator[str]] = deque()
         self.background = Background(self, workers=config.values.background_workers)
-        self._desk = Desk()
+        self._desk = Desk(timeout=config.values.approval_timeout)
         self.asides = 0
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="aside")
         self._agent: AIAgent | None = None

@@ -434,6 +434,37 @@ def test_open_questions_are_listed_oldest_first() -> None:
         thread.join(10)
 
 
+def test_a_question_that_nobody_answers_in_time_is_a_no() -> None:
+    desk, events = Desk(timeout=0.01), list[Event]()
+    decision = desk(request(), emit=events.append, cancel=CancelToken())
+    assert (decision.allowed, decision.reason) == (False, "nobody answered within 0.01 s")
+    assert desk.pending() == []
+    assert not desk.settle("r1", Decision(True))
+
+
+ASKED_FOR = [running("make"), running("rm x"), running("$x"), reading(Path("/etc/passwd")), writing(Path("/etc/x"))]
+FREE_OR_FORBIDDEN = {"ls": True, "rm -rf /": False}
+
+
+@pytest.mark.parametrize("front_end", ["foreground", "background", "unattended"])
+def test_one_gate_stands_before_every_kind_of_run(front_end: str, cwd: Path) -> None:
+    """Foreground; tasks and workers; headless, pipes and chats: only who is asked differs."""
+    desk, store = Desk(timeout=0.01), MemoryStore()
+    asker = {"foreground": desk, "background": Mailbox(store, SESSION), "unattended": nobody}[front_end]
+    policy = Policy("ask")
+    for action in ASKED_FOR:
+        try:
+            decision, _events = review(policy, asker, action, cwd)
+        except ApprovalPending:
+            assert front_end == "background"
+        else:
+            assert not decision.allowed
+            assert front_end != "background"
+    for command, allowed in FREE_OR_FORBIDDEN.items():
+        decision, events = review(policy, asker, running(command), cwd)
+        assert (decision.allowed, events) == (allowed, [])
+
+
 # -- the mailbox -----------------------------------------------------------------------------------
 
 
