@@ -1,4 +1,4 @@
-"""Every example of the tutorial is run, and gives what it says. `…` stands for anything."""
+"""Every example of the guides is run, and gives what it says. `…` stands for anything."""
 
 import os
 import re
@@ -9,23 +9,23 @@ from pathlib import Path
 
 import pytest
 
-TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.md"
+GUIDES = [Path(__file__).parents[2] / "docs" / name for name in ("tutorial.md", "background.md")]
 HERMES = Path(sys.executable).with_name("hermes")
 
 
-def fences() -> Iterator[tuple[str, str]]:
-    for found in re.finditer(r"^```(\w+)\n(.*?)^```$", TUTORIAL.read_text("utf-8"), re.DOTALL | re.MULTILINE):
+def fences(guide: Path) -> Iterator[tuple[str, str]]:
+    for found in re.finditer(r"^```(\w+)\n(.*?)^```$", guide.read_text("utf-8"), re.DOTALL | re.MULTILINE):
         yield found[1], found[2]
 
 
-EXAMPLES = [(kind, text) for kind, text in fences() if kind in ("hermes", "console")]
+EXAMPLES = [(guide, kind, text) for guide in GUIDES for kind, text in fences(guide) if kind in ("hermes", "console")]
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, guide: Path) -> Path:
     place = tmp_path / "shop"
     place.mkdir()
-    for kind, text in fences():
+    for kind, text in fences(guide):
         if kind == "files":
             for line in text.splitlines():
                 name, _, content = line.partition(": ")
@@ -62,7 +62,9 @@ def assert_shows(output: str, expected: str) -> None:
         rest = rest[rest.index(part) + len(part) :]
 
 
-@pytest.mark.parametrize(("kind", "text"), EXAMPLES, ids=[f"{kind}-{n}" for n, (kind, _) in enumerate(EXAMPLES)])
+@pytest.mark.parametrize(
+    ("guide", "kind", "text"), EXAMPLES, ids=[f"{guide.stem}-{kind}-{n}" for n, (guide, kind, _) in enumerate(EXAMPLES)]
+)
 def test_the_example_does_what_it_shows(kind: str, text: str, folder: Path, tmp_path: Path) -> None:
     env = environment(tmp_path)
     if kind == "hermes":

@@ -58,6 +58,16 @@ def test_the_log_follows_while_the_task_works(start: Start) -> None:
         back(hermes).wait_for("#1 done · count to three")
 
 
+def test_a_line_steers_the_task(start: Start) -> None:
+    with OpenAIServer([shell("sleep 1"), "as you wish"]) as server:
+        hermes = start(server)
+        hermes.send("/yolo")
+        send_aside(hermes, "work").wait_for(lambda seen: seen.runs("sleep 1"))
+        browse(hermes).type("s").wait_for("tell #1:").send("use tabs").wait_for("#1 reads it before its next step.")
+        hermes.wait_for("steered   use tabs").wait_for("as you wish")
+        assert "use tabs" in json.dumps(server.bodies[1])
+
+
 def test_what_happens_meanwhile_is_told_when_it_closes(start: Start) -> None:
     with OpenAIServer(
         default=by_prompt(quick=say("the result", delay=0.5), talk=say("the answer", delay=0.5))
