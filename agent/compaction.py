@@ -32,7 +32,9 @@ Halved each time the server refuses.
 TRIES = 3
 """Times a conversation is made shorter because the server refused it, before the refusal is the turn's outcome."""
 WORTH = 100
-"""Tokens; less is not worth a summary."""
+"""Tokens; less is never worth a summary."""
+GAIN = 0.15
+"""Of the conversation: less is worth one only when the server refused it."""
 SUMMARY_SHARE = 0.15
 """Of the window: the summary at most."""
 
@@ -139,7 +141,8 @@ class Compaction:
             self._told = limit_in(str(refused), before) or self._told or self._window(before, cancel) or before
         limit = min(self._told, before)
         _require_room(messages, self._told, self.gauge)
-        return self._move(session_id, messages, limit, AIM / 2 ** (self._refusals - 1), emit=emit, cancel=cancel)
+        aim = AIM / 2 ** (self._refusals - 1)
+        return self._move(session_id, messages, limit, aim, emit=emit, cancel=cancel, gain=0)
 
     def _move(
         self,
@@ -151,6 +154,7 @@ class Compaction:
         emit: Sink,
         cancel: CancelToken,
         focus: str = "",
+        gain: float = GAIN,
     ) -> Move | None:
         """None when the conversation cannot be made much shorter."""
         before = self.gauge.fill(messages).tokens
@@ -161,7 +165,8 @@ class Compaction:
         kept = newest(steps, min(KEPT_MOST, round(min(limit, before) * KEPT_SHARE), room))
         old = steps[: len(steps) - len(kept)]
         head, usage = None, Usage()
-        if self._summarise and sum(step.size for step in old if not step.pinned) > WORTH:
+        worth = max(WORTH, before / self.gauge.scale * gain)
+        if self._summarise and sum(step.size for step in old if not step.pinned) > worth:
             words = round(min(limit * SUMMARY_SHARE, room / 2))
             emit(Compacting(before))
             summary, usage = self._summary(old, round(limit * AIM), words, focus, cancel)

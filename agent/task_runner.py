@@ -82,16 +82,22 @@ class TaskRunner:
             if isinstance(event, StepFinished) and (reason := budgets.reason()):
                 cancel.park(reason)
 
-        # In a session that was compacted meanwhile, fewer messages are left than there were before the task.
-        messages = self._store.messages(task.session_id)
-        begun = len(messages) < options.history or any(one.role == "user" for one in messages[options.history :])
         with _time_limit(options.timeout or self._config.values.task_timeout, cancel):
             return agent.run_turn(
-                None if begun else task.prompt,
+                None if self._begun(task, options) else task.prompt,
                 emit=listening,
                 cancel=cancel,
                 inbox=lambda: self._store.take_steering(task.id, agent.session_id),
             )
+
+    def _begun(self, task: Task, options: TaskOptions) -> bool:
+        """Whether the session holds the prompt already, so that the turn goes on."""
+        messages = self._store.messages(task.session_id)
+        session = self._store.session(task.session_id)
+        if options.history and session and session.parent and session.created > task.created:
+            # It was compacted since: other messages stand there now, and the prompt is one of them if there was one.
+            return task.steps > 0 or any(one.role == "user" and one.content == task.prompt for one in messages)
+        return any(one.role == "user" for one in messages[options.history :])
 
     @cached_property
     def _keys(self) -> Mapping[str, str]:

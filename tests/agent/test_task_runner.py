@@ -14,7 +14,7 @@ from agent.cancel import CancelToken
 from agent.config import ApprovalMode, Config, Settings, directories
 from agent.errors import HermesError
 from agent.events import ToolStarted
-from agent.messages import Usage
+from agent.messages import Message, ToolCall, Usage
 from agent.models.scripted import Call, Finish, Say, Script, ScriptedModel
 from agent.protocols import Task
 from agent.records import CommandRun, TaskOptions
@@ -209,6 +209,26 @@ def test_every_reply_is_counted_in_the_ledger_once(shop: Open) -> None:
     done = one.wait(one.submit(), "done")
     (row,) = one.store.usage()
     assert (row.session_id, row.requests, row.usage) == (done.session_id, 2, done.usage)
+
+
+def test_a_task_that_died_after_its_session_was_compacted_goes_on_and_is_not_asked_again(shop: Open) -> None:
+    one = shop(["done"])
+    before = [Message("system", "be good"), Message("user", "hi"), Message("assistant", "hello")]
+    one.store.create_session("chat", source="telegram:1")
+    for message in before:
+        one.store.append("chat", message)
+    task = one.store.create_task(
+        prompt="x", owner=ME, settings="{}", session_id="chat", options=options_text(TaskOptions(history=3))
+    )
+    calls = (ToolCall("a", "note", "{}"),)
+    noted = [Message("assistant", "", calls), Message("tool", "noted", tool_call_id="a")]
+    child = one.store.continue_session(
+        "chat", [before[0], Message("user", "[Hermes: …]"), Message("user", "x"), *noted]
+    )
+    one.pool.open()
+    one.wait(task, "done")
+    assert [message.content for message in one.store.messages(child) if message.role == "user"] == ["[Hermes: …]", "x"]
+    assert one.row(task).session_id == child
 
 
 def test_a_stopped_task_has_a_receipt_of_what_it_did_until_then(shop: Open) -> None:

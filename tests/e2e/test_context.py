@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
-from tests.support.openai_server import OpenAIServer, Recorded, Step, call, say
+import pytest
+
+from tests.support.openai_server import Hang, OpenAIServer, Recorded, Step, call, say
 from tests.support.screen import Terminal
 
 from .conftest import Start
-from .test_sessions import idle, leave, said
+from .test_sessions import idle, kill, leave, said
 
 COUNT = call("terminal", command="seq 1 2000")
 """A call whose output is 2,200 tokens."""
@@ -105,3 +107,29 @@ def test_a_server_that_refuses_at_4000_tokens_is_worked_with(start: Start) -> No
         hermes.wait_for("Conversation summarised")
         assert "✗" not in hermes.text
         assert "count 4" in said(server)
+
+
+@pytest.mark.parametrize("when", ["while it is summarised", "in the new session"])
+def test_killed_around_a_compaction_the_turn_goes_on_and_no_call_runs_again(
+    start: Start, folder: Path, when: str
+) -> None:
+    count = call("terminal", command="echo ran >> ran.txt; seq 1 6000")
+    steps = [count, Hang()] if when == "while it is summarised" else [count, "Goals: count.", Hang()]
+    env = {"HERMES_CONTEXT_WINDOW": "24000", "HERMES_COMPACT_AT": "0.6"}
+    with OpenAIServer([call("terminal", command="seq 1 6000"), "Hello.", *steps], window=24_000) as server:
+        hermes = start(server, "--yolo", env=env)
+        idle(hermes.send("my name is Ada").wait_for("Hello."))
+        hermes.send("count it")
+        hermes.wait_for(lambda _: len(server.bodies) == 2 + len(steps))
+        kill(hermes)
+        assert is_summary(server.bodies[3])
+        server.default = lambda request: "Goals: count." if is_summary(request.body) else "All is counted."
+        again = (
+            start(server, "-c", "--yolo", env=env).wait_for("did not come to its end").wait_for("a letter, then Enter")
+        )
+        again.send("y").wait_for("All is counted.")
+        assert (folder / "ran.txt").read_text() == "ran\n"
+        assert "count it" in said(server)
+        assert "Goals: count." in said(server)[0]
+        roles = [message["role"] for message in server.bodies[-1]["messages"]]
+        assert roles == ["system", "user", "user", "assistant", "tool"]
