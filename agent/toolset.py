@@ -94,6 +94,10 @@ class Toolset:
         for call in calls:
             cancel.raise_if_cancelled()
             title = ""
+            if store.has_begun(session_id, call.id):
+                yield from flush()
+                yield self._refused(call, INTERRUPTED, "interrupted", emit)
+                continue
             try:
                 planned = self._plan(call)
                 title = planned.action.title

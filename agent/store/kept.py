@@ -198,6 +198,10 @@ class KeptStore(SqliteStore):
         self._catch_up(copy)
         return True
 
+    def has_begun(self, session_id: str, call_id: str) -> bool:
+        copy = self._copies.get(session_id)
+        return (copy is not None and call_id in copy.begun) or super().has_begun(session_id, call_id)
+
     def session(self, session_id: str) -> Session | None:
         copy = self._copies.get(session_id)
         if copy is None:

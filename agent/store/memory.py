@@ -58,6 +58,10 @@ class MemoryStore(MemoryPresence, MemoryChats, MemoryPeople):
             self._begun.add((session_id, call_id))
             return True
 
+    def has_begun(self, session_id: str, call_id: str) -> bool:
+        with self._lock:
+            return (session_id, call_id) in self._begun
+
     def record_decision(self, session_id: str, call_id: str, decision: Decision) -> None:
         with self._lock:
             self._decisions.setdefault((session_id, call_id), cleaned(decision))

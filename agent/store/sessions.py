@@ -109,6 +109,12 @@ class SqliteSessions(OnDatabase):
         with self._database.write() as connection:
             return connection.execute("INSERT OR IGNORE INTO begun VALUES (?, ?, ?)", row).rowcount > 0
 
+    def has_begun(self, session_id: str, call_id: str) -> bool:
+        with self._database.read() as connection:
+            row = (session_id, cleaned(call_id))
+            found = connection.execute("SELECT 1 FROM begun WHERE session_id = ? AND call_id = ?", row).fetchone()
+        return found is not None
+
     def record_decision(self, session_id: str, call_id: str, decision: Decision) -> None:
         row = (session_id, call_id, decision.allowed, decision.reason, decision.scope, time.time())
         with self._database.write() as connection:

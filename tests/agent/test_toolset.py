@@ -10,11 +10,12 @@ import pytest
 
 from agent.approvals import Gatekeeper, Policy, nobody
 from agent.cancel import CancelToken
+from agent.config import ApprovalMode
 from agent.errors import ToolError
 from agent.events import ApprovalRequested, ToolFinished, ToolStarted
 from agent.messages import Message, ToolCall
 from agent.models.scripted import Call
-from agent.protocols import Action, Decision, ToolContext
+from agent.protocols import Action, Decision, Sink, ToolContext
 from agent.redact import Redactor
 from agent.store.memory import MemoryStore
 from agent.tools import default_tools
@@ -342,14 +343,19 @@ def test_one_read_that_fails_leaves_the_others_alone() -> None:
     assert "boom" in texts[1]
 
 
-def test_a_call_that_began_before_is_not_run_again() -> None:
+def ask_nobody(request: ApprovalRequested, *, emit: Sink, cancel: CancelToken) -> Decision:
+    raise AssertionError(f"asked about {request.title}")
+
+
+@pytest.mark.parametrize("mode", ["yolo", "ask"])
+def test_a_call_that_began_before_is_neither_run_nor_asked_about_again(mode: ApprovalMode) -> None:
     tool, store, events = Note(), MemoryStore(), list[object]()
     store.create_session(SESSION, source="test")
     assert store.mark_begun(SESSION, "call_1")
     toolset = Toolset(
-        [tool], context=ToolContext(Path("/")), gate=Gatekeeper(Policy("yolo"), nobody, session_id=SESSION)
+        [tool], context=ToolContext(Path("/")), gate=Gatekeeper(Policy(mode), ask_nobody, session_id=SESSION)
     )
-    call = ToolCall("call_1", "note", "{}")
+    call = ToolCall("call_1", "note", '{"text": "a"}')
     found = list(toolset.run([call], store=store, session_id=SESSION, emit=events.append, cancel=CancelToken()))
     assert found == [Message("tool", "interrupted; outcome unknown", tool_call_id="call_1")]
     assert tool.runs == []

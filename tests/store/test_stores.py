@@ -158,3 +158,11 @@ def test_ids_say_when_and_are_not_repeated() -> None:
     assert re.fullmatch(r"\d{8}_\d{6}_[0-9a-f]{6}", new_session_id())
     assert re.fullmatch(r"bg_\d{6}_[0-9a-f]{6}", new_task_id())
     assert len({new_task_id() for _ in range(50)}) == 50
+
+
+def test_whether_a_call_has_begun_can_be_asked(store: Store) -> None:
+    store.create_session("s", source="test")
+    assert not store.has_begun("s", "a")
+    store.mark_begun("s", "a")
+    assert store.has_begun("s", "a")
+    assert not store.has_begun("t", "a")
