@@ -51,6 +51,8 @@ _LONGEST_WAIT = 30.0
 
 _STYLES = {"": discord.ButtonStyle.secondary, "good": discord.ButtonStyle.success, "bad": discord.ButtonStyle.danger}
 
+discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # Nobody speaks here.
+
 _Happened = discord.Message | discord.Interaction
 
 

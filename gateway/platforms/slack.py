@@ -65,6 +65,14 @@ _SIGNS = {
 }  # fmt: skip
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Bolt warns of a token that it does not need, at each start."""
+    return "(or SLACK_BOT_TOKEN env variable)" not in record.msg and "`token` will be unused" not in record.msg
+
+
+logging.getLogger("slack_bolt.AsyncApp").addFilter(_is_news)
+
+
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[gateway.slack]`. `ping_interval` is in seconds: a lost connection is noticed after about one and a half."""
 
