@@ -18,7 +18,9 @@ def dump(choice: ModelChoice, tools: Sequence[ToolSpec] = ()) -> str:
     def without_key(pairs: list[tuple[str, object]]) -> dict[str, object]:
         return {name: value for name, value in pairs if name != "api_key"}
 
-    told = {"tools": [asdict(spec) for spec in tools]} if tools else {}
+    # Not by `asdict`, which copies every schema, for each of two hundred tasks that start at once.
+    specs = [{"name": one.name, "description": one.description, "parameters": one.parameters} for one in tools]
+    told = {"tools": specs} if specs else {}
     return json.dumps({**asdict(choice, dict_factory=without_key), **told})
 
 

@@ -2,7 +2,8 @@
 
     leak.py [--tasks N] [--after M]
 
-Prints the process after M tasks and after N: threads, open file descriptors, resident memory. Each task has a step that
+Prints the process after M tasks, after half of N and after N: threads, open files, Python's objects, resident memory.
+Between the first two the caches of the store fill; from then on nothing may grow. Each task has a step that
 runs a shell command and one that answers, through the pool, the runner and the agent that a terminal uses.
 """
 
@@ -12,16 +13,18 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from agent.approvals import Policy
+from agent.cancel import CancelToken
 from agent.config import Config, Settings, directories
 from agent.messages import Message
 from agent.models.scripted import Answer, Call, Say, ScriptedModel
+from agent.protocols import ModelOutput, ToolSpec
 from agent.records import TaskOptions
 from agent.store.leases import is_alive, new_lease
 from agent.store.sqlite import SqliteStore
@@ -29,8 +32,8 @@ from agent.task_runner import TaskRunner
 from agent.tasks import TaskPool
 
 OWNER = "terminal:leak"
-MORE_MEMORY = 1.10
-"""What counts as "back to the level": the store's page caches and Python's arenas breathe a little."""
+MORE = 1.05
+"""What counts as the same level of objects and memory: allocators breathe a little."""
 
 
 @dataclass(frozen=True)
@@ -38,21 +41,23 @@ class Level:
     tasks: int
     threads: int
     files: int
+    objects: int
     memory: int
 
     def __str__(self) -> str:
-        return f"{self.tasks:>6} tasks  {self.threads:>4} threads  {self.files:>4} files  {self.memory / 1e6:>7.1f} MB"
+        counts = f"{self.threads:>4} threads  {self.files:>4} files  {self.objects:>7} objects"
+        return f"{self.tasks:>6} tasks  {counts}  {self.memory / 1e6:>7.1f} MB"
 
 
-class Forgetful(ScriptedModel):
-    """A model that keeps no record of its requests, which would be the leak."""
+class Forgetful:
+    """A scripted model that keeps no record of its requests, which would be the leak."""
 
-    def __init__(self) -> None:
-        super().__init__(answer)
+    name = "scripted"
 
-    def stream(self, messages, tools, *, cancel):  # type: ignore[no-untyped-def]
-        yield from super().stream(messages, tools, cancel=cancel)
-        self.requests.clear()
+    def stream(
+        self, messages: Sequence[Message], tools: Sequence[ToolSpec], *, cancel: CancelToken
+    ) -> Iterator[ModelOutput]:
+        return ScriptedModel(answer).stream(messages, tools, cancel=cancel)
 
 
 def answer(messages: Sequence[Message]) -> Answer:
@@ -66,7 +71,7 @@ def level(tasks: int) -> Level:
     time.sleep(1.5)
     gc.collect()
     process = psutil.Process()
-    return Level(tasks, threading.active_count(), process.num_fds(), process.memory_info().rss)
+    return Level(tasks, threading.active_count(), process.num_fds(), len(gc.get_objects()), process.memory_info().rss)
 
 
 def main() -> int:
@@ -83,7 +88,7 @@ def main() -> int:
             store, runner, notify=lambda _: None, owner=OWNER, new_lease=new_lease, is_alive=is_alive, workers=4
         )
         began, done, levels = time.monotonic(), 0, list[Level]()
-        for upto in (arguments.after, arguments.tasks):
+        for upto in (arguments.after, arguments.tasks // 2, arguments.tasks):
             for number in range(done, upto):
                 pool.submit(f"task {number}", options=TaskOptions(approvals="yolo"), cwd=folder)
             while pool.live():
@@ -95,8 +100,13 @@ def main() -> int:
         pool.close()
         store.close()
     print(f"{time.monotonic() - began:.0f} s; {len(failed)} not done")
-    first, last = levels
-    grown = last.threads > first.threads or last.files > first.files or last.memory > first.memory * MORE_MEMORY
+    first, half, last = levels
+    grown = (
+        last.threads > first.threads
+        or last.files > half.files
+        or last.objects > first.objects * MORE
+        or last.memory > half.memory * MORE
+    )
     return 1 if failed or grown else 0
 
 
