@@ -88,7 +88,7 @@ class AIAgent:
         self._house = House(worktree, bench.seen) if worktree else None
         if tools is None:
             bench.sandbox = sandbox_for(self.settings, directories())
-            tools = default_tools(bench)
+            tools = default_tools(bench, self.settings)
             tools = (*tools, Tasks(self.store, owner)) if owner else tools
         self.checkpoints = self._checkpoints() if self.settings.checkpoints else None
         self._toolset = Toolset(

@@ -1,15 +1,19 @@
 """The built-in tools: one file a tool, and beside it the prose that tells the model of it."""
 
+import os
 from typing import TYPE_CHECKING
 
+from agent.config import Settings
 from agent.protocols import Tool
 
 if TYPE_CHECKING:
     from agent.tools.bench import Workbench
 
 
-def default_tools(bench: "Workbench | None" = None) -> tuple[Tool, ...]:
+def default_tools(bench: "Workbench | None" = None, settings: Settings | None = None) -> tuple[Tool, ...]:
     """The tools every agent has, in the order in which the model is told of them. They share the session's `bench`.
+
+    `web_search` is among them where somebody is set up to search.
 
     They are imported here and not above, so that a start pays for them only when an agent is built.
     """
@@ -20,9 +24,12 @@ def default_tools(bench: "Workbench | None" = None) -> tuple[Tool, ...]:
     from agent.tools.read_file import ReadFile
     from agent.tools.search_files import SearchFiles
     from agent.tools.terminal import Terminal
+    from agent.tools.web_fetch import WebFetch
+    from agent.tools.web_search import configured
     from agent.tools.write_file import WriteFile
 
-    bench = bench or Workbench()
+    bench, settings = bench or Workbench(), settings or Settings()
+    search = configured(settings.web_search, settings.web_search_url, os.environ)
     return (
         Terminal(bench),
         Process(bench),
@@ -31,4 +38,6 @@ def default_tools(bench: "Workbench | None" = None) -> tuple[Tool, ...]:
         EditFile(bench),
         ApplyPatch(bench),
         SearchFiles(),
+        WebFetch(private=settings.web_private),
+        *([search] if search else ()),
     )

@@ -1,0 +1,221 @@
+"""Getting a page over HTTP, only from addresses that may be asked, within bounds of size and time.
+
+A name is resolved once, every address it has is checked, and the connection goes to a checked one: a name that changes
+its mind between the check and the connection gains nothing. Redirects to another host are not followed but told.
+"""
+
+import ipaddress
+import socket
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeVar
+from urllib.parse import urljoin, urlsplit
+
+import httpcore2
+
+from agent.cancel import CancelToken
+from agent.errors import ToolError
+
+LARGEST = 5_000_000
+"""Bytes of a body, unpacked."""
+SECONDS = 30.0
+"""For all of it."""
+_REDIRECTS = 5
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_SocketOption = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What came back. `cut`: there was more."""
+
+    url: str
+    status: int
+    media_type: str
+    charset: str
+    body: bytes
+    cut: bool = False
+    moved_to: str = ""
+
+
+def host_of(url: str) -> str:
+    """The host an address names. Raises: ToolError when it is no http address, or names a user."""
+    try:
+        parts = urlsplit(url)
+        host, _port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ToolError(f"{url!r} is no address: {error}.") from error
+    if parts.scheme not in ("http", "https") or not host or not url.isprintable() or " " in url:
+        raise ToolError(f"{url!r} is no address that begins with http:// or https://.")
+    if parts.username is not None or parts.password is not None:
+        raise ToolError("An address that holds a user name or password is not asked.")
+    return host
+
+
+def request(
+    url: str,
+    *,
+    private: bool,
+    cancel: CancelToken,
+    method: str = "GET",
+    headers: Mapping[str, str] | None = None,
+    content: bytes = b"",
+    seconds: float = SECONDS,
+) -> Page:
+    """Ask for a page. `private` allows addresses of this machine and this network.
+
+    Raises: ToolError; Cancelled at once, whatever the network does.
+    """
+    exchange = _Exchange(private=private, deadline=time.monotonic() + seconds)
+
+    def follow() -> Page:
+        here = url
+        for _ in range(_REDIRECTS + 1):
+            page = exchange.ask(method, here, headers or {}, content)
+            if not page.moved_to or _other_place(here, page.moved_to):
+                return page
+            here = page.moved_to
+        raise ToolError(f"{url} redirects more than {_REDIRECTS} times.")
+
+    return _on_a_thread(follow, cancel, exchange.abort)
+
+
+def _other_place(old: str, new: str) -> bool:
+    before, after = urlsplit(old), urlsplit(new)
+    return host_of(old) != host_of(new) or (before.scheme == "https" and after.scheme != "https")
+
+
+def _on_a_thread(work: Callable[[], _T], cancel: CancelToken, abort: Callable[[], None]) -> _T:
+    """Resolving a name cannot be interrupted, only left behind. Raises: what `work` raises; Cancelled."""
+    done, outcome = threading.Event(), list[_T | BaseException]()
+
+    def run() -> None:
+        try:
+            outcome.append(work())
+        except BaseException as error:  # noqa: BLE001  (it is raised by the thread that waits)
+            outcome.append(error)
+        done.set()
+
+    threading.Thread(target=run, name="web", daemon=True).start()
+    with cancel.closing(done.set):
+        done.wait()
+    if cancel.cancelled:
+        abort()
+        cancel.raise_if_cancelled()
+    result = outcome[0]
+    if isinstance(result, BaseException):
+        raise result
+    return result
+
+
+class _Exchange:
+    """One request and the redirects it leads to."""
+
+    def __init__(self, *, private: bool, deadline: float) -> None:
+        self._deadline = deadline
+        self._backend = _Guarded(private=private)
+
+    def abort(self) -> None:
+        self._backend.abort()
+
+    def ask(self, method: str, url: str, headers: Mapping[str, str], content: bytes) -> Page:
+        """Raises: ToolError."""
+        left = max(self._deadline - time.monotonic(), 0.1)
+        sent: list[tuple[bytes | str, bytes | str]] = list(
+            {
+                "Host": urlsplit(url).netloc,
+                "User-Agent": "hermes",
+                "Accept-Encoding": "gzip",
+                **headers,
+            }.items()
+        )
+        limits = dict.fromkeys(("connect", "read", "write", "pool"), left)
+        try:
+            with (
+                httpcore2.ConnectionPool(network_backend=self._backend) as pool,
+                pool.stream(method, url, headers=sent, content=content, extensions={"timeout": limits}) as response,
+            ):
+                found = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
+                moved = found.get("location", "") if response.status in (301, 302, 303, 307, 308) else ""
+                if moved:
+                    moved = urljoin(url, moved)
+                    host_of(moved)
+                    return Page(url, response.status, "", "", b"", moved_to=moved)
+                body, cut = self._body(response.iter_stream(), found.get("content-encoding", ""), url)
+        except httpcore2.TimeoutException as error:
+            raise ToolError(f"{url} took too long.") from error
+        except (httpcore2.NetworkError, httpcore2.ProtocolError, OSError, ValueError, zlib.error) as error:
+            raise ToolError(f"{url} cannot be fetched: {error or type(error).__name__}.") from error
+        media_type, _, rest = found.get("content-type", "").partition(";")
+        charset = rest.lower().partition("charset=")[2].strip(" \"';")
+        return Page(url, response.status, media_type.strip().lower(), charset, body, cut)
+
+    def _body(self, chunks: Iterable[bytes], encoding: str, url: str) -> tuple[bytes, bool]:
+        unpack = zlib.decompressobj(47) if encoding.lower() in ("gzip", "deflate") else None
+        body = bytearray()
+        for chunk in chunks:
+            if time.monotonic() > self._deadline:
+                raise ToolError(f"{url} took too long.")
+            body += unpack.decompress(chunk, LARGEST + 1) if unpack else chunk
+            if len(body) > LARGEST:
+                return bytes(body[:LARGEST]), True
+        return bytes(body), False
+
+
+class _Guarded(httpcore2.NetworkBackend):
+    """Connects to checked addresses only."""
+
+    def __init__(self, *, private: bool) -> None:
+        self._private = private
+        self._inner = httpcore2.SyncBackend()
+        self._stream: httpcore2.NetworkStream | None = None
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[_SocketOption] | None = None,
+    ) -> httpcore2.NetworkStream:
+        address = self._address(host, port)
+        self._stream = self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
+        return self._stream
+
+    def abort(self) -> None:
+        if self._stream is not None and (connection := self._stream.get_extra_info("socket")) is not None:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def _address(self, host: str, port: int) -> str:
+        """Raises: ToolError when any address of the host may not be asked."""
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise ToolError(f"{host} is not known: {error}.") from error
+        addresses = [str(item[4][0]) for item in found]
+        if not self._private and (inside := next((one for one in addresses if not is_public(one)), None)):
+            raise ToolError(
+                f"{host} is {inside}, an address of this machine or network, and is not asked. A person may allow that "
+                "with the setting web_private."
+            )
+        return addresses[0]
+
+
+def is_public(address: str) -> bool:
+    """Whether an address is one of the public network, also where it holds another one."""
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(parsed, ipaddress.IPv6Address):
+        inner = parsed.ipv4_mapped or parsed.sixtofour
+        if inner is None and parsed in _NAT64:
+            inner = ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
+        if inner is not None:
+            return is_public(str(inner))
+        if parsed.teredo or parsed.is_site_local:
+            return False
+    return parsed.is_global and not parsed.is_multicast and not parsed.is_reserved
