@@ -19,6 +19,7 @@ from agent.errors import HermesError, StoreError
 from agent.events import Compacted, Event, TurnFinished, TurnSuspended, cleaned
 from agent.messages import INTERRUPTED, ImagePart, Message, Usage, unanswered_calls
 from agent.models import catalog, portable, windows
+from agent.outputs import Outputs
 from agent.protocols import ChatModel, Gate, ModelOutput, Redact, Reply, Sink, Store, Tool, ToolContext, ToolSpec
 from agent.records import TASK_SOURCE
 from agent.redact import Redactor, secret_values
@@ -101,6 +102,7 @@ class AIAgent:
             ),
             gate=gate or Gatekeeper(Policy("ask"), nobody, session_id=self.session_id),
             keeper=self.checkpoints,
+            outputs=Outputs(self._state),
         )
         stored = portable.dump(self._choice, self.tool_specs)
         self.store.create_session(

@@ -15,6 +15,7 @@ from agent.errors import ApprovalPending, ConfigError
 from agent.events import ApprovalRequested, ApprovalSettled
 from agent.floor import below_floor
 from agent.messages import ToolCall
+from agent.outputs import FOLDER
 from agent.protocols import Action, Decision, Sink, Store, ToolContext
 from agent.reading import only_reads, places, read_by, written_by
 from agent.rules import (
@@ -160,7 +161,7 @@ class Policy:
     def _free(self, action: Action, cwd: Path) -> bool:
         inside = _is_inside(action.paths, cwd)
         if action.kind == "read":
-            return inside
+            return inside or (self.dirs is not None and _is_inside(action.paths, self.dirs.state / FOLDER))
         return self.mode == "edits" and inside and not any(is_guarded(path) for path in action.paths)
 
 

@@ -152,7 +152,10 @@ class ToolContext:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """A tool's two faces: `content` for the model; `summary` (a few words) and `display` for the person."""
+    """A tool's two faces: `content` for the model; `summary` (a few words) and `display` for the person.
+
+    Where `content` is only a part, `whole` is what may be kept aside.
+    """
 
     content: str
     summary: str = ""
@@ -161,6 +164,7 @@ class ToolResult:
     exit_code: int | None = None
     files_changed: tuple[str, ...] = ()
     images: tuple[ImagePart, ...] = ()
+    whole: str = ""
 
 
 class Tool(Protocol):

@@ -1,12 +1,12 @@
 """A conversation as the steps it may be cut into, and what each can lose when it has to be shorter."""
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from agent.context import BYTES_PER_TOKEN, size
 from agent.messages import Message
+from agent.outputs import named_in
 from agent.toolset import bounded
 
 TRIMMED = 400
@@ -107,9 +107,9 @@ def _trimmed(message: Message, limit: int | None) -> Message:
     message = replace(message, tool_calls=calls) if calls != message.tool_calls else message
     if len(message.content) <= limit * 1.5:
         return message
-    where = _ASIDE.search(message.content)
-    note = f"; {where[1]}" if where else ""
-    return replace(message, content=bounded(message.content, limit, note=note))
+    where = named_in(message.content)
+    content = message.content.removesuffix(where).rstrip("\n") if where else message.content
+    return replace(message, content="\n".join(filter(None, (bounded(content, limit), where))))
 
 
 def _shorter(arguments: str, limit: int) -> str:
@@ -125,9 +125,6 @@ def _shorter(arguments: str, limit: int) -> str:
         if len(shorter := json.dumps(cut, ensure_ascii=False)) < len(arguments) / 2:
             return shorter
     return json.dumps({"left_out": f"{len(arguments):,} characters"})
-
-
-_ASIDE = re.compile(r"\[… [\d,]+ \w+ left out; (the whole is in [^\n]+?) …\]")
 
 
 # -- words -----------------------------------------------------------------------------------------

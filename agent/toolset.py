@@ -14,6 +14,7 @@ from agent.cancel import CancelToken
 from agent.errors import Cancelled, ToolError
 from agent.events import ToolFinished, ToolStarted
 from agent.messages import INTERRUPTED, Message, ToolCall
+from agent.outputs import Outputs
 from agent.protocols import (
     CHANGED,
     Action,
@@ -57,11 +58,13 @@ class Toolset:
         context: ToolContext,
         gate: Gate,
         keeper: Keeper | None = None,
+        outputs: Outputs | None = None,
     ) -> None:
         self._tools = {tool.name: tool for tool in tools}
         self._context = context
         self._gate = gate
         self._keeper = keeper or NoKeeper()
+        self._outputs = outputs
         self._redact = context.redact
 
     @cached_property
@@ -89,7 +92,7 @@ class Toolset:
 
         def flush() -> Iterator[Message]:
             batch, reads[:] = list(reads), []
-            yield from self._run_together(batch, begin=begin, emit=emit, cancel=cancel)
+            yield from self._run_together(batch, session_id, begin=begin, emit=emit, cancel=cancel)
 
         for call in calls:
             cancel.raise_if_cancelled()
@@ -116,7 +119,7 @@ class Toolset:
             elif planned.action.kind == "read":
                 reads.append(planned)
             else:
-                yield from self._run_together([planned], begin=begin, emit=emit, cancel=cancel)
+                yield from self._run_together([planned], session_id, begin=begin, emit=emit, cancel=cancel)
         yield from flush()
 
     def _review(self, planned: _Planned, emit: Sink, cancel: CancelToken) -> tuple[_Planned, Decision]:
@@ -146,14 +149,14 @@ class Toolset:
             return planned.tool.preview(planned.args, self._context.for_call(planned.call.id))
 
     def _run_together(
-        self, batch: Sequence[_Planned], *, begin: Begin, emit: Sink, cancel: CancelToken
+        self, batch: Sequence[_Planned], session_id: str, *, begin: Begin, emit: Sink, cancel: CancelToken
     ) -> Iterator[Message]:
         open_calls: dict[str, _Planned] = {}
         results: dict[str, Message] = {}
 
         def finished(planned: _Planned, result: ToolResult, seconds: float) -> None:
             del open_calls[planned.call.id]
-            results[planned.call.id] = self._finished(planned, result, seconds, emit)
+            results[planned.call.id] = self._finished(planned, result, seconds, session_id, emit)
 
         for planned in batch:
             open_calls[planned.call.id] = planned
@@ -204,8 +207,8 @@ class Toolset:
     def _started(self, call: ToolCall, title: str, emit: Sink) -> None:
         emit(ToolStarted(call.id, call.name, self._redact(title), self._redact(call.arguments)))
 
-    def _finished(self, planned: _Planned, result: ToolResult, seconds: float, emit: Sink) -> Message:
-        content = self._clean(result.content) or "(no output)"
+    def _finished(self, planned: _Planned, result: ToolResult, seconds: float, session_id: str, emit: Sink) -> Message:
+        content = self._content(planned.call, result, session_id) or "(no output)"
         emit(
             ToolFinished(
                 planned.call.id,
@@ -229,6 +232,14 @@ class Toolset:
         emit(ToolFinished(call.id, call.name, title, False, summary, display, 0.0))
         return Message("tool", why, tool_call_id=call.id)
 
+    def _content(self, call: ToolCall, result: ToolResult, session_id: str) -> str:
+        """What the model gets: bounded, and when it is cut with a line that says where the whole is."""
+        content = self._redact(result.content)
+        if self._outputs is None or not (result.whole or len(content) > self._context.output_limit):
+            return bounded(content, self._context.output_limit)
+        line = self._outputs.keep(session_id, call.id, self._redact(result.whole) or content)
+        return "\n".join(filter(None, (bounded(content, self._context.output_limit), line)))
+
     def _clean(self, text: str) -> str:
         return bounded(self._redact(text), self._context.output_limit)
 
@@ -244,13 +255,13 @@ def _explaining(call: ToolCall) -> Iterator[None]:
         raise ToolError(f"{call.name} cannot do that: {type(error).__name__}: {error}.") from error
 
 
-def bounded(text: str, limit: int, *, note: str = "") -> str:
-    """At most about `limit` characters: the head and the tail, with what was left out counted between, and a note."""
+def bounded(text: str, limit: int) -> str:
+    """At most about `limit` characters: the head and the tail, with what was left out counted between."""
     if len(text) <= limit:
         return text
     head = limit * 2 // 3
     tail = limit - head
-    return f"{text[:head]}\n[… {len(text) - limit:,} characters left out{note} …]\n{text[-tail:]}"
+    return f"{text[:head]}\n[… {len(text) - limit:,} characters left out …]\n{text[-tail:]}"
 
 
 def _denial(reason: str) -> str:

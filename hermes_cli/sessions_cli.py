@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from agent import outputs
 from agent.config import directories
 from agent.errors import HermesError
 from hermes_cli.options import SUBCOMMANDS, UsageError
@@ -119,6 +120,7 @@ def delete(which: Which, yes: Yes = False) -> None:
     session = _one(store, which)
     _confirm(f"Delete {_line(session)}?", yes)
     store.delete_session(session.id)
+    outputs.forget(directories().state, session.id)
     typer.echo(f"Deleted {session.id}.")
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agent import outputs
 from agent.commands import preview
 from agent.errors import HermesError
 from agent.protocols import Decision
@@ -153,4 +154,5 @@ def forget(store: "Store", tasks: Sequence[Task], state: Path) -> tuple[int, lis
         session = store.session(task.session_id)
         if session is not None and session.source == TASK_SOURCE:
             forgotten += store.delete_session(session.id)
+            outputs.forget(state, session.id)
     return forgotten, kept

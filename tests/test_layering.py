@@ -41,6 +41,7 @@ FLOORS: dict[str, int] = {
     "agent.task_rows": 2,
     "agent.task_runs": 2,
     "agent.steps": 2,
+    "agent.outputs": 1,
     "agent.budgets": 2,
     "agent.prompt": 2,
     "agent.git": 2,

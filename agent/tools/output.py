@@ -18,14 +18,15 @@ _CONTROL = re.compile(
 
 
 class BoundedOutput:
-    """Keeps the first and the last half of `limit` bytes, and counts what falls out between.
+    """Keeps the first and the last half of `limit` bytes, or of `keep` if that is more, and counts the rest.
 
     A little more is kept, unseen, so that a secret is known as one where the cut goes through it.
     `add` and `text` may be called from different threads.
     """
 
-    def __init__(self, limit: int) -> None:
-        self._half = max(limit // 2, 1)
+    def __init__(self, limit: int, *, keep: int = 0) -> None:
+        self._shown = max(limit // 2, 1)
+        self._half = max(keep // 2, self._shown)
         self._kept = self._half + MARGIN
         self._head = bytearray()
         self._tail = bytearray()
@@ -59,15 +60,24 @@ class BoundedOutput:
         return early + note + cleaned(tail, redact, start=start), total
 
     def text(self, redact: Redact) -> str:
-        """What was kept, fit for a terminal and cleaned where it was cut; undecodable bytes become `�`."""
+        """`limit` bytes of it, fit for a terminal and cleaned where it was cut; undecodable bytes become `�`."""
+        return self._text(redact, self._shown)
+
+    def whole(self, redact: Redact) -> str:
+        """All that is kept, where `text` shows less; else ""."""
+        with self._lock:
+            more = len(self._head) + self._dropped + len(self._tail) > 2 * self._shown
+        return self._text(redact, self._half) if more and self._half > self._shown else ""
+
+    def _text(self, redact: Redact, half: int) -> str:
         with self._lock:
             self._trim()
             kept, dropped = bytes(self._head + self._tail), self._dropped
-        left_out = len(kept) + dropped - 2 * self._half
+        left_out = len(kept) + dropped - 2 * half
         if left_out <= 0:
             return cleaned(kept, redact)
-        head = cleaned(kept[: self._kept], redact, end=self._half)
-        tail = cleaned(kept[-self._kept :], redact, start=-self._half)
+        head = cleaned(kept[: half + MARGIN], redact, end=half)
+        tail = cleaned(kept[-half - MARGIN :], redact, start=-half)
         return f"{head}\n[… {left_out:,} bytes left out …]\n{tail}"
 
     def _trim(self) -> None:

@@ -23,6 +23,9 @@ from agent.tools.watcher import WATCHER
 DRAIN = 0.2
 """Seconds to wait for output that is still in the pipe when everything that could write is gone."""
 
+KEPT = 1_000_000
+"""Bytes of the output of a command that is waited for, however little of it is shown."""
+
 WRITE_SECONDS = 2.0
 """Seconds for a program to take its input."""
 
@@ -85,7 +88,7 @@ class Running:
     def __init__(self, spawn: Spawn) -> None:
         self.spawn = spawn
         self.started = time.time()
-        self.output = BoundedOutput(spawn.output_limit)
+        self.output = BoundedOutput(spawn.output_limit, keep=0 if spawn.writable else KEPT)
         self.cwd: Path | None = None
         """Where the shell ended; None while it runs, or when it did not say."""
         self._mark = uuid.uuid4().hex

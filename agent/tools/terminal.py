@@ -103,10 +103,12 @@ class Terminal:
         output = command.output.text(context.redact)
         if not finished:
             summary = f"timed out after {seconds:g}s"
-            return _result(output, summary, f"[{summary}; it was stopped, with its child processes]", None)
-        return self._finished(command, output, stopped, context)
+            result = _result(output, summary, f"[{summary}; it was stopped, with its child processes]", None)
+        else:
+            result = self._finished(command, output, stopped)
+        return replace(result, whole=command.output.whole(context.redact))
 
-    def _finished(self, command: "Running", output: str, stopped: int, context: ToolContext) -> ToolResult:
+    def _finished(self, command: "Running", output: str, stopped: int) -> ToolResult:
         code, summary = described_exit(command.exit_status)
         also = f"; {stopped} background process{'es' * (stopped != 1)} stopped" if stopped else ""
         if command.cwd is not None and command.cwd != command.spawn.cwd.resolve():
