@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -83,13 +84,21 @@ class Checkpoints:
     """Those of one session. A turn runs on one thread; the rest may be called from any."""
 
     def __init__(self, state: Path, session_id: str, workspace: Path) -> None:
-        self._workspace = workspace.resolve()
+        self._state, self._given = state, workspace
         self._session = session_id
-        self._shadow = Shadow(state / FOLDER, self._workspace, index=session_id)
         self._lock = threading.RLock()
         self._record: TurnRecord | None = None
         self._pending: tuple[int, str] | None = None
         self._failed = ""
+
+    @cached_property
+    def _workspace(self) -> Path:
+        return self._given.resolve()
+
+    @cached_property
+    def _shadow(self) -> Shadow:
+        """Made with the first change: a task that changes nothing need not look at the disk for it."""
+        return Shadow(self._state / FOLDER, self._workspace, index=self._session)
 
     # -- during a turn -----------------------------------------------------------------------------
 

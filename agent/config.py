@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast, get_type_hints
 
@@ -235,6 +236,7 @@ def set_value(dirs: Directories, name: str, text: str) -> Any:
     return value
 
 
+@cache
 def _types() -> dict[str, Any]:
     return get_type_hints(Settings)
 

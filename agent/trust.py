@@ -25,7 +25,7 @@ def answer(state: Path, cwd: Path) -> bool | None:
 def is_trusted(state: Path, cwd: Path, named: Iterable[str] = ()) -> bool:
     """Whether the project's files may be read. `named` are folders that the settings trust."""
     root = root_of(cwd)
-    return root in {Path(folder).expanduser().resolve() for folder in named} or answer(state, cwd) is True
+    return root in {Path(folder).expanduser().resolve() for folder in named} or _answers(state).get(str(root)) is True
 
 
 def trusted(state: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import fields, is_dataclass, replace
+from functools import cache
 from typing import Any, TypeVar, cast
 
 TITLE = 60
@@ -9,6 +10,8 @@ TITLE = 60
 
 SNIPPET = 120
 """Characters of a hit's line, about."""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 _Value = TypeVar("_Value")
 
@@ -18,7 +21,7 @@ def cleaned(value: _Value) -> _Value:
     found: Any = value
     match found:
         case str():
-            if not found.isascii() and any("\ud800" <= character <= "\udfff" for character in found):
+            if not found.isascii() and _SURROGATE.search(found):
                 # Two halves that belong together are one character again.
                 found = found.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         case tuple() | list():
@@ -27,12 +30,19 @@ def cleaned(value: _Value) -> _Value:
             found = {name: cleaned(item) for name, item in found.items()}
         case _ if is_dataclass(found) and not isinstance(found, type):
             changes: dict[str, Any] = {}
-            for field in fields(found):
-                before = getattr(found, field.name)
+            for name in _names(type(found)):
+                before = getattr(found, name)
+                if before is None or isinstance(before, int | float) or (isinstance(before, str) and before.isascii()):
+                    continue
                 if (after := cleaned(before)) != before:
-                    changes[field.name] = after
+                    changes[name] = after
             found = replace(found, **changes) if changes else found
     return cast("_Value", found)
+
+
+@cache
+def _names(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
 
 
 def title_from(text: str) -> str:
