@@ -108,7 +108,19 @@ def test_a_command_given_wrongly_says_how_it_is_right(run: Run) -> None:
 
 def test_every_command_that_takes_nothing_works(run: Run) -> None:
     not_alone = ["background", "queue", "steer", "stop", "copy", "quit", "doctor"]
-    not_alone += ["detach", "compress", "save", "retry", "undo", "branch", "resume", "search", "export"]
+    not_alone += [
+        "detach",
+        "compress",
+        "save",
+        "retry",
+        "undo",
+        "branch",
+        "resume",
+        "search",
+        "export",
+        "diff",
+        "rollback",
+    ]
     names = [command.name for command in commands_for("terminal") if command.name not in not_alone]
     done = run("--plain", input=lines(*(f"/{name}" for name in names), "/tasks", "/quit"))
     assert (done.returncode, done.stderr) == (0, "")

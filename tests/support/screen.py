@@ -214,6 +214,12 @@ class Emulator(pyte.Screen):
         return type(self.buffer[0])(self.default_char)
 
 
+def _watches(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return "trap '' HUP INT TERM QUIT" in " ".join(process.cmdline())
+    return False
+
+
 def alive(process: psutil.Process) -> bool:
     """Whether it still runs. A zombie does not: it only waits for somebody to ask how it ended."""
     try:
@@ -415,9 +421,10 @@ class Terminal:
         return f"cursor at column {column}, row {row}\n{frame}"
 
     def family(self) -> list[psutil.Process]:
-        """The program's living descendants."""
+        """The program's living descendants, but for the shell that waits for its end (`agent/tools/watcher.py`)."""
         with contextlib.suppress(psutil.NoSuchProcess):
-            return [child for child in psutil.Process(self.process.pid).children(recursive=True) if alive(child)]
+            found = psutil.Process(self.process.pid).children(recursive=True)
+            return [child for child in found if alive(child) and not _watches(child)]
         return []
 
     def wait_until_gone(self, processes: Sequence[psutil.Process], within: float = 1.0) -> None:
