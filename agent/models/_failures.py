@@ -21,6 +21,7 @@ from agent.errors import (
 )
 from agent.models import catalog
 from agent.models._wire import Failure
+from agent.redact import SHORTEST_SECRET
 
 _CONTEXT_FULL = re.compile(
     r"context_length_exceeded|exceed_context_size|model_context_window|string_above_max_length|request_too_large"
@@ -113,7 +114,7 @@ def key_advice(choice: ModelChoice) -> str:
 
 def scrub(text: str, choice: ModelChoice) -> str:
     """One line without markup and without anything that looks like a key; servers echo what they were sent."""
-    if choice.api_key:
+    if len(choice.api_key) >= SHORTEST_SECRET:
         text = text.replace(choice.api_key, "[key]")
     if text.lstrip().startswith("<"):
         text = re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", text, flags=re.S | re.I)

@@ -104,7 +104,7 @@ def test_a_server_that_refuses_at_4000_tokens_is_worked_with(start: Start) -> No
         for number in range(5):
             hermes.send(f"count {number}").wait_for(f"That was count {number}.")
             idle(hermes)
-        assert server.refused == 1
+        assert server.refused == 1, "the window that the refusal names is remembered"
         hermes.wait_for("Conversation summarised")
         assert "✗" not in hermes.text
         assert "count 4" in said(server)

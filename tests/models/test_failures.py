@@ -133,3 +133,9 @@ def test_pages_of_markup_become_a_line() -> None:
     page = "<html><head><style>p {}</style></head>\n<body><h1>502 Bad Gateway</h1>\n<p>nginx</body></html>"
     assert scrub(page, OPENAI) == "502 Bad Gateway nginx"
     assert len(scrub("x" * 5000, OPENAI)) == 300
+
+
+def test_a_key_that_only_fills_the_field_is_no_secret() -> None:
+    choice = ModelChoice(provider="custom", model="m", base_url="http://localhost/v1", api_key="x")
+    words = "This model's maximum context length is 4096 tokens."
+    assert words in str(from_status(400, Failure(message=words), choice=choice))
