@@ -34,7 +34,7 @@ TRIES = 3
 WORTH = 100
 """Tokens; less is never worth a summary."""
 GAIN = 0.15
-"""Of the conversation: less is worth one only when the server refused it."""
+"""Of the conversation: less is worth one only when it does not fit at all."""
 SUMMARY_SHARE = 0.15
 """Of the window: the summary at most."""
 
@@ -165,7 +165,7 @@ class Compaction:
         kept = newest(steps, min(KEPT_MOST, round(min(limit, before) * KEPT_SHARE), room))
         old = steps[: len(steps) - len(kept)]
         head, usage = None, Usage()
-        worth = max(WORTH, before / self.gauge.scale * gain)
+        worth = max(WORTH, before / self.gauge.scale * gain if before < window else 0)
         if self._summarise and sum(step.size for step in old if not step.pinned) > worth:
             words = round(min(limit * SUMMARY_SHARE, room / 2))
             emit(Compacting(before))
