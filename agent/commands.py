@@ -61,10 +61,7 @@ class TaskOption:
 
 @dataclass(frozen=True, slots=True)
 class CommandDef:
-    """One command. `source` names what its first argument completes from; `busy` allows it during a turn.
-
-    `asks` is the question asked first, for a command that destroys something.
-    """
+    """One command. `source` names what its first argument completes from; `busy` allows it during a turn."""
 
     name: str
     category: Category
@@ -76,7 +73,6 @@ class CommandDef:
     source: ArgumentSource = ""
     surfaces: frozenset[Surface] = TERMINAL
     busy: bool = True
-    asks: str = ""
     example: str = ""
 
     @property

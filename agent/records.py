@@ -54,7 +54,8 @@ class Task:
     `owner` is the front end (or chat) that is told the outcome; `session_id` holds the task's own messages.
     `activity` says what it is doing now. `settings` is the model and tools it inherited, `options` what was asked
     for this task alone, `receipt` what it did, each as JSON text. `attempts` counts the times it was taken up since a
-    worker last let go of it in good order. A `held` task is parked until a person says otherwise.
+    worker last let go of it in good order. A `held` task is parked until a person says otherwise, or is to be
+    at its next step boundary.
     """
 
     id: str
@@ -266,6 +267,14 @@ class SessionStore(Protocol):
         """
         ...
 
+    def copy_session(self, session_id: str, messages: Sequence[Message], *, title: str) -> str:
+        """A new session with these messages, its `parent` the old one, which stays as it is. One transaction.
+
+        Only model and folder go along: `messages` hold no call that may yet run. Raises: StoreError when there is no
+        such session.
+        """
+        ...
+
     def find_sessions(self, text: str, *, cwd: str | None = None, limit: int = 20) -> list[Session]:
         """What a person may mean: "latest" (in `cwd`), an id or its beginning, a title or part of one; best first."""
         ...
@@ -362,7 +371,10 @@ class TaskStore(Protocol):
         ...
 
     def reclaim_dead(self, now: float, is_alive: IsAlive) -> list[Task]:
-        """Queue the running tasks whose worker is gone; those that have had their attempts fail. Gives what changed."""
+        """Queue the running tasks whose worker is gone, or park the held ones; those that have had their attempts fail.
+
+        Gives what changed.
+        """
         ...
 
     def standings(self, owner: str | None = None) -> dict[str, Standing]:
@@ -420,6 +432,13 @@ class PresenceStore(Protocol):
 
     def enter(self, owner: str, lease: Lease) -> None:
         """Say that the front end works, in the lease's process."""
+        ...
+
+    def enter_alone(self, owner: str, lease: Lease, is_alive: IsAlive) -> Lease | None:
+        """Enter, unless somebody else who lives did before: then whose lease that is, and no change. One transaction.
+
+        Forgets those of this kind of owner that are dead.
+        """
         ...
 
     def depart(self, owner: str) -> None:

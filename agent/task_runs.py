@@ -158,7 +158,8 @@ class TaskRuns:
             case TurnSuspended(request_id="", reason=reason):
                 self._give_back(task, state="parked", held=bool(reason), activity=reason)
             case TurnSuspended():
-                if self._give_back(task, state="waiting", activity="needs you"):
+                # One that waits for a person need not be parked as well.
+                if self._give_back(task, state="waiting", held=False, activity="needs you"):
                     # The answer may have come before the row said that it is waited for.
                     self._requeue(task.id, only_if_answered=end.request_id)
             case TurnFinished(outcome="limit"):
@@ -201,6 +202,9 @@ class TaskRuns:
                 task = self._store.task(task_id)
                 if task is not None and task.state not in LIVE_STATES:
                     self._announce(task)
+            for task_id, token in self._cancels.items():
+                if task_id in standings and standings[task_id].held:
+                    token.park(PARKED_BY_HAND)
             nobody = Standing("cancelled")
             lost = [token for id_, token in self._cancels.items() if standings.get(id_, nobody).worker != worker]
         for token in lost:

@@ -16,7 +16,7 @@ from agent.events import ApprovalRequested, ApprovalSettled
 from agent.messages import Message
 from agent.protocols import LIVE_STATES, Decision, Task
 from agent.records import TaskOptions
-from agent.task_runs import CUT, PARKED, PARKED_BY_HAND, QUEUED, TaskRuns
+from agent.task_runs import CUT, PARKED, PARKED_BY_HAND, QUEUED, RUNNING, TaskRuns
 
 
 class TaskPool(TaskRuns):
@@ -108,8 +108,9 @@ class TaskPool(TaskRuns):
         return self._store.steer_task(task_id, text)
 
     def park(self, task_id: str | None = None) -> bool:
-        """Let go of a task at its next step boundary, until `resume`. False when it neither runs here nor is queued.
+        """Let go of a task at its next step boundary, until `resume`. False when it neither runs nor is queued.
 
+        One that another process runs is marked, and that process lets go of it when it looks next.
         Without `task_id`: of all that run here, and whoever has a worker may go on with them.
         """
         with self._lock:
@@ -118,7 +119,9 @@ class TaskPool(TaskRuns):
                 token.park("" if task_id is None else PARKED_BY_HAND)
             if tokens or task_id is None:
                 return bool(tokens)
-            return self._change(task_id, QUEUED, state="parked", held=True, activity=PARKED_BY_HAND) is not None
+            if self._change(task_id, QUEUED, state="parked", held=True, activity=PARKED_BY_HAND):
+                return True
+            return self._store.update_task(task_id, expect=RUNNING, held=True) is not None
 
     def resume(self, task_id: str) -> Task | None:
         """Queue a parked task again. None when it is not parked."""

@@ -7,7 +7,7 @@ aside, for another process may hold it.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -21,7 +21,6 @@ from agent.records import LIVE_STATES, Delivery, TaskOptions
 from agent.store.leases import is_alive, new_lease
 from agent.task_runs import RunTask
 from agent.tasks import TaskPool
-from hermes_cli.leaving import PARK_WITHIN
 from hermes_cli.step_log import StepLog
 from hermes_cli.task_facts import needs_person
 from hermes_cli.text import count
@@ -47,6 +46,8 @@ class Background:
     def __init__(self, chat: "Chat", *, workers: int) -> None:
         self._chat = chat
         self.shown: list[Task] = []
+        self._opened = False
+        self._when_open: list[Callable[[], None]] = []
         self._following: asyncio.TimerHandle | None = None
         self._claiming = 0
         self._to_tell: list[Delivery] = []
@@ -68,8 +69,22 @@ class Background:
             due = [self._claim(one.task_id) for one in self._chat.store.undelivered(self._chat.owner)]
         except StoreError as error:
             _log.warning("taking up tasks: %s", error)
-            return
-        self._chat.post(lambda: self._tell([one for one in due if one is not None]))
+            due = []
+        self._chat.post(lambda: self._open([one for one in due if one is not None]))
+
+    def when_open(self, show: Callable[[], None]) -> None:
+        """Once it is known what others have left for this terminal: now, but for the moment after the start."""
+        if self._opened:
+            show()
+        else:
+            self._when_open.append(show)
+
+    def _open(self, due: list[Delivery]) -> None:
+        self._opened = True
+        waiting, self._when_open = self._when_open, []
+        for show in waiting:
+            show()
+        self._tell(due)
 
     def submit(self, prompt: str, options: TaskOptions, *, context: Sequence[Message] = ()) -> Task:
         """From any thread: send a prompt to the background, with the model and settings of now.
@@ -158,13 +173,16 @@ class Background:
             return
         chat.post(lambda: say_started(chat, task))
 
-    def close(self, *, park: bool) -> None:
-        """Stop every task of this terminal, or `park` them. What was claimed and not told is left to the next one."""
+    def close(self, *, park: bool, wait: float) -> None:
+        """Stop every task of this terminal, or `park` them, for which they have `wait` seconds.
+
+        What was claimed and not told is left to the next terminal.
+        """
         self._mark_told()
         for one in self._to_tell:
             with contextlib.suppress(StoreError):  # then it is found in the hands of a dead one
                 self._chat.store.release_delivery(one.task_id, one.surface)
-        self.pool.close(park=park, wait=PARK_WITHIN if park else 0.0)
+        self.pool.close(park=park, wait=wait)
 
     # -- following a log ---------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from agent import trust
 from agent.approvals import Desk, Gatekeeper, Policy
 from agent.cancel import CancelToken
-from agent.commands import CommandDef, Parsed, Unknown, parse
+from agent.commands import Parsed, Unknown, parse
 from agent.config import Config, ModelChoice
 from agent.errors import Cancelled, HermesError
 from agent.events import (
@@ -45,6 +45,7 @@ from agent.messages import Usage
 from agent.protocols import Decision
 from agent.reports import is_report
 from agent.store.rules import new_session_id
+from agent.task_runs import CUT
 from hermes_cli.background import Background
 from hermes_cli.bridge import Bridge, Delivered
 from hermes_cli.courtesy import KeyboardFirst
@@ -52,6 +53,7 @@ from hermes_cli.glyphs import Glyphs
 from hermes_cli.leaving import PARK_WITHIN, Leaving
 from hermes_cli.model_in_use import ModelInUse
 from hermes_cli.questions import PREVIEW_LENGTH, PREVIEW_LINES, Question, approval_question
+from hermes_cli.seats import Seats
 
 if TYPE_CHECKING:
     from agent.store.kept import KeepingStore
@@ -124,11 +126,13 @@ class Screen(Protocol):
 class Turn:
     """The turn that runs in the foreground. `rest`: it goes on with one that the store holds.
 
-    A `detached` one is nobody's any more: at its next step boundary it becomes a task.
+    A `detached` one is nobody's any more: at its next step boundary it becomes a task. One that only `compresses` the
+    conversation cannot.
     """
 
     prompt: str
     rest: bool = False
+    compresses: bool = False
     cancel: CancelToken = field(default_factory=CancelToken)
     started: float = field(default_factory=time.monotonic)
     activity: str = "thinking"
@@ -157,6 +161,7 @@ class Chat:
         self.bridge = Bridge(self.loop, self._deliver, screen.keyboard)
         self.model = ModelInUse(config, env, changed=lambda: self.post(screen.refresh))
         self.store = store
+        self.seats = Seats(store)
         self.policy = policy
         self.verbose = config.values.verbose
         self.owner = f"terminal:{new_session_id()}"
@@ -205,10 +210,7 @@ class Chat:
                     self.complain(f"/{command.name} has to wait for the turn.", "Esc interrupts it.")
                     return
                 self.screen.echo(line)
-                if command.asks and self.conversation:
-                    self._ask_first(command, arguments)
-                else:
-                    self._dispatch(command.name, arguments)
+                self._dispatch(command.name, arguments)
 
     def send(self, text: str) -> None:
         """Start a turn; while one runs, tell it."""
@@ -238,9 +240,9 @@ class Chat:
         return True
 
     def detach(self) -> bool:
-        """Let the turn go on as a task, and begin a new conversation. False when none runs."""
+        """Let the turn go on as a task, and begin a new conversation. False when none runs that could."""
         turn, asked = self.turn, {request.request_id for request in self._desk.pending()}
-        if turn is None:
+        if turn is None or turn.compresses:
             return False
         turn.detached = True
         turn.cancel.park()
@@ -252,7 +254,9 @@ class Chat:
         for piece in self.screen.renderer().unfinished():
             self.screen.show(piece)
         self.detached.append(turn)
-        self.turn, self._agent = None, None
+        if self.conversation:
+            self.seats.lend(self.conversation)
+        self.turn, self._agent, self._resumed = None, None, ""
         self.new_session()
         self.screen.refresh()
         return True
@@ -292,21 +296,23 @@ class Chat:
             if keeps:
                 self.turn.cancel.park()
             self.turn.cancel.cancel()
+        until = time.monotonic() + PARK_WITHIN
         if keeps:
             self.background.pool.park()
-            self._wait_for_detached(PARK_WITHIN)
+            self._wait_for_detached(until)
         for turn in self.detached:
             turn.cancel.cancel()
-        self._wait_for_detached(PARK_WITHIN if keeps else 0.0)
-        self.background.close(park=keeps)
+        if keeps:
+            self._wait_for_detached(time.monotonic() + CUT)
+        self.background.close(park=keeps, wait=max(0.0, until - time.monotonic()))
         if keeps:
             self.leaving.hand_over()
         self.bridge.close()
 
-    def _wait_for_detached(self, seconds: float) -> None:
+    def _wait_for_detached(self, until: float) -> None:
         for turn in self.detached:
-            if turn.thread is not None and seconds:
-                turn.thread.join(seconds)
+            if turn.thread is not None:
+                turn.thread.join(max(0.0, until - time.monotonic()))
 
     def wait_until_stopped(self, seconds: float) -> None:
         """After `close`: let the turn end what it started, and end the person's command if it will not."""
@@ -317,9 +323,12 @@ class Chat:
             from hermes_cli.handlers.shell import kill
 
             kill(self.shell)
+        self.seats.close()
 
     def new_session(self) -> None:
         """Forget the conversation, and end what its tools left running. Tasks go on, and still report here."""
+        if old := self.conversation:
+            self.aside(lambda: self.seats.give_up(old))
         if self._agent is not None:
             # It waits for processes to end.
             threading.Thread(target=self._agent.close, daemon=True, name="close").start()
@@ -453,31 +462,37 @@ class Chat:
 
     def _run_turn(self, turn: Turn) -> None:
         """On the turn's thread."""
-        emit, told = self.bridge.emit, CancelToken()
+        told = CancelToken()
 
         def listening(event: Event) -> None:
             if isinstance(event, TurnFinished):
                 told.cancel()
             if not turn.detached:
-                emit(event)
+                self.bridge.emit(event)
 
         try:
             agent = self._make_agent()
+            emit = self.seats.follow(agent.session_id, listening)
             end = agent.run_turn(
-                None if turn.rest else turn.prompt, emit=listening, cancel=turn.cancel, inbox=self._take_steering
+                None if turn.rest else turn.prompt, emit=emit, cancel=turn.cancel, inbox=self._take_steering
             )
             if turn.detached:
                 agent.close()
                 self.background.take_over(turn.prompt, agent.session_id, end)
-                self.post(lambda: self.detached.remove(turn))
+                self.seats.give_up(agent.session_id)
         except Exception as error:  # noqa: BLE001
             if not isinstance(error, HermesError):
                 _log.exception("turn")
             if not told.cancelled:
                 # It failed before it began: no agent, no session.
                 hint = error.hint if isinstance(error, HermesError) else ""
-                emit(TurnStarted(turn.prompt))
-                emit(TurnFinished("failed", "", error=str(error), hint=hint, error_kind=type(error).__name__))
+                self.bridge.emit(TurnStarted(turn.prompt))
+                self.bridge.emit(
+                    TurnFinished("failed", "", error=str(error), hint=hint, error_kind=type(error).__name__)
+                )
+        finally:
+            if turn.detached:
+                self.post(lambda: self.detached.remove(turn))
 
     def take_in(self, report: str) -> None:
         """From any thread: add a report to the conversation, for the next turn. Raises: StoreError, ConfigError."""
@@ -485,7 +500,7 @@ class Chat:
 
     def compress(self, focus: str) -> None:
         """Make the conversation shorter, where a turn would run; Esc stops it."""
-        self.turn = turn = Turn("/compress", activity="summarising the conversation")
+        self.turn = turn = Turn("/compress", compresses=True, activity="summarising the conversation")
         turn.thread = threading.Thread(target=self._run_compress, args=(turn, focus), daemon=True, name="turn")
         turn.thread.start()
         self.screen.refresh()
@@ -494,7 +509,8 @@ class Chat:
         """On the turn's thread."""
         said, hint = "", ""
         try:
-            self._make_agent().compress(focus, emit=self.bridge.emit, cancel=turn.cancel)
+            agent = self._make_agent()
+            agent.compress(focus, emit=self.seats.follow(agent.session_id, self.bridge.emit), cancel=turn.cancel)
         except Cancelled:
             said, hint = "Not compressed: it was interrupted.", "The conversation is as it was."
         except HermesError as error:
@@ -522,6 +538,7 @@ class Chat:
 
         if self._agent is None:
             session_id = self._resumed or new_session_id()
+            self.seats.require(session_id)
             self._agent = run_agent.AIAgent(
                 choice=self.model.choose(),
                 settings=self.config.values,
@@ -546,13 +563,6 @@ class Chat:
         while self.steering:
             taken.append(self.steering.popleft())
         return taken
-
-    def _ask_first(self, command: CommandDef, arguments: str) -> None:
-        def settle(letter: str, _words: str) -> None:
-            if letter == "y":
-                self._dispatch(command.name, arguments)
-
-        self.ask(Question([command.asks], {"y": "yes", "n": "no"}, "y", settle, about=command.name))
 
     def _dispatch(self, name: str, arguments: str) -> None:
         from hermes_cli import handlers

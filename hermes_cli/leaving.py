@@ -60,6 +60,11 @@ class Leaving:
 
     def hang_up(self) -> None:
         """The terminal is gone, or we are told to end: nobody can be asked, so nothing is given up."""
+        self.keep()
+
+    def keep(self) -> None:
+        """Leave; tasks and the turn go on without us."""
+        self._chat.detach()
         self.keeps = True
         self._chat.screen.leave()
 
@@ -81,9 +86,7 @@ class Leaving:
             case "s":
                 chat.screen.leave()
             case "k":
-                chat.detach()
-                self.keeps = True
-                chat.screen.leave()
+                self.keep()
             case "w" if chat.store.unsaved:
                 chat.aside(chat.store.flush, lambda _: self.if_over())
             case _:

@@ -35,6 +35,7 @@ from agent.records import SessionStore
 from agent.redact import Redactor, secret_values
 from agent.store.rules import new_session_id
 from hermes_cli.options import Request, UsageError
+from hermes_cli.seats import Seats
 from hermes_cli.setup import prepare
 from hermes_cli.text import compacted, harmless, seconds
 
@@ -63,6 +64,8 @@ def answer(request: Request) -> int:
     session, cwd, choice = _session(request, store, config, cwd)
     choice = choice or catalog.in_force(config.values, keys=keys)
     session_id, cancel = session or new_session_id(), CancelToken()
+    seats = Seats(store)
+    seats.require(session_id)
     agent = run_agent.AIAgent(
         choice=choice,
         settings=config.values,
@@ -76,8 +79,9 @@ def answer(request: Request) -> int:
         price=None if format_ == "text" else prices.priced,
     )
     _cancel_on_signals(cancel)
-    write = _writer(format_, session_id, choice, agent)
+    write = seats.follow(session_id, _writer(format_, session_id, choice, agent))
     end = agent.run_turn(prompt, emit=write, cancel=cancel)
+    seats.close()
     assert isinstance(end, TurnFinished), "a run that nobody watches is never suspended"
     return exit_code(end)
 

@@ -262,9 +262,12 @@ class Repl:
             self.buffer.delete_before_cursor()
             self.buffer.insert_text("\n")
             return
-        if self.chat.questions and self.chat.questions[0].ready and self.chat.reply(draft):
-            self.buffer.reset()
-            return
+        if self.chat.questions and self.chat.questions[0].ready:
+            document = self.buffer.document
+            self.buffer.reset()  # before the answer counts, for it may put another draft here
+            if self.chat.reply(draft):
+                return
+            self.buffer.document = document
         if not draft.strip():
             return
         line = self.pastes.unfold(draft)

@@ -13,7 +13,7 @@ from agent.records import Session
 from agent.store.text import title_from
 from hermes_cli.picker import Choice, Picker
 from hermes_cli.questions import Question
-from hermes_cli.sessions import Wanted, cut_off, details, directory, exchanges, find, last_in, offered, title
+from hermes_cli.sessions import Wanted, cut_off, details, directory, exchanges, find, last_in, offered, settled, title
 from hermes_cli.text import place, shortened
 
 if TYPE_CHECKING:
@@ -34,6 +34,13 @@ class _Restored:
     usage: Usage
     choice: ModelChoice | None
     problem: HermesError | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """Somebody else has the session."""
+
+    who: str
 
 
 # -- at the start ----------------------------------------------------------------------------------
@@ -110,10 +117,13 @@ def resume(chat: "Chat", session: Session, *, stay: bool = False, own_model: boo
     chat.ask(Question(lines, {"y": "go on here", "n": "do not resume"}, "n", settle, about="directory"))
 
 
-def _restore(chat: "Chat", session: Session, where: Path, *, own_model: bool) -> None:
+def _restore(chat: "Chat", session: Session, where: Path, *, own_model: bool, whole: bool = True) -> None:
+    """Not `whole`: a copy of one that goes on elsewhere, so how its last turn ends is not asked here."""
     chat.hold()
 
-    def read() -> _Restored | HermesError:
+    def read() -> _Restored | _Taken | HermesError:
+        if who := chat.seats.take(session.id):
+            return _Taken(who)
         try:
             messages = chat.store.messages(session.id)
             usage = sum((row.usage for row in chat.store.usage(session_id=session.id)), Usage())
@@ -126,7 +136,10 @@ def _restore(chat: "Chat", session: Session, where: Path, *, own_model: bool) ->
         except HermesError as error:
             return _Restored(messages, usage, None, error)
 
-    def then(restored: _Restored | HermesError) -> None:
+    def then(restored: _Restored | _Taken | HermesError) -> None:
+        if isinstance(restored, _Taken):
+            _offer_a_copy(chat, session, where, restored.who, own_model=own_model)
+            return
         if isinstance(restored, HermesError):
             chat.complain(str(restored), restored.hint)
             chat.release(keep=False)
@@ -139,11 +152,41 @@ def _restore(chat: "Chat", session: Session, where: Path, *, own_model: bool) ->
         _recap(chat, session, restored.messages)
         if restored.problem is not None:
             chat.complain(f"Its model cannot be used: {restored.problem}", restored.problem.hint)
-        if cut_off(restored.messages):
+        if whole and cut_off(restored.messages):
             _offer_the_rest(chat)
         chat.release(keep=True)
 
     chat.aside(read, then)
+
+
+def _offer_a_copy(chat: "Chat", session: Session, where: Path, who: str, *, own_model: bool) -> None:
+    """Two that write into one history would spoil it for both."""
+
+    def copy() -> Session | HermesError | None:
+        try:
+            messages = settled(chat.store.messages(session.id))
+            child = chat.store.copy_session(session.id, messages, title=f"{title(session)} (branch)")
+            return chat.store.session(child)
+        except HermesError as error:
+            return error
+
+    def copied(child: Session | HermesError | None) -> None:
+        if isinstance(child, Session):
+            _restore(chat, child, where, own_model=own_model, whole=False)
+            return
+        if child is not None:
+            chat.complain(str(child), child.hint)
+        chat.release(keep=False)
+
+    def settle(letter: str, _words: str) -> None:
+        if letter == "b":
+            chat.aside(copy, copied)
+        else:
+            chat.release(keep=False)
+
+    lines = [f"{title(session)!r} is open in {who}.", "A copy can go on here; the other one does not notice."]
+    options = {"b": "branch: go on in a copy", "n": "do not resume"}
+    chat.ask(Question(lines, options, "b", settle, about="taken"))
 
 
 def _recap(chat: "Chat", session: Session, messages: Sequence[Message]) -> None:
@@ -181,6 +224,7 @@ def back_to(chat: "Chat", at: int, then: Then) -> None:
         try:
             messages = chat.store.messages(old)
             child = chat.store.continue_session(old, messages[:at])
+            chat.seats.take(child)
             row = chat.store.session(child)
             begins_anew = not any(message.role == "user" for message in messages[:at])
             if begins_anew and row is not None and row.title == title_from(messages[at].content):
@@ -213,6 +257,7 @@ def branch(chat: "Chat", name: str) -> None:
             row = chat.store.session(old)
             child = chat.store.continue_session(old, chat.store.messages(old))
             chat.store.update_session(old, archived=False)
+            chat.seats.take(child)
             chat.store.rename_session(child, name or f"{row.title if row else ''} (branch)")
             return child
         except HermesError as error:

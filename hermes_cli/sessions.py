@@ -81,6 +81,14 @@ def cut_off(messages: Sequence[Message]) -> bool:
     return messages[-1].role != "assistant" or bool(unanswered_calls(list(messages)))
 
 
+def settled(messages: Sequence[Message]) -> Sequence[Message]:
+    """Without a last step whose calls are not all answered: for a copy, in which none of them may run again."""
+    if unanswered_calls(list(messages)):
+        last = max(number for number, message in enumerate(messages) if message.tool_calls)
+        return messages[:last]
+    return messages
+
+
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """What a person said, and how the agent's turn ended. `at` is the prompt's place in the history, from 0."""

@@ -95,6 +95,15 @@ class MemoryStore(MemoryPresence, MemoryChats, MemoryPeople):
             self._sessions[child] = replace(self._sessions[child], title=old.title)
             return child
 
+    def copy_session(self, session_id: str, messages: Sequence[Message], *, title: str) -> str:
+        with self._lock:
+            old, child = self._existing(session_id), new_session_id()
+            row = replace(old, id=child, parent=session_id, title=cleaned(title), archived=False, messages=0)
+            self._make_session(row)
+            for message in messages:
+                self._add_message(child, message)
+            return child
+
     # -- finding -----------------------------------------------------------------------------------
 
     def session(self, session_id: str) -> Session | None:

@@ -15,6 +15,19 @@ class MemoryPresence(MemoryTasks):
         with self._lock:
             self._front_ends[owner] = replace(lease, heartbeat=time.time())
 
+    def enter_alone(self, owner: str, lease: Lease, is_alive: IsAlive) -> Lease | None:
+        with self._lock:
+            kind = f"{owner.partition(':')[0]}:"
+            for other, there in list(self._front_ends.items()):
+                if not other.startswith(kind) or there.worker == lease.worker:
+                    continue
+                if not is_alive(there):
+                    del self._front_ends[other]
+                elif other == owner:
+                    return there
+            self.enter(owner, lease)
+            return None
+
     def depart(self, owner: str) -> None:
         with self._lock:
             self._front_ends.pop(owner, None)

@@ -8,7 +8,7 @@ from agent.records import IsAlive, Lease, Task
 from agent.store.accounts import LIVE
 from agent.store.database import OnDatabase
 from agent.store.deliveries import LEASE, lease_from
-from agent.store.rules import is_left
+from agent.store.rules import is_left, owner_range
 from agent.store.tasks import select_tasks
 from agent.store.text import cleaned
 
@@ -23,6 +23,24 @@ class SqlitePresence(OnDatabase):
         row = (cleaned(owner), lease.worker, lease.pid, lease.started, time.time())
         with self._database.write() as connection:
             connection.execute("INSERT OR REPLACE INTO front_ends VALUES (?, ?, ?, ?, ?)", row)
+
+    def enter_alone(self, owner: str, lease: Lease, is_alive: IsAlive) -> Lease | None:
+        first, last = owner_range(f"{owner.partition(':')[0]}:")
+        with self._database.write() as connection:
+            rows = connection.execute(
+                f"SELECT owner, {', '.join(LEASE)} FROM front_ends WHERE owner BETWEEN ? AND ?", (first, last)
+            ).fetchall()
+            for other, *columns in rows:
+                there = Lease(*columns)
+                if there.worker == lease.worker:
+                    continue
+                if not is_alive(there):
+                    connection.execute("DELETE FROM front_ends WHERE owner = ?", (other,))
+                elif other == cleaned(owner):
+                    return there
+            row = (cleaned(owner), lease.worker, lease.pid, lease.started, time.time())
+            connection.execute("INSERT OR REPLACE INTO front_ends VALUES (?, ?, ?, ?, ?)", row)
+        return None
 
     def depart(self, owner: str) -> None:
         with self._database.write() as connection:

@@ -131,7 +131,7 @@ def taken(task: Task, lease: Lease) -> Task:
 def lost(task: Task, now: float) -> Task:
     """The row of a running task whose worker is gone."""
     if task.attempts < MAX_ATTEMPTS:
-        return replace(task, state="queued", lease=None, activity="")
+        return replace(task, state="parked" if task.held else "queued", lease=None, activity="")
     last = f" It was last doing: {task.activity}." if task.activity else ""
     error = f"Gave up after {MAX_ATTEMPTS} attempts: each time the process that ran it died.{last}"
     return replace(task, state="failed", error=error, finished=now, lease=None, activity="")

@@ -129,18 +129,9 @@ class SqliteSessions(OnDatabase):
         return Decision(bool(row[0]), row[1], row[2]) if row else None
 
     def continue_session(self, session_id: str, messages: Sequence[Message]) -> str:
-        child, now, calls = new_session_id(), time.time(), call_ids(messages)
-        fields = "source, title, cwd, model, settings"
+        calls = call_ids(messages)
         with self._database.write() as connection:
-            made = connection.execute(
-                f"""
-                INSERT INTO sessions ({fields}, id, parent, created, updated, messages)
-                SELECT {fields}, ?, id, ?, ?, ? FROM sessions WHERE id = ?
-                """,
-                (child, now, now, 0, session_id),
-            )
-            if not made.rowcount:
-                raise no_session(session_id)
+            child = _child(connection, session_id)
             insert_history(connection, child, messages)
             old = {"child": child, "old": session_id}
             for table, columns in (("begun", "at"), ("decisions", "allowed, reason, scope, at")):
@@ -155,6 +146,13 @@ class SqliteSessions(OnDatabase):
             for table in ("tasks", "usage"):
                 connection.execute(f"UPDATE {table} SET session_id = :child WHERE session_id = :old", old)
             connection.execute("UPDATE sessions SET archived = 1 WHERE id = :old", old)
+        return child
+
+    def copy_session(self, session_id: str, messages: Sequence[Message], *, title: str) -> str:
+        with self._database.write() as connection:
+            child = _child(connection, session_id)
+            insert_history(connection, child, messages)
+            connection.execute("UPDATE sessions SET title = ? WHERE id = ?", (cleaned(title), child))
         return child
 
     # -- finding -----------------------------------------------------------------------------------
@@ -246,6 +244,21 @@ def insert_session(connection: sqlite3.Connection, session_id: str, *, source: s
     names = ("title", "cwd", "model", "settings", "parent")
     values = [session_id, source, *(fields.get(name) or ("{}" if name == "settings" else "") for name in names)]
     connection.execute(_INSERT_SESSION, (*cleaned(values), now, now))
+
+
+def _child(connection: sqlite3.Connection, session_id: str) -> str:
+    """Within a transaction: a new session without messages that comes from this one. Raises: StoreError."""
+    child, now, fields = new_session_id(), time.time(), "source, title, cwd, model, settings"
+    made = connection.execute(
+        f"""
+        INSERT INTO sessions ({fields}, id, parent, created, updated, messages)
+        SELECT {fields}, ?, id, ?, ?, 0 FROM sessions WHERE id = ?
+        """,
+        (child, now, now, session_id),
+    )
+    if not made.rowcount:
+        raise no_session(session_id)
+    return child
 
 
 def insert_history(connection: sqlite3.Connection, session_id: str, messages: Sequence[Message]) -> None:

@@ -115,6 +115,10 @@ def _cut(text: str, most: int) -> str:
 
 
 def _list(chat: "Chat", _arguments: str) -> None:
+    chat.background.when_open(lambda: _table(chat))
+
+
+def _table(chat: "Chat") -> None:
     found = chat.background.all()
     if not found:
         chat.screen.show(chat.screen.renderer().note("No background tasks. /background <prompt> starts one."))
@@ -265,15 +269,8 @@ def _open(chat: "Chat", which: str) -> None:
         return
     chat.screen.show(chat.screen.renderer().note(f"#{task.number} comes here after its next step."))
 
-    def parked(here: bool) -> None:
-        if here or not _runs(chat, task):
-            _when_let_go(chat, task, time.monotonic() + OPEN_WITHIN)
-            return
-        _not_opened(
-            chat, f"#{task.number} runs in another process.", f"/tasks log {task.number} -f shows what it does."
-        )
-
-    chat.aside(lambda: chat.background.pool.park(task.id), parked)
+    until = time.monotonic() + OPEN_WITHIN
+    chat.aside(lambda: chat.background.pool.park(task.id), lambda _: _when_let_go(chat, task, until))
 
 
 def _runs(chat: "Chat", task: Task) -> bool:

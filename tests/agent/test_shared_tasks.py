@@ -138,6 +138,56 @@ def test_a_stop_from_another_process_ends_the_work_within_a_second(start: Start)
     assert "done" not in there.states(task)
 
 
+def test_a_task_of_another_process_is_parked_after_its_step_and_goes_on_when_told(start: Start) -> None:
+    here, there = start([], owner=HERE, workers=0), start([Call("note"), "over"])
+    gate, running = threading.Event(), threading.Event()
+
+    def work(args: NoteArguments, cancel: CancelToken) -> str:
+        running.set()
+        return "noted" if gate.wait(20) else "late"
+
+    there.tool.work = work
+    task = here.submit("x", cwd="/")
+    there.look()
+    assert running.wait(10)
+    assert here.park(task.id)
+    assert here.row(task).state == "running"
+    there.look()
+    gate.set()
+    assert here.wait(task, "parked").held
+    assert len(there.model.requests) == 1
+    assert here.resume(task.id)
+    there.look()
+    assert here.wait(task, "done").result == "over"
+
+
+def test_a_task_to_be_parked_whose_process_dies_is_parked(start: Start) -> None:
+    here, there = start([], owner=HERE, workers=0), start([Call("note"), "over"])
+    running = inside(there)
+    task = here.submit("x", cwd="/")
+    there.look()
+    assert running.wait(10)
+    assert here.park(task.id)
+    there.die()
+    here.open()
+    assert here.row(task).state == "parked"
+    assert here.resume(task.id)
+
+
+def test_a_task_to_be_parked_that_asks_first_goes_on_with_the_answer(start: Start) -> None:
+    here, there = start([], owner=HERE, workers=0), start([[Until(gate := threading.Event()), Call("note")], "over"])
+    there.policy.mode = "ask"
+    task = here.submit("x", cwd="/")
+    there.look()
+    wait_until(lambda: bool(there.model.requests))
+    assert here.park(task.id)
+    gate.set()
+    assert not here.wait(task, "waiting").held
+    here.answer(task.id, Decision(True))
+    there.look()
+    assert here.wait(task, "done").result == "over"
+
+
 def test_a_line_from_another_process_is_read_before_the_next_step(start: Start, store: Store) -> None:
     gate = threading.Event()
     here = start([], owner=HERE, workers=0)

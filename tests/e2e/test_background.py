@@ -1,6 +1,9 @@
 """Work sent to the background: acknowledged, watched, answered, stopped, and told without touching the draft."""
 
+import contextlib
 import json
+import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -403,3 +406,76 @@ def test_what_was_not_told_is_told_at_the_next_start_once(start: Start) -> None:
         hermes.press("ctrl+d").wait_for("K keep running").send("k")
         assert hermes.wait_for_exit() == 0
         start(server).wait_for("#1 done · work", within=30)
+
+
+@pytest.mark.parametrize("how", ["window closed", "SIGTERM"])
+def test_a_turn_outlives_its_terminal_as_a_task(start: Start, folder: Path, how: str) -> None:
+    steps = [shell("echo once >> made; sleep 0.7"), say("it is over", delay=0.5)]
+    with OpenAIServer(default=by_prompt(work=steps)) as server:
+        hermes = start(server)
+        hermes.send("/yolo").send("work").wait_for(lambda seen: seen.runs("sleep 0.7"))
+        if how == "window closed":
+            hermes.hang_up()
+        else:
+            hermes.process.send_signal(signal.SIGTERM)
+        assert hermes.process.wait(5) in (0, 120), "120: Python could not flush to a terminal that has gone"
+        start(server).wait_for("#1 done · work", within=30).wait_for("it is over")
+        assert (folder / "made").read_text() == "once\n"
+
+
+def test_a_notice_that_may_not_have_been_seen_comes_again_and_says_so(start: Start, folder: Path) -> None:
+    go = threading.Event()
+
+    def when_asked(_: Recorded) -> Step:
+        go.wait(10)
+        return say("the result")
+
+    with OpenAIServer(default=when_asked) as server:
+        hermes = start(server)
+        send_aside(hermes, "work").wait_for(lambda _: server.bodies, why="a request")
+        with contextlib.closing(sqlite3.connect(folder.parent / "hermes" / "state" / "state.db")) as database:
+
+            def in_hand(seen: Terminal) -> bool:
+                # Keys hold the notice back until nobody can write that it was told.
+                seen.type("x")
+                return database.execute("SELECT state FROM deliveries").fetchall() == [("sending",)]
+
+            go.set()
+            hermes.wait_for(in_hand)
+            database.execute("BEGIN IMMEDIATE")
+            hermes.wait_for("#1 done · work")
+            assert "may be a repeat" not in hermes.text
+            hermes.settle()
+            hermes.process.kill()
+            hermes.process.wait(10)
+        start(server).wait_for("#1 done · work").wait_for("may be a repeat")
+        third = start(server)
+        third.settle(0.6)
+        assert "#1 done" not in third.text
+
+
+def test_tasks_typed_at_once_tells_what_an_earlier_terminal_left(start: Start) -> None:
+    with OpenAIServer(default=Stream(delay=60)) as server:
+        hermes = start(server)
+        send_aside(hermes, "work").wait_for(lambda _: server.bodies, why="a request")
+        hermes.process.kill()
+        hermes.process.wait(10)
+        again = start(server, ready=False)
+        again.type("/tasks\r").wait_for(lambda seen: any("#1" in line and "work" in line for line in seen.lines))
+        assert "No background tasks" not in again.text
+
+
+def test_a_task_that_a_worker_runs_is_opened_after_its_step(start: Start) -> None:
+    with OpenAIServer([shell("sleep 77"), shell("sleep 2; echo one"), "it is over"]) as server:
+        hermes = start(server)
+        hermes.send("/yolo")
+        send_aside(hermes, "work").wait_for(lambda seen: seen.runs("sleep 77"))
+        hermes.press("ctrl+d").wait_for("K keep running").send("k")
+        assert hermes.wait_for_exit() == 0
+        again = start(server, "--yolo")
+        again.wait_for(lambda _: len(server.bodies) == 2, why="the worker's request")
+        again.send("/tasks open 1").wait_for("#1 comes here after its next step.")
+        again.wait_for("The last turn did not come to its end.").send("y").wait_for("● it is over")
+        again.settle()
+        assert "#1 done" not in again.text
+        assert len(server.bodies) == 3

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from agent.store.sqlite import SqliteStore
 from tests.support.openai_server import OpenAIServer, call, say
@@ -235,3 +236,77 @@ def test_a_title_given_before_the_first_prompt_stays(start: Start) -> None:
         hermes.send("/title my own words").wait_for("Title: my own words")
         idle(hermes.send("one").wait_for("First."))
         hermes.send("/status").wait_for("my own words")
+
+
+# -- two terminals on one session ------------------------------------------------------------------
+
+
+def messages_of(folder: Path) -> dict[str, list[str]]:
+    """What every session of the store holds, by title."""
+    store = SqliteStore(folder.parent / "hermes" / "state" / "state.db")
+    try:
+        rows = store.sessions(archived=False)
+        return {row.title: [one.content for one in store.messages(row.id) if one.role != "system"] for row in rows}
+    finally:
+        store.close()
+
+
+def test_a_session_that_is_open_elsewhere_goes_on_in_a_copy_and_keeps_its_own_history(
+    start: Start, folder: Path
+) -> None:
+    with OpenAIServer(["First answer.", "Second answer.", "Third answer."]) as server:
+        first = start(server).send("one").wait_for("First answer.")
+        second = start(server, "-c").wait_for("is open in another terminal (process ").wait_for("B branch")
+        second.settle(0.6)
+        second.press("enter").wait_for("Resumed: one (branch)")
+        second.send("two here").wait_for("Second answer.")
+        idle(first).send("two there").wait_for("Third answer.")
+        idle(first)
+        idle(second)
+        assert said(server) == ["one", "First answer.", "two there"]
+        assert messages_of(folder) == {
+            "one": ["one", "First answer.", "two there", "Third answer."],
+            "one (branch)": ["one", "First answer.", "two here", "Second answer."],
+        }
+
+
+def test_a_session_that_is_open_elsewhere_need_not_be_resumed(start: Start, folder: Path) -> None:
+    with OpenAIServer(["First answer.", "Second answer."]) as server:
+        start(server).send("one").wait_for("First answer.")
+        second = start(server, "-c", "two").wait_for("is open in another terminal")
+        second.send("n").wait_for(lambda seen: seen.draft == "two")
+        assert messages_of(folder) == {"one": ["one", "First answer."]}
+
+
+@pytest.mark.parametrize("how", ["new", "left", "killed"])
+def test_a_session_that_is_open_nowhere_any_more_is_resumed_as_it_is(start: Start, how: str) -> None:
+    with OpenAIServer(["First answer."]) as server:
+        first = idle(start(server).send("one").wait_for("First answer."))
+        match how:
+            case "new":
+                first.send("/new").wait_for("A new conversation.")
+            case "left":
+                leave(first)
+            case "killed":
+                kill(first)
+        second = start(server, "-r", "one").wait_for("Resumed: one")
+        assert "is open in" not in second.text
+
+
+def test_a_session_that_shrank_is_open_where_it_goes_on(start: Start) -> None:
+    count = call("terminal", command="seq 1 2000")
+    with OpenAIServer([count, "counted", "Goals: the cart.", "fine"], window=20_000) as server:
+        hermes = idle(start(server, "--yolo").send("question 0").wait_for("counted"))
+        hermes.send("/compress").wait_for("Conversation summarised")
+        start(server, "-c").wait_for("is open in another terminal")
+        idle(hermes).send("and now?").wait_for("● fine")
+
+
+def test_print_mode_leaves_a_session_alone_that_is_open(start: Start, folder: Path) -> None:
+    with OpenAIServer(["First answer."]) as server:
+        first = idle(start(server).send("one").wait_for("First answer."))
+        headless = start(server, "-p", "-c", "two", ready=False)
+        headless.wait_for("open in another terminal")
+        assert headless.wait_for_exit() == 1
+        assert messages_of(folder) == {"one": ["one", "First answer."]}
+        leave(first)

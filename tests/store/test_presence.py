@@ -131,3 +131,43 @@ def test_what_is_over_cannot_be_steered(store: Store) -> None:
     assert not store.steer_task(task.id, "late")
     assert not store.steer_task("bg_000000_000000", "x")
     assert store.take_steering(task.id, task.session_id) == []
+
+
+# -- a session that is open in one process only ----------------------------------------------------
+
+SEAT = "session:20260101_000000_abcdef"
+
+
+def test_an_owner_can_be_entered_by_one_that_lives(store: Store) -> None:
+    assert store.enter_alone(SEAT, lease("a", 1), lambda _: True) is None
+    other = store.enter_alone(SEAT, lease("b", 2), lambda _: True)
+    assert other is not None
+    assert (other.worker, other.pid) == ("a", 1)
+    assert store.enter_alone(SEAT, lease("a", 1), lambda _: True) is None
+    store.depart(SEAT)
+    assert store.enter_alone(SEAT, lease("b", 2), lambda _: True) is None
+
+
+def test_what_a_dead_process_had_entered_is_free_and_forgotten(store: Store) -> None:
+    store.enter(A, lease("terminal", 1))
+    store.enter_alone(SEAT, lease("a", 1), lambda _: True)
+    store.enter_alone(f"{SEAT}2", lease("a", 1), lambda _: True)
+    assert store.enter_alone(SEAT, lease("b", 2), lambda one: one.pid == 2) is None
+    assert {owner: one.pid for owner, one in store.present().items()} == {SEAT: 2, A: 1}
+
+
+def test_a_copy_of_a_session_points_to_it_and_leaves_it_alone(store: Store) -> None:
+    store.create_session("old", source="terminal", cwd="/w", model="m", title="carts")
+    for text in ("one", "two"):
+        store.append("old", Message("user", text))
+    task = store.create_task(prompt="x", owner=A, settings="{}", session_id="old")
+    child = store.copy_session("old", store.messages("old")[:1], title="carts (branch)")
+    row, old = store.session(child), store.session("old")
+    assert row is not None
+    assert old is not None
+    assert (row.parent, row.title, row.cwd, row.model, row.messages) == ("old", "carts (branch)", "/w", "m", 1)
+    assert [one.content for one in store.messages(child)] == ["one"]
+    assert (old.archived, old.messages, old.title) == (False, 2, "carts")
+    found = store.task(task.id)
+    assert found is not None
+    assert found.session_id == "old"
