@@ -28,6 +28,7 @@ from agent.store.memory import MemoryStore, new_session_id
 from agent.tools import default_tools
 from agent.tools.bench import bench_of, close_bench
 from agent.tools.housed import House
+from agent.tools.session_search import SessionSearch, sources_for
 from agent.tools.tasks import Tasks
 from agent.toolset import Toolset
 from agent.worktree import Worktree
@@ -90,7 +91,7 @@ class AIAgent:
         if tools is None:
             bench.sandbox = sandbox_for(self.settings, directories())
             tools = default_tools(bench, self.settings)
-            tools = (*tools, Tasks(self.store, owner)) if owner else tools
+            tools = (*tools, *self._tools_of_the_store(source, owner))
         self.checkpoints = self._checkpoints() if self.settings.checkpoints else None
         self._toolset = Toolset(
             self._house.tools(tools) if self._house else tools,
@@ -112,6 +113,13 @@ class AIAgent:
         if row is not None and (told := portable.tools(row.settings)):
             self._toolset.tell(told)
         self._compaction = self._new_compaction()
+
+    def _tools_of_the_store(self, source: str, owner: str) -> Iterator[Tool]:
+        """Those that look at what is kept, for as much of it as is this person's."""
+        if owner:
+            yield Tasks(self.store, owner)
+        if sources := sources_for(self.store, self.store.session(self.session_id), source):
+            yield SessionSearch(self.store, sources, current=lambda: self.session_id)
 
     @property
     def model(self) -> ChatModel:

@@ -293,8 +293,11 @@ class SessionStore(Protocol):
         """Delete it with all it holds, finished tasks that ran on it too. Raises: StoreError while a task is live."""
         ...
 
-    def search(self, query: str, *, limit: int = 20) -> list[Hit]:
-        """Messages that hold every word of the query, anywhere and in any case, the newest first."""
+    def search(self, query: str, *, limit: int = 20, sources: Sequence[str] = (), besides: str = "") -> list[Hit]:
+        """Messages that hold every word of the query, anywhere and in any case, the newest first.
+
+        In sessions of these sources only, where any are named, and not in the session `besides`.
+        """
         ...
 
     def add_usage(self, session_id: str, model: str, usage: Usage) -> None:

@@ -125,15 +125,17 @@ class MemoryStore(MemoryPresence, MemoryChats, MemoryPeople):
             return None
         return ranked[0][1] if ranked else None
 
-    def search(self, query: str, *, limit: int = 20) -> list[Hit]:
+    def search(self, query: str, *, limit: int = 20, sources: Sequence[str] = (), besides: str = "") -> list[Hit]:
         wanted, hits = Query(query), list[Hit]()
         with self._lock:
             for session_id, number, at in reversed(self._order):
                 message = self._messages[session_id][number - 1]
+                session = self._sessions[session_id]
+                if session_id == besides or (sources and session.source not in sources):
+                    continue
                 snippet = wanted.snippet(message.content) if message.role != "system" else None
                 if snippet is not None and len(hits) < limit:
-                    title = self._sessions[session_id].title
-                    hits.append(Hit(session_id, title, number, message.role, at, snippet))
+                    hits.append(Hit(session_id, session.title, number, message.role, at, snippet))
         return hits
 
     def _newest(self) -> list[Session]:

@@ -1,7 +1,7 @@
 """Searching the messages: an index of three-letter pieces proposes, whoever reads the text decides."""
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 PIECE = 3
 """Letters of a piece, as the tokenizer `trigram` makes them."""
@@ -12,10 +12,14 @@ MOST_PIECES = 400
 _HIT = "sessions.id, sessions.title, number, role, at, messages.content"
 
 
-def candidates(connection: sqlite3.Connection, words: list[str]) -> Iterable[tuple[str, str, int, str, float, str]]:
-    """Messages that may hold all the words, the newest first; those that do are among them."""
+def candidates(
+    connection: sqlite3.Connection, words: list[str], *, sources: Sequence[str] = (), besides: str = ""
+) -> Iterable[tuple[str, str, int, str, float, str]]:
+    """Messages that may hold all the words, the newest first; those that do are among them. See `SessionStore`."""
+    whose = " AND sessions.id <> ?" + (f" AND source IN ({', '.join('?' * len(sources))})" if sources else "")
+    values = (besides, *sources)
     if not has_index(connection):
-        return _scan(connection, words)
+        return _scan(connection, words, whose, values)
     terms: list[str] = []
     for word in words:
         found = _terms(connection, word)
@@ -23,14 +27,14 @@ def candidates(connection: sqlite3.Connection, words: list[str]) -> Iterable[tup
             return ()
         terms.extend(found or ())
     if not terms:
-        return _scan(connection, words)
+        return _scan(connection, words, whose, values)
     return connection.execute(
         f"""
         SELECT {_HIT} FROM messages_index
         JOIN messages ON messages.id = messages_index.rowid JOIN sessions ON sessions.id = session_id
-        WHERE messages_index MATCH ? ORDER BY messages_index.rowid DESC
+        WHERE messages_index MATCH ?{whose} ORDER BY messages_index.rowid DESC
         """,
-        (" AND ".join(dict.fromkeys(terms)),),
+        (" AND ".join(dict.fromkeys(terms)), *values),
     )
 
 
@@ -59,16 +63,18 @@ def _quoted(piece: str) -> str:
     return '"{}"'.format(piece.replace('"', '""'))
 
 
-def _scan(connection: sqlite3.Connection, words: list[str]) -> Iterable[tuple[str, str, int, str, float, str]]:
+def _scan(
+    connection: sqlite3.Connection, words: list[str], whose: str, values: Sequence[str]
+) -> Iterable[tuple[str, str, int, str, float, str]]:
     # LIKE folds case for ASCII only, and ends at a NUL; the caller looks for other words alone.
     plain = [word for word in words if word.isascii() or word.upper() == word.lower()]
     likes = "".join(" AND (content LIKE ? ESCAPE '\\' OR instr(content, char(0)))" for _ in plain)
     return connection.execute(
         f"""
         SELECT {_HIT} FROM messages JOIN sessions ON sessions.id = session_id
-        WHERE role <> 'system' {likes} ORDER BY messages.id DESC
+        WHERE role <> 'system' {likes}{whose} ORDER BY messages.id DESC
         """,
-        [f"%{_escaped(word)}%" for word in plain],
+        [*(f"%{_escaped(word)}%" for word in plain), *values],
     )
 
 

@@ -198,12 +198,13 @@ class SqliteSessions(OnDatabase):
         best = [(rank, self.session(id_)) for rank, id_ in fitting[:limit]]
         return [(rank, session) for rank, session in best if session]
 
-    def search(self, query: str, *, limit: int = 20) -> list[Hit]:
+    def search(self, query: str, *, limit: int = 20, sources: Sequence[str] = (), besides: str = "") -> list[Hit]:
         wanted, hits = Query(query), list[Hit]()
         if not wanted.words:
             return hits
         with self._database.read() as connection:
-            for id_, title, number, role, at, content in candidates(connection, wanted.words):
+            found = candidates(connection, wanted.words, sources=cleaned(tuple(sources)), besides=cleaned(besides))
+            for id_, title, number, role, at, content in found:
                 if len(hits) == limit:
                     break
                 if snippet := wanted.snippet(content):
