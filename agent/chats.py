@@ -94,10 +94,22 @@ class ChatStore(Protocol):
         """What is pending or being sent, in order; of one chat or all."""
         ...
 
+    def waiting_chats(self) -> list[str]:
+        """The chats that something is to be sent to."""
+        ...
+
     def refused(self, *, limit: int = 20) -> list[Outbound]:
         """The newest first."""
         ...
 
     def forget_chats(self, before: float) -> int:
         """Delete what was dealt with, sent or refused before then. Gives how many."""
+        ...
+
+    def note(self, name: str, value: str) -> None:
+        """Remember something small under this name, in place of what was there; "" forgets it."""
+        ...
+
+    def notes(self, lead: str) -> dict[str, str]:
+        """What is remembered under names that begin so."""
         ...

@@ -121,7 +121,9 @@ COMMAND_TABLE: tuple[CommandDef, ...] = (
         surfaces=EVERYWHERE,
     ),
     CommandDef("clear", "Session", "clear the screen; the conversation stays"),
-    CommandDef("history", "Session", "show this conversation again", arguments="[N]", example="/history 5"),
+    CommandDef(
+        "history", "Session", "show this conversation again", arguments="[N]", example="/history 5", surfaces=EVERYWHERE
+    ),
     CommandDef(
         "save",
         "Session",
@@ -136,6 +138,7 @@ COMMAND_TABLE: tuple[CommandDef, ...] = (
         arguments="[prompt]",
         busy=False,
         example="/retry and be brief",
+        surfaces=EVERYWHERE,
     ),
     CommandDef(
         "undo",
@@ -144,9 +147,15 @@ COMMAND_TABLE: tuple[CommandDef, ...] = (
         arguments="[N]",
         busy=False,
         example="/undo 2",
+        surfaces=EVERYWHERE,
     ),
     CommandDef(
-        "title", "Session", "show or change this conversation's title", arguments="[title]", example="/title the cart"
+        "title",
+        "Session",
+        "show or change this conversation's title",
+        arguments="[title]",
+        example="/title the cart",
+        surfaces=EVERYWHERE,
     ),
     CommandDef(
         "branch",
@@ -166,6 +175,7 @@ COMMAND_TABLE: tuple[CommandDef, ...] = (
         source="session",
         busy=False,
         example="/resume the cart",
+        surfaces=EVERYWHERE,
     ),
     CommandDef(
         "search",
@@ -209,6 +219,7 @@ COMMAND_TABLE: tuple[CommandDef, ...] = (
         "send a prompt when the turn is over",
         arguments="<prompt>",
         example="/queue now run the tests",
+        surfaces=EVERYWHERE,
     ),
     CommandDef(
         "steer",
@@ -231,6 +242,7 @@ COMMAND_TABLE: tuple[CommandDef, ...] = (
     CommandDef("status", "Session", "model, directory, turn and tasks", surfaces=EVERYWHERE),
     CommandDef("approve", "Session", "yes to what is asked", arguments="[N] [session|always]", surfaces=CHATS),
     CommandDef("deny", "Session", "no to what is asked", arguments="[N] [reason]", surfaces=CHATS),
+    CommandDef("sethome", "Configuration", "notices and open questions come to this chat", surfaces=CHATS),
     CommandDef("config", "Configuration", "settings, and where each comes from", arguments="[name]", source="setting"),
     CommandDef(
         "model",
@@ -240,6 +252,7 @@ COMMAND_TABLE: tuple[CommandDef, ...] = (
         source="model",
         busy=False,
         example="/model openai:gpt-5-mini",
+        surfaces=EVERYWHERE,
     ),
     CommandDef(
         "reasoning",

@@ -89,7 +89,7 @@ class TaskOptions:
     `sender` sent it while its approval mode was `approvals`: no process that takes the task up is freer with it.
     `max_cost` is in US dollars, `timeout` in seconds of running; when one is reached, as with `max_steps`, the task is
     parked and asks, and a person who resumes it allows as much again. `history` counts the messages that its session
-    held before it; `event` is the message of a chat that it answers.
+    held before it; `event` is the message of a chat that it answers; an answer is to point at `reply_to`, its id there.
     """
 
     context: bool = False
@@ -103,6 +103,7 @@ class TaskOptions:
     approvals: str = ""
     history: int = 0
     event: str = ""
+    reply_to: str = ""
 
 
 @dataclass(frozen=True, slots=True)

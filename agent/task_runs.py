@@ -85,6 +85,7 @@ class TaskRuns:
         self._runs = 0
         self._waiting = False
         self._cancels: dict[str, CancelToken] = {}
+        self._owners: dict[str, str] = {}
         self._seen: dict[str, TaskState] = {}
         self._watcher: threading.Thread | None = None
         self._beat = 0.0
@@ -97,6 +98,11 @@ class TaskRuns:
             if self._lease is None:
                 self._lease = self._new_lease()
             return self._lease
+
+    def idle(self, owner: str, seconds: float) -> bool:
+        """Wait until nothing of this owner's runs in this process, stopped tasks too. False when something does."""
+        with self._lock:
+            return self._let_go.wait_for(lambda: owner not in self._owners.values(), seconds)
 
     # -- running -----------------------------------------------------------------------------------
 
@@ -112,7 +118,7 @@ class TaskRuns:
                 if self._waiting and not self._closing.is_set():
                     task = self._store.claim_task(self.lease, owner=self._whose)
                     if task is not None:
-                        self._cancels[task.id] = CancelToken()
+                        self._cancels[task.id], self._owners[task.id] = CancelToken(), task.owner
                         self._announce(task)
                         return task
             except StoreError as error:
@@ -140,7 +146,7 @@ class TaskRuns:
             self._insist(lambda: self._settle(task, end))
         finally:
             with self._lock:
-                del self._cancels[task.id]
+                del self._cancels[task.id], self._owners[task.id]
                 self._let_go.notify_all()
 
     def _insist(self, store: Callable[[], None]) -> None:

@@ -21,8 +21,9 @@ from agent.messages import Usage
 from agent.protocols import Decision, Scope, Task
 from agent.records import LIVE_STATES, TaskOptions
 from gateway.conversations import CHAT, TURN, key_of, started_by
+from gateway.model import ModelOfChats
 from gateway.platforms.base import MessageEvent
-from gateway.service import Service
+from gateway.service import Prompt, Service
 
 LISTED = 15
 """Tasks in a list, newest last."""
@@ -42,6 +43,7 @@ class Call:
     key: str
     arguments: str
     admin: bool
+    model: ModelOfChats | None = None
 
     @property
     def event_name(self) -> str:
@@ -61,16 +63,19 @@ class Call:
         return self.service.store.tasks(owner=CHAT if self.admin else CHAT + self.key)
 
     def find(self, text: str) -> Task:
-        """One of them, or the chat's own turn, by number or id. Raises: HermesError."""
+        """One of them, or a turn (the chat's own; for admins anybody's), by number or id. Raises: HermesError."""
         wanted = text.removeprefix("#").strip()
-        own = [*self.tasks(), *self.service.store.tasks(owner=TURN + self.key, states=LIVE_STATES)]
+        own = [
+            *self.tasks(),
+            *self.service.store.tasks(owner=TURN if self.admin else TURN + self.key, states=LIVE_STATES),
+        ]
         found = [task for task in own if wanted and (str(task.number) == wanted or task.id.startswith(wanted))]
         if len(found) != 1:
             raise HermesError(f"There is no task {text!r} here.", hint="/tasks lists them.")
         return found[0]
 
 
-Command = Callable[[Call], Awaitable[str]]
+Command = Callable[[Call], Awaitable[str | Prompt]]
 
 
 def find(parsed: Parsed) -> Command:
@@ -108,8 +113,9 @@ def _submitted(call: Call, prompt: str, options: TaskOptions) -> Task:
     service, owner = call.service, CHAT + call.key
     if started := started_by(service.store, owner, call.event_name):
         return started
-    settings, workspace = service.conversations.settings(), str(service.conversations.workspace)
-    options = replace(options, event=call.event_name)
+    settings, workspace = service.conversations.settings(), str(service.conversations.folder(call.key))
+    reply_to = call.event.message_id if call.event.source.is_group else ""
+    options = replace(options, event=call.event_name, reply_to=reply_to)
     return service.tasks.submit(prompt, owner=owner, settings=settings, options=options, cwd=workspace)
 
 
@@ -125,8 +131,14 @@ def started(prompt: str, task_id: str) -> str:
 
 
 async def _new(call: Call) -> str:
-    await call.service.aside(lambda: call.service.conversations.stop(call.key))
-    await call.service.aside(lambda: call.service.conversations.begin(call.key))
+    def begin() -> tuple[str, str]:
+        conversations = call.service.conversations
+        conversations.stop(call.key)
+        return conversations.session(call.key), conversations.begin(call.key)
+
+    old, new = await call.service.aside(begin)
+    call.service.happened("session:end", {"chat": call.key, "session": old})
+    call.service.happened("session:reset", {"chat": call.key, "session": new})
     return "A new conversation. Background tasks go on."
 
 
@@ -137,13 +149,91 @@ async def _stop(call: Call) -> str:
     return "Stopping."
 
 
-async def _steer(call: Call) -> str:
+async def _steer(call: Call) -> Prompt:
     if not call.arguments:
         raise HermesError("Usage: /steer <text>", hint="Example: /steer use tabs, not spaces")
-    said = await call.service.aside(
-        lambda: call.service.conversations.say(call.key, call.arguments, event=call.event_name)
-    )
-    return "Noted: the agent reads it before its next step." if said.outcome == "steered" else ""
+    return Prompt(call.arguments, busy="steer")
+
+
+async def _queue(call: Call) -> Prompt:
+    if not call.arguments:
+        raise HermesError("Usage: /queue <prompt>", hint="Example: /queue now run the tests")
+    return Prompt(call.arguments, busy="queue")
+
+
+async def _retry(call: Call) -> Prompt:
+    taken = await _cut(call, 1)
+    return Prompt(call.arguments or taken)
+
+
+async def _undo(call: Call) -> str:
+    if call.arguments and not call.arguments.isdecimal():
+        raise HermesError("Usage: /undo [N]", hint="Example: /undo 2")
+    taken = await _cut(call, int(call.arguments or 1))
+    return f"Taken back, and what came after it: {preview(taken, 200)}\nFiles that were changed stay so."
+
+
+async def _cut(call: Call, prompts: int) -> str:
+    """Go back to before a prompt; gives its text. Raises: HermesError."""
+    conversations = call.service.conversations
+    if await call.service.aside(lambda: conversations.turn(call.key)):
+        raise HermesError("A turn is running.", hint="/stop ends it.")
+    taken = await call.service.aside(lambda: conversations.cut(call.key, prompts))
+    if taken is None:
+        raise HermesError("There is nothing so far back in this conversation.")
+    return taken
+
+
+async def _history(call: Call) -> str:
+    if call.arguments and not (call.arguments.isdecimal() and int(call.arguments)):
+        raise HermesError("Usage: /history [N]", hint="Example: /history 5")
+
+    def look() -> str:
+        messages = call.service.store.messages(call.service.conversations.session(call.key))
+        said = [one for one in messages if one.role in ("user", "assistant") and one.content.strip()]
+        who = {"user": "›", "assistant": "●"}
+        return "\n".join(f"{who[one.role]} {preview(one.content, 300)}" for one in said[-int(call.arguments or 10) :])
+
+    return await call.service.aside(look) or "Nothing was said yet."
+
+
+async def _go_on_with(call: Call) -> str:
+    def resume() -> str:
+        conversations = call.service.conversations
+        others = [one for one in conversations.sessions(call.key) if one.id != conversations.session(call.key)]
+        if not call.arguments:
+            lines = [
+                f"{number}. {one.title or one.id} ({one.messages} messages)" for number, one in enumerate(others, 1)
+            ]
+            return "\n".join([*lines, "/resume N goes on with one."]) if lines else "There are no other conversations."
+        wanted = call.arguments.lower()
+        if wanted.isdecimal() and 0 < int(wanted) <= len(others):
+            found = [others[int(wanted) - 1]]
+        else:
+            found = [one for one in others if one.id.startswith(wanted) or wanted in one.title.lower()]
+        if len(found) != 1:
+            how_many = "More than one" if found else "No"
+            raise HermesError(f"{how_many} conversation of this chat fits.", hint="/resume lists them.")
+        if conversations.turn(call.key):
+            raise HermesError("A turn is running.", hint="/stop ends it.")
+        conversations.resume(call.key, found[0].id)
+        return f"This goes on with: {found[0].title or found[0].id}"
+
+    return await call.service.aside(resume)
+
+
+async def _model(call: Call) -> str:
+    if (model := call.model) is None:
+        raise HermesError("The model cannot be switched here.")
+    if not call.arguments:
+        return f"{await call.service.aside(model.name)}, in all chats of this gateway."
+    return f"{await call.service.aside(lambda: model.switch(call.arguments))}, in all chats, from the next turn on."
+
+
+async def _sethome(call: Call) -> str:
+    chat = call.event.source.chat
+    await call.service.aside(lambda: call.service.homes.set(chat))
+    return f"This is the home of {chat.platform.value} now: notices and open questions come here."
 
 
 async def _status(call: Call) -> str:
@@ -335,7 +425,7 @@ def _resume(call: Call, number: str, text: str) -> str:
     return f"#{task.number} goes on."
 
 
-def _retry(call: Call, number: str, text: str) -> str:
+def _retry_task(call: Call, number: str, text: str) -> str:
     del text
     again = call.service.tasks.retry(call.find(number).id)
     return started(again.prompt, again.id)
@@ -353,7 +443,7 @@ _TASKS: dict[str, Callable[[Call, str, str], str]] = {
     "approve": _never,
     "deny": _never,
     "resume": _resume,
-    "retry": _retry,
+    "retry": _retry_task,
 }
 
 _COMMANDS: dict[str, Command] = {
@@ -366,6 +456,13 @@ _COMMANDS: dict[str, Command] = {
     "status": _status,
     "usage": _usage,
     "title": _title,
+    "queue": _queue,
+    "retry": _retry,
+    "undo": _undo,
+    "history": _history,
+    "resume": _go_on_with,
+    "model": _model,
+    "sethome": _sethome,
     "version": _version,
     "approve": _approve,
     "deny": _deny,

@@ -45,7 +45,8 @@ def status(as_json: Json = False) -> None:
         typer.echo(json.dumps(found))
         return
     for one in found["gateways"]:
-        typer.echo(f"{one['platform']}: served by process {one['pid']}")
+        problem = f" ({one['problem']})" if one["problem"] else ""
+        typer.echo(f"{one['platform']}: {one['state']}{problem}, served by process {one['pid']}")
     if not found["gateways"]:
         typer.echo("No gateway runs. `hermes gateway` starts one.")
     typer.echo(f"to be dealt with: {found['received']}, to be sent: {found['unsent']}")
@@ -55,11 +56,16 @@ def status(as_json: Json = False) -> None:
 
 def _status(store: "SqliteStore") -> dict[str, Any]:
     from agent.store.leases import is_alive
+    from gateway.home import LINK
 
+    links = {name.removeprefix(LINK): json.loads(value) for name, value in store.notes(LINK).items()}
     present = [(owner, lease) for owner, lease in store.present().items() if owner.startswith("gateway:")]
     return {
         "gateways": [
-            {"platform": owner.split(":")[1], "pid": lease.pid} for owner, lease in present if is_alive(lease)
+            {"state": "starting", "problem": "", **links.get(platform, {}), "platform": platform, "pid": lease.pid}
+            for owner, lease in present
+            if is_alive(lease)
+            for platform in [owner.split(":")[1]]
         ],
         "received": len(store.received()),
         "unsent": len(store.unsent()),

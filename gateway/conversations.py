@@ -4,14 +4,17 @@ A turn in a chat is a task on the chat's own session: its row exists before it s
 and answered like any other, by this process or the next. Every call here may wait for the store: keep it off the loop.
 """
 
+import contextlib
+import hashlib
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from agent.protocols import Store, Task
-from agent.records import LIVE_STATES, TaskOptions
+from agent.records import LIVE_STATES, Session, TaskOptions
 from agent.store.rules import new_session_id
 from agent.task_rows import options_of
 from agent.tasks import TaskPool
@@ -22,8 +25,16 @@ TURN, CHAT = "turn:", "chat:"
 LATELY = 24 * 3600.0
 """Seconds."""
 
+STOPPING = 3.0
+"""Seconds that a stopped turn has to let go of its conversation before the next one begins."""
+
 Busy = Literal["steer", "queue"]
 """What becomes of a message that comes while a turn runs."""
+
+Folders = Literal["chat", "shared"]
+"""A folder of its own for each conversation, or the workspace for all."""
+
+NAME_LENGTH = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +42,7 @@ class Said:
     """What became of a person's message. `wait`: it is to be said again when the turn is over."""
 
     outcome: Literal["started", "steered", "wait"]
-    turn: Task
+    turn: Task | None = None
 
 
 def key_of(owner: str) -> str:
@@ -43,62 +54,126 @@ def key_of(owner: str) -> str:
 
 
 class Conversations:
-    """All chats' sessions. `settings` gives the model of now, as a task's row keeps it."""
+    """All chats' sessions. `settings` gives the model of now, as a row keeps it; `began` hears of new sessions."""
 
     def __init__(
-        self, store: Store, turns: TaskPool, *, workspace: Path, settings: Callable[[], str], busy: Busy = "steer"
+        self,
+        store: Store,
+        turns: TaskPool,
+        *,
+        workspace: Path,
+        settings: Callable[[], str],
+        busy: Busy = "steer",
+        folders: Folders = "chat",
+        began: Callable[[str, str], None] = lambda key, session_id: None,
     ) -> None:
         self._store = store
         self._turns = turns
         self.workspace = workspace
         self.settings = settings
         self.busy = busy
+        self.folders = folders
+        self._began = began
+        # One at a time in each conversation, or two threads would both find that no turn runs.
+        self._locks = tuple(threading.RLock() for _ in range(64))
+
+    def folder(self, key: str) -> Path:
+        """Where the conversation's agent works, and its files are. It exists."""
+        if self.folders == "shared":
+            folder = self.workspace
+        else:
+            # The parts of a key are quoted: what stands in for its signs is in none of them.
+            name = key.replace(":", "-", 1).replace("/", "+")
+            if len(name) > NAME_LENGTH:
+                name = f"{name[:40]}+{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+            folder = self.workspace / name
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return folder
 
     def session(self, key: str) -> str:
         """The id of the conversation's session, which is made when there is none."""
-        found = self._store.sessions(source=key, limit=1)
-        return found[0].id if found else self.begin(key)
+        with self._alone(key):
+            found = self._store.sessions(source=key, limit=1)
+            return found[0].id if found else self.begin(key)
 
     def begin(self, key: str) -> str:
-        """Start the conversation anew; the old session stays in the store."""
+        """Start a new session. The old one is kept."""
         session_id = new_session_id()
-        self._store.create_session(session_id, source=key, cwd=str(self.workspace))
+        self._store.create_session(session_id, source=key, cwd=str(self.folder(key)))
+        self._began(key, session_id)
         return session_id
+
+    def sessions(self, key: str, *, limit: int = 20) -> list[Session]:
+        """This conversation's own, the newest first; those that others went on from are left out."""
+        return [one for one in self._store.sessions(source=key, limit=limit) if one.messages]
 
     def turn(self, key: str) -> Task | None:
         """The turn that runs, waits for an answer or is to be taken up."""
         found = self._store.tasks(owner=TURN + key, states=LIVE_STATES)
         return found[0] if found else None
 
-    def say(self, key: str, text: str, *, event: str) -> Said:
+    def say(
+        self,
+        key: str,
+        text: str,
+        *,
+        event: str,
+        busy: Busy | None = None,
+        behind: bool = False,
+        again: bool = False,
+        reply_to: str = "",
+    ) -> Said:
         """Take a person's message: tell the turn that runs, or start one. `event` is the message's id, unique for ever.
+
+        `behind`: earlier messages wait, so this one starts nothing. `again`: it may have started a turn already.
 
         Raises: StoreError.
         """
-        running = self.turn(key)
-        if running is not None and options_of(running).event != event:
-            if self.busy == "steer" and self._turns.steer(running.id, text):
+        with self._alone(key):
+            if again and (started := started_by(self._store, TURN + key, event)):
+                return Said("started", started)
+            running = self.turn(key)
+            if running is None:
+                return Said("wait") if behind else Said("started", self._start(key, text, event, reply_to))
+            if (busy or self.busy) == "steer" and self._turns.steer(running.id, text):
                 return Said("steered", running)
-            if self.turn(key) is not None:
-                return Said("wait", running)
-        return Said("started", self._start(key, text, event))
-
-    def queue(self, key: str, text: str, *, event: str) -> Said:
-        """Start a turn when none runs."""
-        running = self.turn(key)
-        return Said("wait", running) if running is not None else Said("started", self._start(key, text, event))
+            return Said("wait", running)
 
     def stop(self, key: str) -> Task | None:
         """Stop the turn. None when none runs."""
         running = self.turn(key)
         return self._turns.stop(running.id) if running is not None else None
 
+    def cut(self, key: str, prompts: int) -> str | None:
+        """Go on as if the last so many prompts had not been; gives the text of the first of them.
+
+        The old session is kept as it was. None when there are not so many, or a turn runs. Raises: StoreError.
+        """
+        with self._alone(key):
+            if self.turn(key) is not None:
+                return None
+            session_id = self.session(key)
+            self._turns.idle(TURN + key, STOPPING)
+            messages = self._store.messages(session_id)
+            spoken = [number for number, message in enumerate(messages) if message.role == "user"]
+            if not 0 < prompts <= len(spoken):
+                return None
+            at = spoken[-prompts]
+            self._store.continue_session(session_id, messages[:at])
+            return messages[at].content
+
+    def resume(self, key: str, session_id: str) -> str:
+        """Go on with an earlier session of this conversation: a new one that begins as that one ended."""
+        with self._alone(key):
+            return self._store.continue_session(session_id, self._store.messages(session_id))
+
     def catch_up(self, over: Task) -> None:
         """Start a turn with what a person said to one that ended before it could read it."""
         if over.state in LIVE_STATES or over.state == "cancelled":
             return
         if lines := self._store.take_steering(over.id, over.session_id):
-            self.say(key_of(over.owner), "\n".join(lines), event=f"late:{over.id}")
+            reply_to = options_of(over).reply_to
+            self.say(key_of(over.owner), "\n".join(lines), event=f"late:{over.id}", again=True, reply_to=reply_to)
 
     def catch_up_all(self) -> None:
         """The same for the turns that ended lately, at the start of a process."""
@@ -106,11 +181,17 @@ class Conversations:
             if task.finished > time.time() - LATELY:
                 self.catch_up(task)
 
-    def _start(self, key: str, text: str, event: str) -> Task:
-        if started := started_by(self._store, TURN + key, event):
-            return started
+    @contextlib.contextmanager
+    def _alone(self, key: str) -> Iterator[None]:
+        with self._locks[hash(key) % len(self._locks)]:
+            yield
+
+    def _start(self, key: str, text: str, event: str, reply_to: str) -> Task:
         session_id = self.session(key)
-        options = TaskOptions(history=len(self._store.messages(session_id)), event=event)
+        # A turn that was stopped is over at once in the store, and may write to the session for a moment still.
+        self._turns.idle(TURN + key, STOPPING)
+        session = self._store.session(session_id)
+        options = TaskOptions(history=session.messages if session else 0, event=event, reply_to=reply_to)
         return self._turns.submit(
             text, owner=TURN + key, session_id=session_id, settings=self.settings(), options=options
         )

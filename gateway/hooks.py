@@ -1,8 +1,25 @@
-"""Functions that run when something happens in the gateway."""
+"""Functions that run when something happens in the gateway.
+
+A hook is a folder in `hooks/` of the configuration directory:
+
+    hooks/notify/HOOK.toml     events = ["agent:end", "command:*"]
+    hooks/notify/handler.py    async def handle(event, facts): ...
+
+The events: gateway:startup, session:start, session:reset, session:end, agent:start, agent:step, agent:end, and
+command:<name> for each command that somebody gave.
+"""
 
 import asyncio
+import importlib.util
+import inspect
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+import os
+import stat
+import threading
+import tomllib
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import Future
+from pathlib import Path
 
 _log = logging.getLogger(__name__)
 
@@ -12,22 +29,65 @@ Hook = Callable[[str, Mapping[str, object]], Awaitable[None]]
 TIMEOUT = 10.0
 """Seconds after which a hook is given up."""
 
+MOST_WAITING = 1000
+"""Events that wait for slow hooks; what comes beyond is not told."""
+
 
 class HookRegistry:
     """Hooks by event name; a name that ends in `:*` covers every event that begins so."""
 
     def __init__(self) -> None:
         self._hooks: dict[str, list[Hook]] = {}
+        self._room = _Room()
+        self._waiting = 0
 
     def register(self, event: str, hook: Hook) -> None:
         self._hooks.setdefault(event, []).append(hook)
 
+    def load(self, folder: Path) -> list[str]:
+        """Register what is in the hooks folder; gives the names. What cannot be loaded is logged and left out.
+
+        Blocks, and runs the handlers' modules.
+        """
+        loaded: list[str] = []
+        for path in sorted(path for path in folder.glob("*") if (path / "HOOK.toml").is_file()):
+            try:
+                events, handle = _read(folder, path)
+            except Exception as error:  # noqa: BLE001  (hooks are other people's code)
+                _log.error("hook %s is not loaded: %s", path.name, error)
+                continue
+            for event in events:
+                self.register(event, self._room.hook(handle))
+            loaded.append(path.name)
+        return loaded
+
+    def hears(self, event: str) -> bool:
+        """Whether there is a hook for it."""
+        return any(True for _ in self._for(event))
+
     async def emit(self, event: str, facts: Mapping[str, object]) -> None:
         """Run the hooks of an event, in order. One that raises or hangs is logged, and stops nothing."""
-        for name, hooks in self._hooks.items():
+        for hook in self._for(event):
+            await self._run(hook, event, facts)
+
+    async def emit_soon(self, event: str, facts: Mapping[str, object]) -> None:
+        """The same; left out when hooks are so slow that too much waits for them."""
+        if self._waiting >= MOST_WAITING:
+            _log.warning("hooks are too slow: %s is not told", event)
+            return
+        self._waiting += 1
+        try:
+            await self.emit(event, facts)
+        finally:
+            self._waiting -= 1
+
+    def close(self) -> None:
+        self._room.close()
+
+    def _for(self, event: str) -> Iterator[Hook]:
+        for name, hooks in list(self._hooks.items()):
             if name == event or (name.endswith(":*") and event.startswith(name[:-1])):
-                for hook in hooks:
-                    await self._run(hook, event, facts)
+                yield from hooks
 
     async def _run(self, hook: Hook, event: str, facts: Mapping[str, object]) -> None:
         try:
@@ -36,3 +96,58 @@ class HookRegistry:
             _log.warning("a hook for %s took longer than %s s", event, TIMEOUT)
         except Exception:  # noqa: BLE001  (hooks are other people's code)
             _log.exception("a hook for %s failed", event)
+
+
+class _Room:
+    """A loop on a thread of its own, so that a hook that blocks holds up hooks only. Begins with the first run."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def hook(self, handle: Hook) -> Hook:
+        async def run(event: str, facts: Mapping[str, object]) -> None:
+            await asyncio.wrap_future(self._submit(handle, event, facts))
+
+        return run
+
+    def _submit(self, handle: Hook, event: str, facts: Mapping[str, object]) -> "Future[None]":
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            threading.Thread(target=self._loop.run_forever, daemon=True, name="hooks").start()
+
+        async def awaited() -> None:
+            await handle(event, facts)
+
+        return asyncio.run_coroutine_threadsafe(awaited(), self._loop)
+
+    def close(self) -> None:
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+
+
+def _read(folder: Path, path: Path) -> tuple[list[str], Hook]:
+    """Raises: whatever is wrong with it."""
+    handler = path / "handler.py"
+    for one in (folder, path, path / "HOOK.toml", handler):
+        _trusted(one)
+    events = tomllib.loads((path / "HOOK.toml").read_text("utf-8")).get("events")
+    if not isinstance(events, list) or not events or not all(isinstance(event, str) for event in events):
+        raise ValueError('HOOK.toml needs a list of events, such as events = ["agent:end"]')
+    spec = importlib.util.spec_from_file_location(f"hermes_hook_{path.name}", handler)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{handler} cannot be read")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    handle = getattr(module, "handle", None)
+    if not inspect.iscoroutinefunction(handle):
+        raise TypeError("handler.py needs `async def handle(event, facts)`")
+    return events, handle
+
+
+def _trusted(path: Path) -> None:
+    """Only what belongs to the person and nobody else can change is run. Raises: PermissionError."""
+    if os.name == "nt":
+        return
+    found = path.stat()
+    if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise PermissionError(f"{path} must belong to you, and be writable by nobody else (chmod go-w)")

@@ -31,13 +31,22 @@ ACTIVITY = 80
 class LiveAnswer:
     """Shows one turn in one chat: that somebody is typing, what the tools do, the text as it comes.
 
-    Best effort: whatever fails here, the whole answer is sent by the outbox when the turn is over. `take` may be
-    called from any thread.
+    Best effort: whatever fails here, the whole answer is sent by the outbox when the turn is over. It may be made, and
+    `take` called, on any thread; the rest belongs to the loop.
     """
 
-    def __init__(self, outbox: Outbox, adapter: Adapter, chat: Chat, *, key: str) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        adapter: Adapter,
+        chat: Chat,
+        *,
+        key: str,
+        loop: asyncio.AbstractEventLoop,
+        reply_to: str = "",
+    ) -> None:
         self._outbox, self._adapter, self._chat, self._key = outbox, adapter, chat, key
-        self._loop = asyncio.get_running_loop()
+        self._loop, self._reply_to = loop, reply_to
         self._texts: list[str] = []
         self._said: list[str] = []
         self._activity = ""
@@ -46,7 +55,7 @@ class LiveAnswer:
         self._row: Outbound | None = None
         self._message_id = ""
         self._tasks: list[asyncio.Task[None]] = []
-        self._beginning: asyncio.Task[None] | None = None
+        self._sending: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
 
     def start(self) -> None:
@@ -56,11 +65,10 @@ class LiveAnswer:
             self._tasks.append(asyncio.create_task(self._draw(self._adapter)))
 
     async def stop(self) -> None:
-        """Stop drawing; no edit is under way when this returns."""
+        """Stop drawing; nothing is being sent when this returns, so that nothing overtakes the whole answer."""
         for task in self._tasks:
             task.cancel()
-        # A message that stands in the chat must be known, or it could not be completed.
-        last = [self._beginning] if self._beginning else []
+        last = [self._sending] if self._sending else []
         await asyncio.gather(*self._tasks, *last, return_exceptions=True)
 
     def take(self, event: Event) -> None:
@@ -131,21 +139,25 @@ class LiveAnswer:
             self._message_id = self._row.message_id if self._row else ""
         if self._row is None:
             return
-        if self._message_id:
-            await adapter.edit(self._chat, self._message_id, text)
-        else:
-            self._beginning = asyncio.create_task(self._begin(text))
-            await asyncio.shield(self._beginning)
+        # A message that stands in the chat must be known, and an edit that is on its way must arrive before the next.
+        self._sending = asyncio.create_task(self._send(adapter, text))
+        await asyncio.shield(self._sending)
         self._shown = text
 
-    async def _begin(self, text: str) -> None:
+    async def _send(self, adapter: CanEdit, text: str) -> None:
         assert self._row is not None
-        self._message_id = (await self._adapter.send(self._chat, text)).message_id
+        if self._message_id:
+            return await adapter.edit(self._chat, self._message_id, text)
+        self._message_id = (await self._adapter.send(self._chat, text, reply_to=self._reply_to)).message_id
         await self._outbox.set_live(self._row.id, self._message_id)
+        return None
 
     def _fitting(self, text: str) -> str:
         """As much of the end as one message holds."""
         dialect = self._adapter.dialect
+        # Drawn many times a second: no more is rendered than could be shown.
+        if len(text) > dialect.limit:
+            text = f"…{text[1 - dialect.limit :]}"
         while text and dialect.measure(dialect.render(text)) > dialect.limit:
             text = f"…{text[1 + max(len(text) // 8, 1) :]}"
         return text

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from gateway.platforms.base import Attachment, DeliveryError, MessageEvent, TakesFiles
+from gateway.telling import Aside
 
 _log = logging.getLogger(__name__)
 
@@ -18,32 +19,41 @@ LIMIT = 20_000_000
 NAME_LENGTH = 80
 
 
-async def take_in(adapter: object, event: MessageEvent, workspace: Path) -> list[str]:
+async def take_in(adapter: object, event: MessageEvent, workspace: Path, aside: Aside) -> list[str]:
     """Fetch what came with a message. Gives a line for each, which tells the agent where it is, or why not."""
     found = enumerate(event.attachments, 1)
-    return [await _one(adapter, event, attachment, number, workspace) for number, attachment in found]
+    return [await _one(adapter, event, attachment, number, workspace, aside) for number, attachment in found]
 
 
-async def _one(adapter: object, event: MessageEvent, attachment: Attachment, number: int, workspace: Path) -> str:
+async def _one(
+    adapter: object, event: MessageEvent, attachment: Attachment, number: int, workspace: Path, aside: Aside
+) -> str:
     name = safe_name(attachment.name) or attachment.kind
     if not isinstance(adapter, TakesFiles):
         return f"[a {attachment.kind} named {name} came with this message, and cannot be fetched]"
     folder = workspace / RECEIVED
     # The message's id keeps files of one name apart, and a message that is dealt with again from being fetched twice.
     path = folder / f"{safe_name(event.message_id) or 'm'}-{number}-{name}"
+    partial = path.with_name(f"{path.name}.partial")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            partial = path.with_name(f"{path.name}.partial")
-            partial.unlink(missing_ok=True)
+        if not await aside(lambda: _prepared(path, partial)):
             await adapter.fetch(attachment, partial, limit=LIMIT)
-            partial.rename(path)
+            await aside(lambda: partial.rename(path))
     except (DeliveryError, OSError) as error:
         with contextlib.suppress(OSError):
-            path.with_name(f"{path.name}.partial").unlink(missing_ok=True)
+            await aside(lambda: partial.unlink(missing_ok=True))
         _log.info("fetching %s: %s", name, error)
         return f"[a {attachment.kind} named {name} came with this message, and could not be fetched: {error}]"
     return f"[{attachment.kind} received: {path.relative_to(workspace)}]"
+
+
+def _prepared(path: Path, partial: Path) -> bool:
+    """Whether the file was fetched before; else there is room for it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        return True
+    partial.unlink(missing_ok=True)
+    return False
 
 
 def safe_name(claimed: str) -> str:

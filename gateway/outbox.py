@@ -15,6 +15,7 @@ import msgspec
 from agent.chats import ChatStore, Outbound
 from agent.errors import StoreError
 from agent.records import IsAlive, Lease
+from agent.store.text import cleaned
 from gateway.config import Platform
 from gateway.formatting import split
 from gateway.platforms.base import (
@@ -35,6 +36,12 @@ _log = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
 """Seconds after the first failure to send, doubled each time, and at most."""
+
+CLOSING = 2.0
+"""Seconds that what is being sent has to arrive when the process leaves."""
+
+SURPRISES = 5
+"""Times that a message is tried which an adapter fell over."""
 
 GIVE_UP_AFTER = 24 * 3600.0
 """Seconds for which a platform that cannot be reached is tried."""
@@ -90,12 +97,18 @@ class Outbox:
         await self._aside(lambda: self._store.reclaim_outbound(self._is_alive))
         await self.look()
 
-    async def close(self) -> None:
-        """Stop sending. What is under way is finished or sent again by the next process, as a possible repeat."""
+    async def close(self, seconds: float = CLOSING) -> None:
+        """Begin to send nothing more. What does not arrive in so many seconds is sent again by the next process, as a
+        possible repeat.
+        """
         self._closed = True
-        for sender in self._senders.values():
-            sender.cancel()
-        await asyncio.gather(*self._senders.values(), return_exceptions=True)
+        for news in self._news.values():
+            news.set()
+        if senders := list(self._senders.values()):
+            _, slow = await asyncio.wait(senders, timeout=seconds)
+            for sender in slow:
+                sender.cancel()
+            await asyncio.gather(*senders, return_exceptions=True)
         self._threads.shutdown(wait=False)
 
     async def post(self, chat: Chat, letter: Letter, *, key: str = "") -> None:
@@ -104,11 +117,25 @@ class Outbox:
         Raises: StoreError.
         """
         where = address(chat)
-        rows = [(encode(part), _part(key, number)) for number, part in enumerate(self.parts(chat, letter), 1)]
 
         def keep() -> None:
-            for payload, name in rows:
-                self._store.post(where, payload, key=name)
+            for number, part in enumerate(self.parts(chat, letter), 1):
+                self._store.post(where, encode(part), key=_part(key, number))
+
+        await self._aside(keep)
+        self.wake(where)
+
+    async def change(self, chat: Chat, text: str, *, of: str, key: str) -> None:
+        """Put another text in place of the message that was posted under the key `of`, if it stands in the chat.
+
+        Raises: StoreError.
+        """
+        where = address(chat)
+
+        def keep() -> None:
+            old = self._store.posted(of)
+            if old is not None and old.message_id:
+                self._store.post(where, encode(Letter(text=text)), key=key, message_id=old.message_id)
 
         await self._aside(keep)
         self.wake(where)
@@ -134,10 +161,10 @@ class Outbox:
 
         Raises: StoreError.
         """
-        first, *more = self.parts(chat, letter)
         where = address(chat)
 
         def keep() -> None:
+            first, *more = self.parts(chat, letter)
             if self._store.post(where, encode(first), key=key) is None:
                 live = self._store.posted(key)
                 if live is not None and live.state == "live":
@@ -160,8 +187,10 @@ class Outbox:
 
     async def look(self) -> None:
         """Send also what other processes posted. Raises: StoreError."""
-        for one in await self._aside(self._store.unsent):
-            self.wake(one.chat)
+        for where in await self._aside(self._store.waiting_chats):
+            # Who sends already comes to it, and need not be woken from a pause that was asked for.
+            if where not in self._senders and chat_of(where).platform in self._adapters:
+                self.wake(where)
 
     def wake(self, where: str) -> None:
         """There may be something to send to this chat."""
@@ -182,7 +211,7 @@ class Outbox:
     async def _send_all(self, where: str) -> None:
         news = self._news[where]
         try:
-            while True:
+            while not self._closed:
                 news.clear()
                 pause = await self._send_next(where)
                 if pause is None and not news.is_set():
@@ -211,20 +240,25 @@ class Outbox:
         try:
             if adapter is None:
                 raise Unavailable(f"Nobody speaks with {chat.platform.value} at the moment.")
-            sent = await _send(adapter, chat, one)
+            letter = msgspec.json.decode(one.payload, type=Letter)
+            if letter.file:
+                await self._aside(lambda: _check(letter))
+            sent = await _send(adapter, chat, one, letter)
         except RetryAfter as error:
             await self._postpone(one, error.seconds, str(error))
         except Unavailable as error:
             if time.time() - one.at > GIVE_UP_AFTER:
                 await self._give_up(one, str(error))
             else:
-                pause = min(FIRST_PAUSE * 2 ** min(one.attempts - 1, 10), LONGEST_PAUSE) * random.uniform(0.8, 1.2)
-                await self._postpone(one, pause, str(error), repeat=error.uncertain)
+                await self._postpone(one, _pause(one), str(error), repeat=error.uncertain)
         except (Refused, OSError) as error:
             await self._give_up(one, str(error))
         except Exception as fault:  # noqa: BLE001  (one message must not hold up the chat for good)
             _log.exception("outbox: message %s", one.id)
-            await self._give_up(one, f"internal error: {type(fault).__name__}")
+            if one.attempts < SURPRISES:
+                await self._postpone(one, _pause(one), f"{type(fault).__name__}: {fault}", repeat=True)
+            else:
+                await self._give_up(one, f"internal error: {type(fault).__name__}")
         else:
             await self._aside(lambda: self._store.mark_sent(one.id, sent))
 
@@ -241,9 +275,19 @@ class Outbox:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
-async def _send(adapter: Adapter, chat: Chat, one: Outbound) -> str:
+def _pause(one: Outbound) -> float:
+    """Seconds until it is tried again."""
+    return min(FIRST_PAUSE * 2.0 ** min(one.attempts - 1, 10), LONGEST_PAUSE) * random.uniform(0.8, 1.2)
+
+
+def _check(letter: Letter) -> None:
+    """The path was resolved when it was posted; a link that stands there now leads elsewhere. Raises: Refused."""
+    if Path(letter.file).resolve() != Path(letter.file):
+        raise Refused(f"{letter.file_name} is not the file any more that was to be sent.")
+
+
+async def _send(adapter: Adapter, chat: Chat, one: Outbound, letter: Letter) -> str:
     """The id of the message as it stands in the chat. Raises: DeliveryError, OSError."""
-    letter = msgspec.json.decode(one.payload, type=Letter)
     text = letter.text
     if one.message_id and isinstance(adapter, CanEdit):
         try:
@@ -274,7 +318,7 @@ async def _within(event: asyncio.Event, seconds: float) -> None:
 
 def encode(letter: Letter) -> str:
     """A message as the store keeps it."""
-    return msgspec.json.encode(letter).decode()
+    return msgspec.json.encode(cleaned(letter)).decode()
 
 
 def _part(key: str, number: int) -> str:

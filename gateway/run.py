@@ -4,6 +4,7 @@ Without a `service` it answers /help and runs /background over whatever adapters
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
@@ -24,11 +25,15 @@ from gateway import chat_commands
 from gateway.authorization import Verdict, judge
 from gateway.config import Platform, PlatformConfig
 from gateway.hooks import HookRegistry
+from gateway.model import ModelOfChats
 from gateway.platforms.base import Adapter, MessageEvent
-from gateway.service import Service
+from gateway.service import Prompt, Service
 from gateway.session import SessionSource, session_key
 
 _log = logging.getLogger(__name__)
+
+LONGEST = 200_000
+"""Characters of one message: more than any platform takes from a person."""
 
 NO_KEY = "none needed"
 """Stands for the key of a model that wants none."""
@@ -74,6 +79,8 @@ class GatewayRunner:
     _running_agents: MutableMapping[str, Any]
     _background_tasks: set["asyncio.Task[None]"]
     service: Service | None = None
+    model: ModelOfChats | None = None
+    loop: asyncio.AbstractEventLoop | None = None
     configs: Mapping[Platform, PlatformConfig] = MappingProxyType({})
 
     def __init__(self) -> None:
@@ -90,21 +97,30 @@ class GatewayRunner:
         """
         assert self.service is not None, "events come to a served gateway only"
         verdict = await self._judge(event)
-        if verdict.allowed:
+        if verdict.allowed and len(event.text) + len(event.quoted) > LONGEST:
+            await self.service.say(event.source.chat, f"That is too long: {LONGEST:,} characters are the most.")
+        elif verdict.allowed:
             await self.service.receive(event, self._key(event))
         elif verdict.stranger:
             await self._offer_pairing(event)
         else:
             _log.debug("passed over an event of %s: %s", event.source.platform.value, verdict.reason)
 
-    async def obey(self, event: MessageEvent, parsed: commands.Parsed, *, key: str) -> str:
+    def happened(self, name: str, facts: Mapping[str, object]) -> None:
+        """Tell the hooks, on any thread, and wait for none of them."""
+        if self.loop is None or not self.hooks.hears(name):
+            return
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            asyncio.run_coroutine_threadsafe(self.hooks.emit_soon(name, facts), self.loop)
+
+    async def obey(self, event: MessageEvent, parsed: commands.Parsed, *, key: str) -> str | Prompt:
         """Carry out a command for whoever gave it. Raises: HermesError."""
         del key
         verdict = await self._judge(event)
         name = parsed.command.name
         if not verdict.may(name):
             raise HermesError(f"/{name} is not for you here.", hint="An admin of this gateway can do it.")
-        await self.hooks.emit(f"command:{name}", {"source": event.source, "arguments": parsed.arguments})
+        self.happened(f"command:{name}", {"chat": self._key(event), "arguments": parsed.arguments})
         match name:
             case "help" if not parsed.arguments:
                 return await self._handle_help_command(event)
@@ -144,7 +160,7 @@ class GatewayRunner:
 
     def _call(self, event: MessageEvent, arguments: str, *, admin: bool = False) -> chat_commands.Call:
         assert self.service is not None
-        return chat_commands.Call(self.service, event, self._key(event), arguments, admin)
+        return chat_commands.Call(self.service, event, self._key(event), arguments, admin, self.model)
 
     def _arguments(self, event: MessageEvent) -> str:
         parsed = commands.parse(event.text.strip(), "gateway")

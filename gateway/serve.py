@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-import hashlib
+import json
 import logging
 import os
 import signal
@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,16 @@ from agent.approvals import Policy, load_policy
 from agent.commands import commands_for
 from agent.config import Config, load_config, read_keys
 from agent.errors import ConfigError, HermesError, StoreError
-from agent.models import catalog, portable
 from agent.redact import secret_values
 from agent.store.leases import is_alive, new_lease
 from agent.store.sqlite import SqliteStore
 from agent.task_runner import TaskRunner
 from gateway.config import Platform, PlatformConfig, platform_configs
-from gateway.conversations import Busy
+from gateway.conversations import Busy, Folders
+from gateway.home import LINK
+from gateway.hooks import HookRegistry
 from gateway.logs import keep_out
+from gateway.model import ModelOfChats
 from gateway.platforms.base import Adapter, HasMenu
 from gateway.platforms.registry import open_adapter
 from gateway.run import GatewayRunner
@@ -47,11 +50,13 @@ DRAIN = 8.0
 class GatewaySettings:
     """The table `[gateway]` of config.toml, without the platforms' own tables.
 
-    `workspace` is the folder that agents of chats work in. `busy` says what becomes of a message that comes while a
-    turn runs. `answer_within` is how many seconds a question waits for an answer; then it is denied.
+    `workspace` is the folder that agents of chats work in, each conversation in a folder of its own there, or all in
+    itself: `folders`. `busy` says what becomes of a message that comes while a turn runs. `answer_within` is how many
+    seconds a question waits for an answer; then it is denied.
     """
 
     workspace: str = ""
+    folders: Folders = "chat"
     busy: Busy = "steer"
     turn_workers: int = 32
     answer_within: float = 900.0
@@ -86,43 +91,83 @@ def check(configs: Mapping[Platform, PlatformConfig], store: SqliteStore) -> Non
             )
 
 
-class Gateway:
-    """One process that serves. Made on the event loop that it runs on."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What a gateway needs of the disk, read off the loop."""
 
-    def __init__(self, config: Config, store: SqliteStore, adapters: Mapping[Platform, Adapter] | None = None) -> None:
-        self.settings, self.configs = settings_of(config)
-        self.store = store
-        keys = read_keys(config.dirs)
-        platform_secrets = [secret for one in self.configs.values() for secret in one.secrets.values()]
-        redact = keep_out([*secret_values(os.environ), *keys.values(), *platform_secrets])
-        if adapters is None:
-            check(self.configs, store)
-            adapters = {platform: open_adapter(one) for platform, one in self.configs.items()}
+    settings: GatewaySettings
+    configs: Mapping[Platform, PlatformConfig]
+    adapters: Mapping[Platform, Adapter]
+    model: ModelOfChats
+    run: TaskRunner
+    hooks: HookRegistry
+    workspace: Path
+
+
+def _prepare(config: Config, store: SqliteStore, adapters: Mapping[Platform, Adapter] | None) -> _Parts:
+    """Raises: ConfigError, StoreError."""
+    settings, configs = settings_of(config)
+    keys = read_keys(config.dirs)
+    platform_secrets = [secret for one in configs.values() for secret in one.secrets.values()]
+    redact = keep_out([*secret_values(os.environ), *keys.values(), *platform_secrets])
+    if adapters is None:
+        check(configs, store)
+        adapters = {platform: open_adapter(one) for platform, one in configs.items()}
+    workspace = Path(settings.workspace or config.dirs.state / "chats").expanduser().absolute()
+    workspace.mkdir(parents=True, exist_ok=True)
+    hooks = HookRegistry()
+    if loaded := hooks.load(config.dirs.config / "hooks"):
+        _log.info("hooks: %s", ", ".join(loaded))
+    return _Parts(
+        settings=settings,
+        configs=configs,
+        adapters=adapters,
+        model=ModelOfChats(config.values, store, env=os.environ, keys=keys),
+        run=TaskRunner(config, store, policy=_policy(config), redact=redact),
+        hooks=hooks,
+        workspace=workspace,
+    )
+
+
+async def open_gateway(
+    config: Config, store: SqliteStore, adapters: Mapping[Platform, Adapter] | None = None
+) -> "Gateway":
+    """A gateway on the loop that runs now, not serving yet. Raises: ConfigError, StoreError."""
+    parts = await asyncio.to_thread(_prepare, config, store, adapters)
+    return Gateway(config, store, parts)
+
+
+class Gateway:
+    """One process that serves. Made on the event loop that it runs on, by `open_gateway`."""
+
+    def __init__(self, config: Config, store: SqliteStore, parts: _Parts) -> None:
+        self.settings, self.configs, self.store = parts.settings, parts.configs, store
         self.runner = GatewayRunner()
-        self.runner.adapters = dict(adapters)
-        self.runner.configs = self.configs
-        self.runner._session_db = store
-        workspace = Path(self.settings.workspace or config.dirs.state / "chats").expanduser().absolute()
-        workspace.mkdir(parents=True, exist_ok=True)
-        choice = catalog.in_force(config.values, env=os.environ, keys=keys)
+        self.runner.adapters, self.runner.configs = dict(parts.adapters), parts.configs
+        self.runner._session_db, self.runner.hooks, self.runner.model = store, parts.hooks, parts.model
         self.service = self.runner.service = Service(
             store,
-            adapters,
-            run=TaskRunner(config, store, policy=_policy(config), redact=redact),
+            parts.adapters,
+            run=parts.run,
             obey=self.runner.obey,
             press=self.runner.press,
-            settings=lambda: portable.dump(choice),
-            workspace=workspace,
+            settings=parts.model.text,
+            workspace=parts.workspace,
             new_lease=lambda: new_lease("gateway"),
             is_alive=is_alive,
             busy=self.settings.busy,
+            folders=self.settings.folders,
             turn_workers=self.settings.turn_workers,
             task_workers=config.values.background_workers,
             forbidden=(config.dirs.config, config.dirs.state / "outputs", config.dirs.database),
+            admins={platform: one.admins for platform, one in self.configs.items()},
+            happened=self.runner.happened,
         )
-        self.supervisor = Supervisor(list(adapters.values()), self.runner.receive)
+        self.runner.loop = asyncio.get_running_loop()
+        self.supervisor = Supervisor(list(parts.adapters.values()), self.runner.receive)
         self._marks = [_mark(one) for one in self.configs.values()]
         self._entered: list[str] = []
+        self._links: dict[Platform, str] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set. Raises: HermesError when it cannot begin."""
@@ -131,16 +176,18 @@ class Gateway:
         try:
             await self.service.start()
             self.supervisor.start()
-            await self.runner.hooks.emit("gateway:startup", {"platforms": [*self.configs]})
+            self.runner.happened("gateway:startup", {"platforms": [*self.configs]})
             _notify("READY=1")
             menus = asyncio.create_task(self._publish_menus())
             await self._until(stop)
             menus.cancel()
         finally:
             _notify("STOPPING=1")
-            await self.supervisor.stop()
+            # Nothing more is taken in now; what is on its way out needs the platforms still.
             await self.service.close(DRAIN)
+            await self.supervisor.stop()
             watchdog.close()
+            self.runner.hooks.close()
             with contextlib.suppress(StoreError):
                 await asyncio.to_thread(self._depart)
 
@@ -160,11 +207,24 @@ class Gateway:
 
     async def _look_after(self) -> None:
         try:
-            await self.service.outbox.look()
-            await self.service.expire(self.settings.answer_within)
+            await self.service.look_after(self.settings.answer_within)
+            await self._note_links()
             await self.service.aside(lambda: self.store.forget_chats(time.time() - KEPT))
         except StoreError as error:
             _log.warning("looking after chats: %s", error)
+
+    async def _note_links(self) -> None:
+        """Keep how the connections stand, for `hermes gateway status`; one that was refused for good is told."""
+        for link in self.supervisor.links:
+            platform = link.adapter.platform
+            problem = link.error or (link.adapter.problem if link.state == "connected" else "")
+            stands = {"state": link.state, "problem": problem, "failures": link.failures, "since": link.since}
+            if (text := json.dumps(stands)) == self._links.get(platform):
+                continue
+            self._links[platform] = text
+            await self.service.aside(partial(self.store.note, f"{LINK}{platform.value}", text))
+            if link.state == "refused":
+                await self.service.notice(f"⚠ {platform.value} is not served any more: {problem}", about=platform)
 
     async def _publish_menus(self) -> None:
         """Show the commands where platforms can, once each is connected."""
@@ -174,22 +234,19 @@ class Gateway:
                 waiting.remove(link)
                 try:
                     await link.adapter.publish(commands_for("gateway"))  # type: ignore[attr-defined]
-                except HermesError as error:
+                except Exception as error:  # noqa: BLE001  (an SDK may raise anything; chats work without a menu)
                     _log.warning("%s: the menu of commands: %s", link.adapter.platform.value, error)
             await asyncio.sleep(0.5)
 
     def _enter(self) -> None:
         """Be the only gateway with these tokens. Raises: HermesError."""
-        present = self.store.present()
         lease = self.service.tasks.lease
         for mark in self._marks:
-            other = present.get(mark)
-            if other is not None and is_alive(other):
+            if (other := self.store.enter_alone(mark, lease, is_alive)) is not None:
                 raise HermesError(
-                    f"Another gateway (process {other.pid}) serves {mark.split(':')[1]} with this token.",
+                    f"Another gateway (process {other.pid}) serves {mark.split(':')[1]}.",
                     hint="Stop that one first: two would answer in turns.",
                 )
-            self.store.enter(mark, lease)
             self._entered.append(mark)
 
     def _depart(self) -> None:
@@ -198,9 +255,10 @@ class Gateway:
 
 
 def _mark(config: PlatformConfig) -> str:
-    """What stands for a platform's token among the processes of this machine."""
-    text = "\n".join(f"{name}={value}" for name, value in sorted(config.secrets.items()))
-    return f"gateway:{config.platform.value}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    """What stands for a platform among the processes that share the store: chats of it have one gateway, whatever its
+    token.
+    """
+    return f"gateway:{config.platform.value}"
 
 
 def _policy(config: Config) -> Policy:
@@ -228,6 +286,6 @@ async def serve() -> None:
         with contextlib.suppress(AttributeError, NotImplementedError):
             asyncio.get_running_loop().add_signal_handler(getattr(signal, name), stop.set)
     try:
-        await Gateway(config, store).run(stop)
+        await (await open_gateway(config, store)).run(stop)
     finally:
         await asyncio.to_thread(store.close)

@@ -6,28 +6,31 @@ Messages of one chat are dealt with in order, each quickly: turns run on a pool'
 import asyncio
 import contextlib
 import logging
-import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from secrets import token_hex
 from typing import Protocol, TypeVar
 
 import msgspec
 
 from agent.cancel import CancelToken
-from agent.chats import ChatStore, Inbound
+from agent.chats import ChatStore, Inbound, Outbound
 from agent.commands import Parsed, Unknown, parse
 from agent.errors import HermesError, StoreError
-from agent.events import ApprovalRequested, Event, TaskChanged, TurnFinished, TurnSuspended
+from agent.events import Event, StepFinished, TaskChanged, TurnFinished, TurnStarted, TurnSuspended
 from agent.protocols import Decision, Sink, Store, Task
 from agent.records import IsAlive, Lease
-from agent.task_runs import WAITING, RunTask
+from agent.store.text import cleaned
+from agent.task_rows import options_of
+from agent.task_runs import RunTask
 from agent.tasks import TaskPool
 from gateway.config import Platform
-from gateway.conversations import CHAT, TURN, Busy, Conversations, key_of
+from gateway.conversations import CHAT, TURN, Busy, Conversations, Folders, key_of
+from gateway.home import Homes
+from gateway.lines import Item, Lines
 from gateway.live import LiveAnswer
 from gateway.media import take_in
 from gateway.outbox import Letter, Outbox
@@ -39,29 +42,36 @@ _log = logging.getLogger(__name__)
 
 _Result = TypeVar("_Result")
 
-PATIENCE = 5.0
-"""Seconds a turn's thread waits for the event loop to show something."""
-
 STORE_THREADS = 8
+
+RETRY = 1.0
+"""Seconds before something is told again that the store would not hear of."""
 
 
 class GatewayStore(Store, ChatStore, Protocol):
     """What a served gateway keeps."""
 
 
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a command has the agent told. `busy` says what becomes of it while a turn runs; None: as of any message."""
+
+    text: str
+    busy: Busy | None = None
+
+
 class Obey(Protocol):
     """Carries out a command and gives the answer, "" for none. Raises: HermesError for what is told as an error."""
 
-    def __call__(self, event: MessageEvent, parsed: Parsed, /, *, key: str) -> Awaitable[str]: ...
+    def __call__(self, event: MessageEvent, parsed: Parsed, /, *, key: str) -> Awaitable[str | Prompt]: ...
 
 
-@dataclass(slots=True)
-class _Line:
-    """What waits to be dealt with in one conversation, and what waits for its turn to be over."""
+Happened = Callable[[str, Mapping[str, object]], None]
+"""Hears of what hooks may want to know, by name, with what is known of it. Quick, on any thread."""
 
-    coming: deque[tuple[MessageEvent, Inbound]] = field(default_factory=deque)
-    held: deque[tuple[MessageEvent, Inbound]] = field(default_factory=deque)
-    worker: asyncio.Task[None] | None = None
+
+def nobody_hears(name: str, facts: Mapping[str, object]) -> None:
+    """Where there are no hooks."""
 
 
 class Service:
@@ -83,52 +93,64 @@ class Service:
         new_lease: Callable[[], Lease],
         is_alive: IsAlive,
         busy: Busy = "steer",
+        folders: Folders = "chat",
         turn_workers: int = 32,
         task_workers: int = 4,
         forbidden: tuple[Path, ...] = (),
+        admins: Mapping[Platform, frozenset[str]] = {},
+        happened: Happened = nobody_hears,
         executor: Executor | None = None,
     ) -> None:
         self.store, self.adapters = store, adapters
         self._loop = asyncio.get_running_loop()
-        self._run, self._obey, self._press = run, obey, press
+        self._run, self._obey, self._press, self.happened = run, obey, press, happened
         self._threads = executor or ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
         pool = partial(TaskPool, store, notify=self._noticed, new_lease=new_lease, is_alive=is_alive)
         self.turns = pool(run=self._run_turn, workers=turn_workers, kind=TURN)
-        self.tasks = pool(run=run, workers=task_workers, kind=CHAT)
-        self.outbox = Outbox(store, adapters, lease=new_lease(), is_alive=is_alive)
-        self.conversations = Conversations(store, self.turns, workspace=workspace, settings=settings, busy=busy)
+        self.tasks = pool(run=self._run_task, workers=task_workers, kind=CHAT)
+        self.outbox = Outbox(store, adapters, lease=new_lease(), is_alive=is_alive, refused=self._refused)
+        self.conversations = Conversations(
+            store, self.turns, workspace=workspace, settings=settings, busy=busy, folders=folders, began=self._began
+        )
+        self.homes = Homes(store, admins)
         self.telling = Telling(
             store,
             self.outbox,
+            aside=self.aside,
             teller=lambda: self.tasks.lease,
             request_of=self.tasks.open_request,
-            workspace=workspace,
+            folder=self.conversations.folder,
             forbidden=forbidden,
+            also_ask=self.homes.for_question,
         )
-        self._lines: dict[str, _Line] = {}
+        self.lines = Lines(self._deal_with, self._busy)
+        self._lives: dict[str, LiveAnswer] = {}
         self._changes: set[asyncio.Task[None]] = set()
         self._closing = False
 
     async def start(self) -> None:
         """Take up what an earlier process left: messages in and out, turns, tasks, questions. Raises: StoreError."""
         await self.outbox.start()
+        await self.telling.goes_on()
         await self.aside(self.turns.open)
         await self.aside(self.tasks.open)
         await self.telling.left_over()
         await self.aside(self.conversations.catch_up_all)
         for inbound in await self.aside(self.store.received):
-            self._enqueue(msgspec.json.decode(inbound.payload, type=MessageEvent), inbound)
+            await self._take_up(inbound)
 
     async def close(self, seconds: float = 5.0) -> None:
         """Take nothing more in, park what runs, and stop sending. What is left is the next process's."""
         self._closing = True
-        workers = [line.worker for line in self._lines.values() if line.worker is not None]
-        await asyncio.gather(*workers, return_exceptions=True)
+        await self.lines.close(seconds)
         pools = (self.turns, self.tasks)
         parked = [self.aside(partial(pool.close, park=True, wait=seconds)) for pool in pools]
         await asyncio.gather(*parked, return_exceptions=True)
+        await asyncio.sleep(0)  # the last announcements come to the loop
         await asyncio.gather(*self._changes, return_exceptions=True)
+        await asyncio.gather(*(live.stop() for live in self._lives.values()), return_exceptions=True)
         await self.outbox.close()
+        self._threads.shutdown(wait=False)
 
     async def receive(self, event: MessageEvent, key: str) -> bool:
         """Store a message and have it dealt with. False when it came before.
@@ -137,84 +159,123 @@ class Service:
         """
         if self._closing:
             raise StoreError("The gateway is leaving.")
+        event = cleaned(event)
+        if not event.event_id:
+            # The id of a message is unique in its chat only.
+            source, here = event.source, event.message_id or token_hex(8)
+            event = replace(event, event_id=f"{source.chat_id}/{source.thread_id}/{here}/{event.kind}")
         payload = msgspec.json.encode(event).decode()
-        platform, event_id = event.source.platform.value, event.event_id or event.message_id
-        if not await self.aside(lambda: self.store.receive(platform, event_id, key, payload)):
+        platform = event.source.platform.value
+        if not await self.aside(lambda: self.store.receive(platform, event.event_id, key, payload)):
             return False
-        self._enqueue(event, Inbound(platform, event_id, key, payload, 0.0))
+        self.lines.add(Item(event, Inbound(platform, event.event_id, key, payload, 0.0)))
         return True
 
     async def aside(self, work: Callable[[], _Result]) -> _Result:
         """Something that waits for the store, off the loop."""
         return await self._loop.run_in_executor(self._threads, work)
 
-    async def say(self, chat: Chat, text: str, *, key: str = "") -> None:
-        await self.outbox.post(chat, Letter(text=text), key=key)
+    async def say(self, chat: Chat, text: str, *, key: str = "", reply_to: str = "") -> None:
+        await self.outbox.post(chat, Letter(text=text, reply_to=reply_to), key=key)
+
+    async def notice(self, text: str, *, about: Platform, but: Chat | None = None) -> None:
+        """Tell whoever looks after this gateway: in the home of that platform, or of another one; never in `but`."""
+        if (home := await self.aside(lambda: self.homes.for_notice(about, but))) is not None:
+            await self.say(home, text)
+
+    async def look_after(self, seconds: float) -> None:
+        """What is to be done now and then: send what others posted, tell what others ended, deny what nobody has
+        answered for so long. Raises: StoreError.
+        """
+        await self.outbox.look()
+        await self.telling.left_over()
+        for task_id in self.telling.unanswered(seconds):
+            denial = Decision(False, f"Nobody answered within {seconds:.0f} seconds.")
+            await self.aside(partial(self.tasks.answer, task_id, denial))
+        await self.aside(self.turns.look)
 
     # -- what comes in -----------------------------------------------------------------------------
 
-    def _enqueue(self, event: MessageEvent, inbound: Inbound) -> None:
-        line = self._lines.setdefault(inbound.chat, _Line())
-        line.coming.append((event, inbound))
-        if line.worker is None:
-            line.worker = asyncio.create_task(self._work(inbound.chat, line), name=f"chat {inbound.chat}")
-
-    async def _work(self, key: str, line: _Line) -> None:
+    async def _take_up(self, inbound: Inbound) -> None:
+        """A message that an earlier process stored."""
+        if inbound.platform not in {platform.value for platform in self.adapters}:
+            return  # another process serves it, or nobody does now
         try:
-            while line.coming and not self._closing:
-                event, inbound = line.coming.popleft()
-                try:
-                    await self._deal_with(event, inbound, line)
-                except StoreError as error:
-                    # It stays in the store, and is dealt with at the next start.
-                    _log.warning("a message of %s could not be dealt with: %s", key, error)
-                except Exception:  # noqa: BLE001  (one message must not stop a chat for good)
-                    _log.exception("a message of %s", key)
-                    await self._settle(event, inbound, "❌ Something went wrong with this message; it is in the log.")
-        finally:
-            line.worker = None
-            if not line.coming and not line.held:
-                self._lines.pop(key, None)
+            event = msgspec.json.decode(inbound.payload, type=MessageEvent)
+        except msgspec.MsgspecError:
+            _log.exception("message %s of %s cannot be read any more", inbound.message_id, inbound.chat)
+            text = "❌ A message of yours could not be read after a restart. Please send it again."
+            await self.say(chat_of(inbound.chat), text, key=f"reply:{inbound.platform}:{inbound.message_id}")
+            await self.aside(lambda: self.store.dealt_with(inbound.platform, inbound.message_id))
+        else:
+            self.lines.add(Item(event, inbound, again=True))
 
-    async def _deal_with(self, event: MessageEvent, inbound: Inbound, line: _Line) -> None:
-        if event.kind == "press":
-            await self._settle(event, inbound, await self._answered(self._press(event, inbound.chat)))
-            return
-        # What somebody else wrote orders nothing, however it begins.
-        match None if event.forwarded else parse(event.text.strip(), "gateway"):
-            case Parsed() as command:
-                await self._settle(event, inbound, await self._answered(self._obey(event, command, key=inbound.chat)))
-            case Unknown() as unknown:
-                await self._settle(event, inbound, unknown.explain())
-            case None:
-                await self._say(event, inbound, line)
+    async def _busy(self, key: str) -> bool:
+        return await self.aside(lambda: self.conversations.turn(key)) is not None
 
-    async def _say(self, event: MessageEvent, inbound: Inbound, line: _Line) -> None:
-        files = await take_in(self.adapters.get(event.source.platform), event, self.conversations.workspace)
-        text = _as_prompt(event, files)
-        name = f"in:{inbound.platform}:{inbound.message_id}"
-        said = await self.aside(lambda: self.conversations.say(inbound.chat, text, event=name))
-        match said.outcome:
-            case "started":
-                await self._settle(event, inbound)
-            case "steered":
-                await self._settle(event, inbound, await self._seen(event))
-            case "wait":
-                line.held.append((event, inbound))
-                await self.say(event.source.chat, "Queued: it is next.", key=f"queued:{name}")
-
-    async def _answered(self, answer: Awaitable[str]) -> str:
+    async def _deal_with(self, item: Item, behind: bool) -> bool:
         try:
-            return await answer
+            return await self._dealt_with(item, behind)
         except StoreError:
             raise
         except HermesError as error:
-            return error.explain()
+            await self._settle(item, error.explain())
+        except Exception:  # noqa: BLE001  (one message must not stop a chat for good)
+            _log.exception("a message of %s", item.inbound.chat)
+            await self._settle(item, "❌ Something went wrong with this message; it is in the log.")
+        return True
 
-    async def _settle(self, event: MessageEvent, inbound: Inbound, answer: str = "") -> None:
+    async def _dealt_with(self, item: Item, behind: bool) -> bool:
+        event, key = item.event, item.inbound.chat
+        if event.kind == "press":
+            await self._settle(item, await self._press(event, key))
+            return True
+        # What somebody else wrote orders nothing, however it begins.
+        match None if event.forwarded else parse(event.text.strip(), "gateway"):
+            case Parsed() as command:
+                answer = await self._obey(event, command, key=key)
+                if isinstance(answer, Prompt):
+                    return await self._say(item, behind, answer)
+                await self._settle(item, answer)
+            case Unknown() as unknown:
+                await self._settle(item, unknown.explain())
+            case None:
+                files: list[str] = []
+                if event.attachments:
+                    folder = await self.aside(lambda: self.conversations.folder(key))
+                    files = await take_in(self.adapters.get(event.source.platform), event, folder, self.aside)
+                return await self._say(item, behind, Prompt(_as_prompt(event, files)))
+        return True
+
+    async def _say(self, item: Item, behind: bool, prompt: "Prompt") -> bool:
+        event = item.event
+        said = await self.aside(
+            lambda: self.conversations.say(
+                item.inbound.chat,
+                prompt.text,
+                event=item.name,
+                busy=prompt.busy,
+                behind=behind,
+                again=item.again,
+                reply_to=event.message_id if event.source.is_group else "",
+            )
+        )
+        match said.outcome:
+            case "started":
+                await self._settle(item)
+            case "steered":
+                await self._settle(item, await self._seen(event))
+            case "wait":
+                await self.say(event.source.chat, "Queued: it is next.", key=f"queued:{item.name}")
+        return said.outcome != "wait"
+
+    async def _settle(self, item: Item, answer: str = "") -> None:
         """A message is dealt with: its answer is kept first."""
+        inbound, event = item.inbound, item.event
         if answer:
-            await self.say(event.source.chat, answer, key=f"reply:{inbound.platform}:{inbound.message_id}")
+            reply_to = event.message_id if event.source.is_group and event.kind == "message" else ""
+            name = f"reply:{inbound.platform}:{inbound.message_id}"
+            await self.say(event.source.chat, answer, key=name, reply_to=reply_to)
         await self.aside(lambda: self.store.dealt_with(inbound.platform, inbound.message_id))
 
     async def _seen(self, event: MessageEvent) -> str:
@@ -226,87 +287,103 @@ class Service:
                 return ""
         return "Noted: the agent reads it before its next step."
 
-    async def expire(self, seconds: float) -> None:
-        """Deny what nobody has answered for so long. Raises: StoreError."""
-
-        def deny_old() -> None:
-            for task in self.store.tasks(states=WAITING):
-                asked = [one.at for one in self.store.log(task.id) if isinstance(one.event, ApprovalRequested)]
-                if key_of(task.owner) and asked and time.time() - asked[-1] > seconds:
-                    self.tasks.answer(task.id, Decision(False, f"Nobody answered within {seconds:.0f} seconds."))
-                    self.turns.look()
-
-        await self.aside(deny_old)
-
     # -- what runs ---------------------------------------------------------------------------------
 
     def _run_turn(self, task: Task, *, emit: Sink, cancel: CancelToken) -> TurnFinished | TurnSuspended:
         """On a pool's thread."""
-        live = self._on_loop(self._open_live(task))
+        if (live := self._live(task)) is None:
+            return self._run_task(task, emit=emit, cancel=cancel)
+        self._call(self._begin_live, task.id, live)
 
         def tell(event: Event) -> None:
             emit(event)
-            if live is not None:
-                live.take(event)
+            live.take(event)
 
-        try:
-            return self._run(task, emit=tell, cancel=cancel)
-        finally:
-            if live is not None:
-                self._on_loop(live.stop())
+        return self._run_task(task, emit=tell, cancel=cancel)
 
-    def _on_loop(self, work: "Awaitable[_Result]") -> _Result | None:
-        """From another thread. None when the loop is over, or does not come to it."""
+    def _run_task(self, task: Task, *, emit: Sink, cancel: CancelToken) -> TurnFinished | TurnSuspended:
+        """On a pool's thread."""
+        facts = {"chat": key_of(task.owner), "task": task.id, "session": task.session_id}
 
-        async def awaited() -> _Result:
-            return await work
+        def tell(event: Event) -> None:
+            emit(event)
+            match event:
+                case TurnStarted(prompt=prompt):
+                    self.happened("agent:start", {**facts, "prompt": prompt})
+                case StepFinished(step=step, text=text):
+                    self.happened("agent:step", {**facts, "step": step, "text": text})
+                case TurnFinished(outcome=outcome, text=text):
+                    self.happened("agent:end", {**facts, "outcome": outcome, "text": text})
 
-        try:
-            return asyncio.run_coroutine_threadsafe(awaited(), self._loop).result(PATIENCE)
-        except (RuntimeError, TimeoutError):
-            return None
+        return self._run(task, emit=tell, cancel=cancel)
 
-    async def _open_live(self, task: Task) -> LiveAnswer | None:
+    def _live(self, task: Task) -> LiveAnswer | None:
         chat = chat_of(key_of(task.owner))
-        adapter = self.adapters.get(chat.platform)
+        adapter, reply_to = self.adapters.get(chat.platform), options_of(task).reply_to
         if adapter is None:
             return None
-        live = LiveAnswer(self.outbox, adapter, chat, key=f"turn:{task.id}")
+        return LiveAnswer(self.outbox, adapter, chat, key=f"turn:{task.id}", loop=self._loop, reply_to=reply_to)
+
+    def _begin_live(self, task_id: str, live: LiveAnswer) -> None:
+        self._lives[task_id] = live
         live.start()
-        return live
+
+    def _call(self, function: Callable[..., None], *arguments: object) -> None:
+        """On the loop, in order; from any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the next process tells it
+            self._loop.call_soon_threadsafe(function, *arguments)
+
+    def _began(self, key: str, session_id: str) -> None:
+        self.happened("session:start", {"chat": key, "session": session_id})
 
     def _noticed(self, event: TaskChanged) -> None:
         """On any thread."""
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._change, event)
+        self._call(self._change, event)
 
     def _change(self, event: TaskChanged) -> None:
-        change = asyncio.create_task(self._changed(event))
+        live = None if event.state in ("queued", "running") else self._lives.pop(event.task_id, None)
+        self._spawn(self._changed(event, live))
+
+    def _refused(self, one: Outbound) -> None:
+        chat = chat_of(one.chat)
+        if self.homes.is_news(one.chat):
+            text = f"⚠ A message to {one.chat} was refused: {one.error} `hermes gateway status` lists what was."
+            self._spawn(self.notice(text, about=chat.platform, but=chat))
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        async def awaited() -> None:
+            try:
+                await work
+            except StoreError as error:
+                _log.warning("%s", error)
+            except Exception:  # noqa: BLE001  (whatever it was, other chats go on)
+                _log.exception("telling")
+
+        change = asyncio.create_task(awaited())
         self._changes.add(change)
         change.add_done_callback(self._changes.discard)
 
-    async def _changed(self, event: TaskChanged) -> None:
-        try:
-            await self.telling.changed(event)
-            if event.state in ("done", "failed", "cancelled"):
-                await self._turn_over(event.task_id)
-        except StoreError as error:
-            # The ledger still owes it: the next start tells it.
-            _log.warning("task %s: %s", event.task_id, error)
-        except Exception:  # noqa: BLE001  (whatever it was, other chats go on)
-            _log.exception("telling of task %s", event.task_id)
+    async def _changed(self, event: TaskChanged, live: LiveAnswer | None) -> None:
+        if live is not None:
+            await live.stop()
+        while True:
+            try:
+                await self.telling.changed(event, live.text if live is not None else "")
+                if event.state in ("done", "failed", "cancelled"):
+                    await self._turn_over(event.task_id)
+                return
+            except StoreError as error:
+                _log.warning("task %s: %s", event.task_id, error)
+                if self._closing:
+                    return  # the ledger owes it: the next start tells it
+                await asyncio.sleep(RETRY)
 
     async def _turn_over(self, task_id: str) -> None:
         """What was queued behind a turn comes next; so does what a person said too late for it."""
         task = await self.aside(lambda: self.store.task(task_id))
-        if task is None or not task.owner.startswith(TURN):
-            return
-        key = key_of(task.owner)
-        await self.aside(lambda: self.conversations.catch_up(task))
-        line = self._lines.get(key)
-        if line is not None and line.held:
-            event, inbound = line.held.popleft()
-            self._enqueue(event, inbound)
+        if task is not None and task.owner.startswith(TURN):
+            await self.aside(lambda: self.conversations.catch_up(task))
+            self.lines.look(key_of(task.owner))
 
 
 def _as_prompt(event: MessageEvent, files: list[str]) -> str:

@@ -1,22 +1,30 @@
 """What chats are told of turns and tasks: answers, outcomes and questions, each once."""
 
-import asyncio
-import logging
 import re
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Protocol, TypeVar
 
+from agent.approvals import decision_key
 from agent.commands import preview
-from agent.errors import StoreError
 from agent.events import ApprovalRequested, TaskChanged
 from agent.protocols import Store, Task
 from agent.records import Lease
+from agent.task_rows import options_of
 from gateway.conversations import TURN, key_of
-from gateway.outbox import Letter, Outbox
+from gateway.outbox import Letter, Outbox, address
 from gateway.platforms.base import Button, MediaKind
 from gateway.session import Chat, chat_of
 
-_log = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
+
+
+class Aside(Protocol):
+    """Runs what waits for the store or the disk, off the loop."""
+
+    def __call__(self, work: Callable[[], _Result], /) -> Awaitable[_Result]: ...
+
 
 PREVIEW = 1500
 """Characters of what exactly would run, in a question."""
@@ -37,7 +45,9 @@ class Telling:
     """Turns what is stored of turns and tasks into messages. Belongs to one event loop.
 
     Each outcome is owed once by the store's ledger, and each message has a key, so that whatever is done again after a
-    crash is posted once. `request_of` gives what a task waits for. `forbidden` are folders whose files are never sent.
+    crash is posted once. `aside` runs what waits for the store. `request_of` gives what a task waits for, `folder`
+    where a conversation's files are; `forbidden` are folders whose files are never sent. `also_ask` names another chat
+    that hears a question, of those who may answer it.
     """
 
     def __init__(
@@ -45,106 +55,156 @@ class Telling:
         store: Store,
         outbox: Outbox,
         *,
+        aside: Aside,
         teller: Callable[[], Lease],
         request_of: Callable[[str], ApprovalRequested | None],
-        workspace: Path,
+        folder: Callable[[str], Path],
         forbidden: tuple[Path, ...] = (),
+        also_ask: Callable[[Chat], Chat | None] = lambda chat: None,
     ) -> None:
         self._store = store
         self._outbox = outbox
+        self._aside = aside
         self._teller = teller
         self._request_of = request_of
-        self._workspace, self._forbidden = workspace.resolve(), tuple(path.resolve() for path in forbidden)
+        self._folder, self._forbidden = folder, tuple(path.resolve() for path in forbidden)
+        self._also_ask = also_ask
+        self._open: dict[str, tuple[ApprovalRequested, float]] = {}
 
-    async def changed(self, event: TaskChanged) -> None:
-        """A turn or a task came into another state: tell what its chat should know. Raises: StoreError."""
-        task = await asyncio.to_thread(self._store.task, event.task_id)
+    async def changed(self, event: TaskChanged, said: str = "") -> None:
+        """A turn or a task came into another state: tell what its chat should know. Raises: StoreError.
+
+        `said` is what the chat shows of it.
+        """
+        task = await self._aside(lambda: self._store.task(event.task_id))
         if task is None or task.state != event.state or not key_of(task.owner):
             return
+        if task.state != "waiting":
+            await self._answered(task)
         match task.state:
             case "waiting":
                 await self._ask(task)
             case "done" | "failed":
                 await self.outcome(task)
             case "parked" if task.held:
-                await self._outbox.post(_chat(task), Letter(text=_paused(task)), key=f"parked:{task.id}:{task.steps}")
+                letter = Letter(text=_paused(task), reply_to=_reply_to(task))
+                await self._outbox.post(_chat(task), letter, key=f"parked:{task.id}:{task.steps}")
             case "cancelled" if task.owner.startswith(TURN):
-                await self._stopped(task)
+                await self._stopped(task, said)
 
     async def left_over(self) -> None:
-        """Tell what an earlier process owed. Raises: StoreError."""
-        for delivery in await asyncio.to_thread(self._store.undelivered):
+        """Tell what is owed and nobody tells: another process ended it, or this one could not. Raises: StoreError."""
+        for delivery in await self._aside(self._store.undelivered):
             if key_of(delivery.surface):
-                task = await asyncio.to_thread(self._store.task, delivery.task_id)
+                task = await self._aside(lambda delivery=delivery: self._store.task(delivery.task_id))  # type: ignore[misc]
                 if task is not None:
                     await self.outcome(task)
-        for task in await asyncio.to_thread(lambda: self._store.tasks(states=frozenset({"waiting"}))):
-            if key_of(task.owner):
-                await self._ask(task)
+
+    async def goes_on(self) -> None:
+        """Say in the chats that what an earlier process left is taken up. Raises: StoreError."""
+
+        def left() -> list[Task]:
+            found = self._store.tasks(states=frozenset({"running", "parked"}))
+            return [task for task in found if key_of(task.owner) and not task.held]
+
+        chats: dict[str, list[Task]] = {}
+        for task in await self._aside(left):
+            chats.setdefault(key_of(task.owner), []).append(task)
+        for key, tasks in chats.items():
+            what = ["the turn" if one.owner.startswith(TURN) else f"task #{one.number}" for one in tasks]
+            text = f"↻ I was restarted. What was under way goes on: {', '.join(what)}."
+            await self._outbox.post(chat_of(key), Letter(text=text), key=f"again:{self._teller().worker}:{key}")
+
+    def unanswered(self, seconds: float) -> list[str]:
+        """The ids of those that have waited for an answer for so long."""
+        return [task_id for task_id, (_, at) in self._open.items() if time.time() - at > seconds]
 
     async def outcome(self, task: Task) -> None:
         """Post what became of a turn or a task, unless somebody did or does. Raises: StoreError."""
-        claimed = await asyncio.to_thread(self._store.claim_delivery, task.id, task.owner, self._teller())
+        claimed = await self._aside(lambda: self._store.claim_delivery(task.id, task.owner, self._teller()))
         if claimed is None:
             return
         try:
             await self._post_outcome(task)
-        except StoreError:
-            await asyncio.to_thread(self._store.release_delivery, task.id, task.owner)
+        except Exception:
+            await self._aside(lambda: self._store.release_delivery(task.id, task.owner))
             raise
-        await asyncio.to_thread(self._store.mark_told, task.id, task.owner)
+        await self._aside(lambda: self._store.mark_told(task.id, task.owner))
 
     async def _post_outcome(self, task: Task) -> None:
-        chat, key = _chat(task), f"outcome:{task.id}"
+        chat, key, reply_to = _chat(task), f"outcome:{task.id}", _reply_to(task)
         if task.owner.startswith(TURN):
             text = task.result or "(no text)"
             if task.state == "failed":
                 text = f"{task.result}\n\n❌ {task.error}".strip()
-            await self._outbox.complete(chat, Letter(text=text), key=f"turn:{task.id}")
+            await self._outbox.complete(chat, Letter(text=text, reply_to=reply_to), key=f"turn:{task.id}")
         else:
-            await self._outbox.post(chat, Letter(text=task_outcome(task)), key=key)
-        for number, path in enumerate(self.files(task.result)):
+            await self._outbox.post(chat, Letter(text=task_outcome(task), reply_to=reply_to), key=key)
+        for number, path in enumerate(await self._aside(lambda: list(self.files(key_of(task.owner), task.result)))):
             kind = _KINDS.get(path.suffix.lower(), "document")
             await self._outbox.post(
                 chat, Letter(file=str(path), file_name=path.name, file_kind=kind), key=f"{key}:file{number}"
             )
 
     async def _ask(self, task: Task) -> None:
-        request = await asyncio.to_thread(self._request_of, task.id)
+        request = await self._aside(lambda: self._request_of(task.id))
         if request is None:
             return
+        log = await self._aside(lambda: self._store.log(task.id))
+        asked = [one.at for one in log if isinstance(one.event, ApprovalRequested)]
+        self._open[task.id] = request, asked[-1] if asked else time.time()
         who = "" if task.owner.startswith(TURN) else f"#{task.number} "
         shown = request.preview if len(request.preview) <= PREVIEW else f"{request.preview[:PREVIEW]}\n…"
         lines = [f"⏸ {who}May I? {request.tool}: {request.title}"]
         if shown.strip() and shown.strip() != request.title.strip():
             lines.append(f"```\n{shown.replace('```', '` ` `')}\n```")
+        chat, key, buttons = _chat(task), f"ask:{request.request_id}", question_buttons(task)
         number = "" if task.owner.startswith(TURN) else f" {task.number}"
-        lines.append(f"/approve{number} [session|always] · /deny{number} [reason]")
-        await self._outbox.post(
-            _chat(task), Letter(text="\n".join(lines), buttons=question_buttons(task)), key=f"ask:{request.request_id}"
-        )
+        last = f"/approve{number} [session|always] · /deny{number} [reason]"
+        letter = Letter(text="\n".join([*lines, last]), buttons=buttons, reply_to=_reply_to(task))
+        await self._outbox.post(chat, letter, key=key)
+        other = await self._aside(lambda: self._also_ask(chat))
+        if other is not None:
+            last = f"For {address(chat)}. /approve {task.number} [session|always] · /deny {task.number} [reason]"
+            await self._outbox.post(other, Letter(text="\n".join([*lines, last]), buttons=buttons), key=f"{key}:also")
 
-    async def _stopped(self, task: Task) -> None:
+    async def _answered(self, task: Task) -> None:
+        """Its question, if one is open, has been answered: each chat that was asked sees so, wherever it was."""
+        if (found := self._open.pop(task.id, None)) is None:
+            return
+        request, _ = found
+        decision = await self._aside(lambda: self._store.decision(task.session_id, decision_key(request.request_id)))
+        marks = {None: "⏹ Not asked any more", True: "✅ Approved", False: "❌ Denied"}
+        mark = marks[None if decision is None else decision.allowed]
+        why = f" ({decision.reason})" if decision is not None and decision.reason else ""
+        text, key = f"{mark}: {request.tool} {request.title}{why}", f"ask:{request.request_id}"
+        for chat, of in ((_chat(task), key), (await self._aside(lambda: self._also_ask(_chat(task))), f"{key}:also")):
+            if chat is not None:
+                await self._outbox.change(chat, text, of=of, key=f"{of}:answered")
+
+    async def _stopped(self, task: Task, said: str) -> None:
         live = await self._outbox.open_live(_chat(task), f"turn:{task.id}")
         if live is not None:
-            await self._outbox.complete(_chat(task), Letter(text="⏹ Stopped."), key=f"turn:{task.id}")
+            letter = Letter(text=f"{said}\n\n⏹ Stopped.".strip(), reply_to=_reply_to(task))
+            await self._outbox.complete(_chat(task), letter, key=f"turn:{task.id}")
 
-    def files(self, text: str) -> Iterator[Path]:
-        """The files that an answer names and that may leave: inside the workspace, no secret, not too large."""
+    def files(self, key: str, text: str) -> Iterator[Path]:
+        """The files that an answer names and that may leave: in the conversation's folder, no secret, not too large."""
         found: dict[Path, None] = {}
+        folder = self._folder(key).resolve()
         for match in _NAMED.finditer(text):
-            path = self._sendable((match[1] or match[2]).strip())
+            path = self._sendable(folder, (match[1] or match[2]).strip())
             if path is not None:
                 found[path] = None
         yield from list(found)[:MOST_FILES]
 
-    def _sendable(self, name: str) -> Path | None:
+    def _sendable(self, folder: Path, name: str) -> Path | None:
         if "://" in name:
             return None
         try:
-            path = (self._workspace / name).resolve()
-            inside = path.is_relative_to(self._workspace) and not any(map(path.is_relative_to, self._forbidden))
-            hidden = any(part.startswith(".") for part in path.relative_to(self._workspace).parts) if inside else True
+            path = (folder / name).resolve()
+            inside = path.is_relative_to(folder) and not any(map(path.is_relative_to, self._forbidden))
+            hidden = any(part.startswith(".") for part in path.relative_to(folder).parts) if inside else True
             return path if not hidden and path.is_file() and path.stat().st_size <= FILE_LIMIT else None
         except (OSError, ValueError):
             return None
@@ -173,6 +233,10 @@ def _paused(task: Task) -> str:
     return (
         f"⏸ {what} is paused: {task.activity}. /tasks resume {task.number} goes on, /tasks stop {task.number} ends it."
     )
+
+
+def _reply_to(task: Task) -> str:
+    return options_of(task).reply_to
 
 
 def _chat(task: Task) -> Chat:

@@ -101,6 +101,11 @@ class SqliteChats(OnDatabase):
         condition, values = ("", ()) if chat is None else ("AND chat = ?", (cleaned(chat),))
         return self._letters(f"WHERE state IN ('pending', 'sending') {condition} ORDER BY place", values)
 
+    def waiting_chats(self) -> list[str]:
+        with self._database.read() as connection:
+            statement = "SELECT DISTINCT chat FROM outbound WHERE state IN ('pending', 'sending')"
+            return [chat for (chat,) in connection.execute(statement).fetchall()]
+
     def refused(self, *, limit: int = 20) -> list[Outbound]:
         return self._letters("WHERE state = 'refused' ORDER BY at DESC, id DESC LIMIT ?", (limit,))
 
@@ -113,6 +118,18 @@ class SqliteChats(OnDatabase):
                     "DELETE FROM outbound WHERE state IN ('sent', 'refused') AND at < ?", (before,)
                 ).rowcount
             )
+
+    def note(self, name: str, value: str) -> None:
+        with self._database.write() as connection:
+            if value:
+                connection.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", cleaned((name, value)))
+            else:
+                connection.execute("DELETE FROM notes WHERE name = ?", (cleaned(name),))
+
+    def notes(self, lead: str) -> dict[str, str]:
+        with self._database.read() as connection:
+            statement = "SELECT name, value FROM notes WHERE substr(name, 1, length(?1)) = ?1 ORDER BY name"
+            return dict(connection.execute(statement, (cleaned(lead),)).fetchall())
 
     def _letters(self, rest: str, values: tuple[object, ...]) -> list[Outbound]:
         with self._database.read() as connection:

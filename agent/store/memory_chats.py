@@ -21,6 +21,7 @@ class MemoryChats(Tables):
         self._outbound: dict[int, Outbound] = {}
         self._places: dict[int, int] = {}
         self._counter = itertools.count(1)
+        self._notes: dict[str, str] = {}
 
     def receive(self, platform: str, message_id: str, chat: str, payload: str) -> bool:
         with self._lock:
@@ -95,6 +96,9 @@ class MemoryChats(Tables):
             found = [one for one in open_ if chat is None or one.chat == cleaned(chat)]
             return sorted(found, key=lambda one: self._places[one.id])
 
+    def waiting_chats(self) -> list[str]:
+        return list(dict.fromkeys(one.chat for one in self.unsent()))
+
     def refused(self, *, limit: int = 20) -> list[Outbound]:
         with self._lock:
             found = [one for one in self._outbound.values() if one.state == "refused"]
@@ -109,6 +113,17 @@ class MemoryChats(Tables):
             for id_ in over:
                 del self._outbound[id_], self._places[id_]
             return len(old) + len(over)
+
+    def note(self, name: str, value: str) -> None:
+        with self._lock:
+            if value:
+                self._notes[cleaned(name)] = cleaned(value)
+            else:
+                self._notes.pop(cleaned(name), None)
+
+    def notes(self, lead: str) -> dict[str, str]:
+        with self._lock:
+            return {name: self._notes[name] for name in sorted(self._notes) if name.startswith(cleaned(lead))}
 
     def _change_letter(self, outbound_id: int, **changes: Any) -> None:
         with self._lock:

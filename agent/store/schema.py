@@ -226,6 +226,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
     ),
     ("ALTER TABLE messages ADD COLUMN images TEXT NOT NULL DEFAULT ''",),
+    ("CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",),
 )
 """Step N takes a file from `user_version` N to N+1. Released steps are never edited."""
 

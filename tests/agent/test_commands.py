@@ -98,8 +98,8 @@ def test_a_command_of_another_surface_is_none_here() -> None:
 
 
 def test_a_beginning_is_judged_among_the_commands_of_its_surface() -> None:
-    assert isinstance(parse("/h", "terminal"), Unknown)
-    assert isinstance(parse("/h", "gateway"), Parsed)
+    assert isinstance(parse("/b", "terminal"), Unknown)
+    assert isinstance(parse("/b", "gateway"), Parsed)
 
 
 # -- the table -------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from agent.errors import ConfigError, HermesError
 from agent.store.sqlite import SqliteStore
 from gateway.config import Platform
 from gateway.platforms.memory import MemoryPlatform
-from gateway.serve import Gateway, check, settings_of
+from gateway.serve import Gateway, check, open_gateway, settings_of
 
 ADA = '[gateway.memory]\nallow = ["7"]\n'
 
@@ -47,7 +47,7 @@ class Serving:
 async def serving(config: Config, store: SqliteStore | None = None) -> AsyncIterator[Serving]:
     store = store or SqliteStore(config.dirs.database)
     platform = MemoryPlatform()
-    gateway = Gateway(config, store, {Platform.MEMORY: platform})
+    gateway = await open_gateway(config, store, {Platform.MEMORY: platform})
     stop = asyncio.Event()
     running = asyncio.create_task(gateway.run(stop))
     try:
@@ -122,7 +122,7 @@ async def test_a_file_that_came_is_kept_in_the_workspace_under_a_harmless_name(
         attachment = serve.platform.upload("../../etc/pass\x1bwd", b"hello")
         await serve.platform.say("list files", attachments=(attachment,))
         await serve.shows("received")
-        (kept,) = (tmp_path / "chats" / "received").iterdir()
+        (kept,) = (tmp_path / "chats" / "memory-1" / "received").iterdir()
         assert kept.read_bytes() == b"hello"
         assert kept.name.endswith("-1-pass_wd")
 
@@ -130,8 +130,9 @@ async def test_a_file_that_came_is_kept_in_the_workspace_under_a_harmless_name(
 async def test_two_gateways_never_serve_one_token(configured: Callable[[str], Config]) -> None:
     config = configured(ADA)
     async with serving(config) as serve:
+        second = await open_gateway(config, serve.gateway.store, {Platform.MEMORY: MemoryPlatform()})
         with pytest.raises(HermesError, match="Another gateway"):
-            await Gateway(config, serve.gateway.store, {Platform.MEMORY: MemoryPlatform()}).run(asyncio.Event())
+            await second.run(asyncio.Event())
     async with serving(config):
         pass
 

@@ -2,26 +2,32 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from agent.approvals import Policy
+from agent.cancel import CancelToken
 from agent.commands import Parsed
 from agent.config import load_config
-from agent.errors import RefusedError
+from agent.errors import RefusedError, StoreError
+from agent.events import TurnFinished, TurnSuspended
 from agent.messages import Message
 from agent.models.scripted import Answer, Call, Fail, Say, Script, ScriptedModel, Until, Wait
-from agent.records import Lease
+from agent.protocols import Sink, Task
+from agent.records import Delivery, Lease
 from agent.store.memory import MemoryStore
 from agent.task_runner import TaskRunner
 from gateway import chat_commands
 from gateway.config import Platform
-from gateway.platforms.base import MessageEvent
+from gateway.conversations import Busy
+from gateway.platforms.base import MessageEvent, Refused
 from gateway.platforms.memory import MemoryPlatform
-from gateway.service import Service
+from gateway.service import Prompt, Service
 from gateway.session import session_key
 
 
@@ -29,24 +35,36 @@ class House:
     """A served gateway whose model is scripted; `again` is the next process on the same store."""
 
     def __init__(
-        self, model: ScriptedModel, folder: Path, store: MemoryStore | None = None, worker: str = "one"
+        self,
+        model: ScriptedModel,
+        folder: Path,
+        store: MemoryStore | None = None,
+        worker: str = "one",
+        busy: Busy = "steer",
+        admins: frozenset[str] = frozenset(),
     ) -> None:
         self.model, self.folder = model, folder
         self.store = store or MemoryStore()
         self.platform = MemoryPlatform()
-        self.worker = worker
+        self.worker, self.admins, self.happened = worker, admins, list[str]()
         config = load_config(env={"HERMES_HOME": str(folder.parent / f"{folder.name}-home")}, cwd=folder)
         self.service = Service(
             self.store,
             {Platform.MEMORY: self.platform},
             run=TaskRunner(config, self.store, policy=Policy("ask"), model=model, redact=str),
             obey=self._obey,
-            press=lambda event, key: chat_commands.press(self.service, event, key, admin=False),
+            press=lambda event, key: chat_commands.press(
+                self.service, event, key, admin=event.source.user_id in self.admins
+            ),
             settings=lambda: "{}",
             workspace=folder,
             new_lease=lambda: Lease(worker, 1, 1.0, 0.0),
             is_alive=lambda one: one.worker == worker,
             turn_workers=8,
+            busy=busy,
+            folders="shared",
+            admins={Platform.MEMORY: admins},
+            happened=lambda name, facts: self.happened.append(name),
         )
 
     async def open(self) -> "House":
@@ -57,20 +75,25 @@ class House:
     async def quiet(self) -> None:
         """Until everything that can be sent was."""
         async with asyncio.timeout(10):
-            while self.service._lines or self.service._changes or self.store.unsent():
+            while self.service.lines or self.service._changes or self.store.unsent():
                 await asyncio.sleep(0.005)
 
     async def quiet_lines(self) -> None:
         """Until every message that came was dealt with."""
         await self.shows(lambda: not self.store.received())
 
+    async def quiet_until_held(self, count: int) -> None:
+        await self.shows(lambda: self.service.lines.held("memory:1") == count)
+
     async def shows(self, met: Callable[[], bool]) -> None:
         async with asyncio.timeout(10):
             while not met():
                 await asyncio.sleep(0.005)
 
-    async def _obey(self, event: MessageEvent, command: Parsed, *, key: str) -> str:
-        call = chat_commands.Call(self.service, event, key, command.arguments, admin=False)
+    async def _obey(self, event: MessageEvent, command: Parsed, *, key: str) -> str | Prompt:
+        call = chat_commands.Call(
+            self.service, event, key, command.arguments, admin=event.source.user_id in self.admins
+        )
         return await chat_commands.find(command)(call)
 
     async def _receive(self, event: MessageEvent) -> None:
@@ -79,9 +102,14 @@ class House:
 
 @asynccontextmanager
 async def served(
-    folder: Path, script: Script, store: MemoryStore | None = None, worker: str = "one"
+    folder: Path,
+    script: Script,
+    store: MemoryStore | None = None,
+    worker: str = "one",
+    busy: Busy = "steer",
+    admins: frozenset[str] = frozenset(),
 ) -> AsyncIterator[House]:
-    house = await House(ScriptedModel(script), folder, store, worker).open()
+    house = await House(ScriptedModel(script), folder, store, worker, busy, admins).open()
     try:
         yield house
     finally:
@@ -176,7 +204,7 @@ async def test_stop_ends_the_turn_at_once(tmp_path: Path) -> None:
         await house.platform.say("think")
         await house.shows(lambda: house.platform.texts("1") == ["Let me see"])
         await house.platform.say("/stop")
-        await house.shows(lambda: "⏹ Stopped." in house.platform.texts("1"))
+        await house.shows(lambda: "Let me see\n\n⏹ Stopped." in house.platform.texts("1"))
         await house.platform.say("again")
         await house.shows(lambda: "next" in house.platform.texts("1"))
 
@@ -305,3 +333,223 @@ async def test_a_turn_under_way_is_taken_up_by_the_next_process(tmp_path: Path) 
     async with served(tmp_path, ["I am back."], store, "two") as second:
         await second.shows(lambda: store.unsent() == [] and store.undelivered() == [])
         await second.shows(lambda: "I am back." in second.platform.texts("1"))
+
+
+async def test_the_chat_is_told_that_what_was_under_way_goes_on(tmp_path: Path) -> None:
+    store, never = MemoryStore(), threading.Event()
+    async with served(tmp_path, [[Say("I am"), Until(never)]], store) as first:
+        await first.platform.say("think")
+        await first.shows(lambda: first.platform.texts("1") == ["I am"])
+    async with served(tmp_path, ["I am back."], store, "two") as second:
+        await second.shows(lambda: "I am back." in second.platform.texts("1"))
+        assert second.platform.texts("1")[0] == "↻ I was restarted. What was under way goes on: the turn."
+
+
+async def test_a_message_that_cannot_be_read_any_more_stops_no_start(tmp_path: Path) -> None:
+    store = MemoryStore()
+    store.receive("memory", "m1", "memory:1", '{"text": 7}')
+    store.receive("discord", "m1", "discord:1", "{}")
+    async with served(tmp_path, [], store) as house:
+        await house.shows(lambda: any("could not be read" in text for text in house.platform.texts("1")))
+        assert [one.platform for one in store.received()] == ["discord"], "nobody serves it here"
+
+
+# -- order -----------------------------------------------------------------------------------------
+
+
+async def test_queued_messages_are_answered_in_order_one_turn_each(tmp_path: Path) -> None:
+    go_on = threading.Event()
+    script: Script = lambda messages: [Until(go_on), Say(f"re {messages[-1].content}")]  # noqa: E731
+    async with served(tmp_path, script, busy="queue") as house:
+        for number in range(5):
+            await house.platform.say(str(number))
+        await house.quiet_until_held(4)
+        go_on.set()
+        await house.shows(lambda: "re 4" in house.platform.texts("1"))
+        answers = [text for text in house.platform.texts("1") if text.startswith("re")]
+        assert answers == [f"re {number}" for number in range(5)]
+
+
+async def test_queue_waits_for_the_turn_and_steer_does_not(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("alpha")
+    go_on = threading.Event()
+    script: Script = [
+        [Until(go_on), Call("read_file", path="a.txt")],
+        lambda messages: f"first, {messages[-1].content}",
+        lambda messages: f"then {messages[-1].content}",
+    ]
+    async with served(tmp_path, script) as house:
+        await house.platform.say("read a.txt")
+        await house.shows(lambda: house.service.conversations.turn("memory:1") is not None)
+        await house.platform.say("/queue the rest")
+        await house.platform.say("/steer be brief")
+        await house.shows(lambda: len(house.store.received()) == 1)
+        go_on.set()
+        await house.shows(lambda: "then the rest" in house.platform.texts("1"))
+        assert "first, be brief" in house.platform.texts("1")
+
+
+async def test_a_turn_after_a_stop_begins_when_the_stopped_one_has_let_go(tmp_path: Path) -> None:
+    stopped = threading.Event()
+
+    def script(messages: Sequence[Message]) -> Answer:
+        return "next" if messages[-1].content == "again" else [Say("Let me see"), Wait(60)]
+
+    async with served(tmp_path, script) as house:
+        run = house.service._run
+
+        def slow_to_stop(task: Task, *, emit: Sink, cancel: CancelToken) -> TurnFinished | TurnSuspended:
+            try:
+                return run(task, emit=emit, cancel=cancel)
+            finally:
+                if task.prompt == "think":
+                    time.sleep(0.3)
+                    stopped.set()
+
+        house.service._run = slow_to_stop
+        await house.platform.say("think")
+        await house.shows(lambda: house.platform.texts("1") == ["Let me see"])
+        await house.platform.say("/stop")
+        await house.platform.say("again")
+        await house.shows(lambda: "next" in house.platform.texts("1"))
+        assert stopped.is_set()
+
+
+# -- what the store refuses ------------------------------------------------------------------------
+
+
+class RefusingStore(MemoryStore):
+    """Refuses, so many times, to say who is owed an outcome."""
+
+    faults = 0
+
+    def claim_delivery(self, task_id: str, surface: str, teller: Lease) -> Delivery | None:
+        if self.faults:
+            self.faults -= 1
+            raise StoreError("the disk is full")
+        return super().claim_delivery(task_id, surface, teller)
+
+
+async def test_an_answer_is_told_as_soon_as_the_store_hears_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.service.RETRY", 0.01)
+    store = RefusingStore()
+    store.faults = 3
+    async with served(tmp_path, ["Hello."], store) as house:
+        await house.platform.say("hello")
+        await house.shows(lambda: store.undelivered() == [] and house.platform.texts("1") == ["Hello."])
+        await house.shows(lambda: store.faults == 0)
+
+
+async def test_what_another_process_ended_is_told(tmp_path: Path) -> None:
+    async with served(tmp_path, []) as house:
+        task = house.store.create_task(prompt="count", owner="chat:memory:1", settings="{}")
+        house.store.update_task(task.id, state="done", result="Three.")
+        await house.service.look_after(900)
+        await house.shows(lambda: any("Three." in text for text in house.platform.texts("1")))
+
+
+async def test_text_that_is_no_unicode_is_taken_all_the_same(tmp_path: Path) -> None:
+    async with served(tmp_path, lambda messages: f"You said {messages[-1].content}") as house:
+        await house.platform.say("half \ud83d of it")
+        await house.shows(lambda: house.platform.texts("1") == ["You said half \ufffd of it"])
+        assert house.platform.unstored == []
+
+
+async def test_messages_without_an_event_id_are_told_apart_by_chat(tmp_path: Path) -> None:
+    async with served(tmp_path, lambda _: "hi") as house:
+        for chat in ("1", "2"):
+            await house.platform.say("hello", chat_id=chat, event_id="", message_id="5")
+        for chat in ("1", "2"):
+            await house.shows(lambda chat=chat: house.platform.texts(chat) == ["hi"])
+
+
+# -- commands about the conversation ---------------------------------------------------------------
+
+
+async def said(house: House, text: str, **more: object) -> str:
+    """Write, and give what is shown next."""
+    before = len(house.platform.shown)
+    await house.platform.say(text, **more)  # type: ignore[arg-type]
+    await house.shows(lambda: len(house.platform.shown) > before)
+    await house.quiet()
+    return house.platform.shown[before].text
+
+
+async def test_undo_retry_history_and_resume(tmp_path: Path) -> None:
+    async with served(tmp_path, lambda messages: f"re {messages[-1].content} ({len(messages)})") as house:
+        assert await said(house, "one") == "re one (2)"
+        assert await said(house, "two") == "re two (4)"
+        assert await said(house, "/retry three") == "re three (4)"
+        assert await said(house, "/retry") == "re three (4)"
+        assert (await said(house, "/history 2")).split("\n") == ["› three", "● re three (4)"]
+        assert (await said(house, "/undo 2")).startswith("Taken back, and what came after it: one")
+        assert "nothing so far back" in await said(house, "/undo")
+        assert await said(house, "four") == "re four (2)"
+        await said(house, "/title the fourth")
+        await said(house, "/new")
+        assert await said(house, "five") == "re five (2)"
+        assert "1. the fourth" in await said(house, "/resume")
+        assert await said(house, "/resume fourth") == "This goes on with: the fourth"
+        assert await said(house, "six") == "re six (4)"
+        assert "session:reset" in house.happened
+        assert house.happened.count("agent:start") == house.happened.count("agent:end")
+
+
+async def test_another_chat_s_conversations_cannot_be_resumed(tmp_path: Path) -> None:
+    async with served(tmp_path, lambda _: "secret") as house:
+        await said(house, "hello", chat_id="1")
+        (mine,) = house.service.conversations.sessions("memory:1")
+        assert "No conversation of this chat fits" in await said(house, f"/resume {mine.id}", chat_id="2", user_id="8")
+        assert await said(house, "/resume", chat_id="2", user_id="8") == "There are no other conversations."
+
+
+async def test_in_groups_an_answer_points_at_the_message(tmp_path: Path) -> None:
+    async with served(tmp_path, lambda _: "hi") as house:
+        for text in ("hello", "/version", "/bg count"):
+            event = await house.platform.say(text, is_group=True, addressed=True)
+            await house.quiet()
+            await house.shows(lambda event=event: house.platform.shown[-1].reply_to == event.message_id)
+
+
+# -- home ------------------------------------------------------------------------------------------
+
+
+async def test_what_was_refused_for_good_is_reported_at_home_once(tmp_path: Path) -> None:
+    async with served(tmp_path, lambda _: "hi") as house:
+        await said(house, "/sethome", chat_id="9", user_id="9")
+        for _ in range(2):
+            house.platform.fail_next(Refused("The bot was blocked."))
+            await house.platform.say("/version", chat_id="1")
+            await house.quiet()
+        await house.shows(lambda: any("The bot was blocked" in text for text in house.platform.texts("9")))
+        await house.quiet()
+        assert sum("was refused" in text for text in house.platform.texts("9")) == 1
+        assert len(house.store.refused()) == 2
+
+
+async def test_a_question_that_only_admins_answer_is_asked_at_home_and_both_see_the_answer(tmp_path: Path) -> None:
+    script = [Call("write_file", path="a.txt", content="alpha"), "Written."]
+    async with served(tmp_path, script, admins=frozenset({"9"})) as house:
+        await said(house, "/sethome", chat_id="9", user_id="9")
+        await house.platform.say("write a.txt")
+        await house.shows(lambda: len([shown for shown in house.platform.shown if shown.buttons]) == 2)
+        at_home = next(shown for shown in house.platform.shown if shown.buttons and shown.chat.chat_id == "9")
+        await house.platform.press(at_home, at_home.buttons[0][0].data, user_id="9")
+        await house.shows(lambda: "Written." in house.platform.texts("1"))
+        await house.quiet()
+        for chat in ("1", "9"):
+            assert any(text.startswith("✅ Approved: write_file") for text in house.platform.texts(chat))
+        assert not any(shown.buttons for shown in house.platform.shown)
+
+
+async def test_nobody_s_answer_within_the_time_is_a_no(tmp_path: Path) -> None:
+    async with served(tmp_path, [Call("write_file", path="a.txt", content="alpha"), "As you wish."]) as house:
+        await house.platform.say("write a.txt")
+        await house.shows(lambda: any(shown.buttons for shown in house.platform.shown))
+        await house.service.look_after(900)
+        assert house.platform.texts("1")[-1].startswith("⏸")
+        await house.service.look_after(0)
+        await house.shows(lambda: "As you wish." in house.platform.texts("1"))
+        assert not (tmp_path / "a.txt").exists()

@@ -121,3 +121,20 @@ def test_what_is_over_is_forgotten_after_a_while_and_nothing_else(store: ChatSto
     assert store.forget_chats(before=LATER) == 2
     assert [one.message_id for one in store.received()] == ["2"]
     assert [one.id for one in store.unsent()] == [second]
+
+
+def test_chats_that_wait_are_known_without_their_messages(store: ChatStore) -> None:
+    posted(store, "one", "two")
+    assert store.waiting_chats() == ["c"]
+    store.take_outbound("c", ME, LATER)
+    assert store.waiting_chats() == ["c"]
+
+
+def test_notes_are_kept_by_name_and_forgotten(store: ChatStore) -> None:
+    store.note("home:telegram", "telegram:1")
+    store.note("home:slack", "slack:C1")
+    store.note("homer", "x")
+    store.note("home:slack", "slack:C2")
+    assert store.notes("home:") == {"home:slack": "slack:C2", "home:telegram": "telegram:1"}
+    store.note("home:slack", "")
+    assert store.notes("home:") == {"home:telegram": "telegram:1"}

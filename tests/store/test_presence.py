@@ -30,6 +30,18 @@ def test_a_front_end_is_present_until_it_departs(store: Store) -> None:
     store.depart("terminal:unknown")
 
 
+def test_only_one_that_lives_is_present_alone(store: Store) -> None:
+    alive = {"a", "b"}
+    assert store.enter_alone("gateway:x", lease("a", 1), lambda one: one.worker in alive) is None
+    assert store.enter_alone("gateway:x", lease("a", 1), lambda one: one.worker in alive) is None
+    other = store.enter_alone("gateway:x", lease("b", 2), lambda one: one.worker in alive)
+    assert other is not None
+    assert other.pid == 1
+    alive.remove("a")
+    assert store.enter_alone("gateway:x", lease("b", 2), lambda one: one.worker in alive) is None
+    assert store.present()["gateway:x"].pid == 2
+
+
 def test_what_reported_to_a_front_end_that_is_gone_reports_to_its_heir(store: Store) -> None:
     store.enter(A, lease("a", 1))
     live, untold, told, stopped = (queue(store) for _ in range(4))

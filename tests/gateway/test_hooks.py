@@ -1,0 +1,103 @@
+"""Hooks: other people's code, that breaks nothing."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gateway import hooks as module
+from gateway.hooks import HookRegistry
+
+WRITES = """
+from pathlib import Path
+async def handle(event, facts):
+    with open(Path(__file__).parent / "heard", "a") as heard:
+        heard.write(f"{event} {facts['n']}\\n")
+"""
+
+
+@pytest.fixture
+def hook(tmp_path: Path) -> Callable[[str, str, str], Path]:
+    def made(name: str, events: str, handler: str) -> Path:
+        folder = tmp_path / "hooks" / name
+        folder.mkdir(parents=True, mode=0o755)
+        (folder / "HOOK.toml").write_text(f"events = {events}\n")
+        (folder / "handler.py").write_text(handler)
+        for path in (tmp_path / "hooks", folder, folder / "HOOK.toml", folder / "handler.py"):
+            path.chmod(0o755)
+        return folder
+
+    return made
+
+
+async def test_a_folder_is_a_hook_for_the_events_it_names(
+    hook: Callable[[str, str, str], Path], tmp_path: Path
+) -> None:
+    folder = hook("log", '["command:*", "agent:end"]', WRITES)
+    registry = HookRegistry()
+    assert registry.load(tmp_path / "hooks") == ["log"]
+    for number, event in enumerate(("command:help", "agent:start", "agent:end", "commander")):
+        await registry.emit(event, {"n": number})
+    registry.close()
+    assert (folder / "heard").read_text() == "command:help 0\nagent:end 2\n"
+    assert registry.hears("command:new")
+    assert not registry.hears("agent:step")
+
+
+async def test_a_hook_that_raises_hangs_or_blocks_stops_nothing(
+    hook: Callable[[str, str, str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(module, "TIMEOUT", 0.1)
+    hook("a-raises", '["x"]', "async def handle(event, facts):\n    raise OSError('no disk')")
+    hook("b-hangs", '["x"]', "import asyncio\nasync def handle(event, facts):\n    await asyncio.sleep(60)")
+    hook("c-blocks", '["x"]', "import time\nasync def handle(event, facts):\n    time.sleep(1)")
+    registry = HookRegistry()
+    assert len(registry.load(tmp_path / "hooks")) == 3
+    beats, began = 0, time.monotonic()
+    running = asyncio.create_task(registry.emit("x", {}))
+    while not running.done():
+        await asyncio.sleep(0.01)
+        beats += 1
+    registry.close()
+    assert time.monotonic() - began < 0.9
+    assert beats > 5, "the loop went on"
+    assert "no disk" in caplog.text
+    assert caplog.text.count("took longer") == 2
+
+
+@pytest.mark.parametrize("which", ["", "HOOK.toml", "handler.py"])
+def test_what_others_can_write_is_not_run(
+    hook: Callable[[str, str, str], Path], tmp_path: Path, caplog: pytest.LogCaptureFixture, which: str
+) -> None:
+    folder = hook("log", '["x"]', "raise SystemExit('it was run')")
+    (folder / which).chmod(0o777)
+    assert HookRegistry().load(tmp_path / "hooks") == []
+    assert "chmod go-w" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("events", "handler", "said"),
+    [
+        ("[]", "async def handle(event, facts): ...", "list of events"),
+        ("7", "async def handle(event, facts): ...", "list of events"),
+        ('["x"]', "def handle(event, facts): ...", "async def handle"),
+        ('["x"]', "def (", "invalid syntax"),
+    ],
+)
+def test_what_is_wrong_with_a_hook_is_said_and_the_others_are_loaded(
+    hook: Callable[[str, str, str], Path],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    events: str,
+    handler: str,
+    said: str,
+) -> None:
+    hook("a-wrong", events, handler)
+    hook("b-right", '["x"]', WRITES)
+    assert HookRegistry().load(tmp_path / "hooks") == ["b-right"]
+    assert said in caplog.text
