@@ -47,7 +47,7 @@ def terminal_kind(request: pytest.FixtureRequest) -> dict[str, object]:
 @pytest.mark.parametrize("rows", [30, 12], ids=["room below", "at the bottom"])
 def test_resizing_leaves_no_ghosts(start: Start, terminal_kind: dict[str, object], rows: int) -> None:
     hermes = start(columns=120, rows=rows, **terminal_kind)
-    hermes.send("/help tasks").wait_for("Example: /tasks show 1").wait_for(lambda seen: seen.draft == "")
+    hermes.send("/help tasks").wait_for("Example: /tasks log 1 -f").wait_for(lambda seen: seen.draft == "")
     before = [line for line in hermes.lines if "list, read, stop" in line or "Example" in line]
     for draft in ("", "short draft", LONG):
         hermes.type(draft)
@@ -146,7 +146,7 @@ def test_resizing_inside_tmux_leaves_no_ghosts(tmp_path: Path, folder: Path) -> 
                     sum(row.startswith("› word0") for row in rows) == 1
                     and sum(row.startswith(" offline") for row in rows) == 1
                     and sum("word29" in row for row in rows) == 1
-                    and sum("Example: /tasks show 1" in row for row in rows) == 1
+                    and sum("Example: /tasks log 1 -f" in row for row in rows) == 1
                 )
             )
 
