@@ -109,7 +109,9 @@ class Checkpoints:
             if prompt is not None:
                 self._record, self._pending = None, (message, prompt)
             elif self._record is None:
-                last = self.turns()[-1:]
+                last: list[TurnRecord] = []
+                with contextlib.suppress(ShadowError):  # told when something is to be saved
+                    last = self.turns()[-1:]
                 self._record = last[0] if last and last[0].open else None
                 self._pending = (message, "")
 

@@ -3,6 +3,7 @@
 Neither the project's own repository nor the person's git settings are touched or read, but for `.gitignore` files.
 """
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -248,14 +249,24 @@ class Shadow:
     def _prepare(self) -> None:
         try:
             self._git_dir.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if not (self._git_dir / "HEAD").exists():
-                self._git("init", "--quiet", "--bare", str(self._git_dir))
-            info = self._git_dir / "info"
+            if not self._git_dir.exists():
+                self._make()
+        except OSError as error:
+            raise ShadowError(f"{self._git_dir}: {error.strerror}") from error
+        self._ready = True
+
+    def _make(self) -> None:
+        """Make the repository, aside: of several that begin at once, in this process or another, one puts it there."""
+        aside = self._git_dir.with_name(f"{self._git_dir.name}.{os.urandom(6).hex()}")
+        try:
+            self._git("init", "--quiet", "--bare", str(aside))
+            info = aside / "info"
             info.mkdir(exist_ok=True)
             (info / "attributes").write_text(_AS_IT_IS)
             home = self._git_dir.parent.parent
             inside = f"/{home.relative_to(self._workspace)}/\n" if home.is_relative_to(self._workspace) else ""
             (info / "exclude").write_text(_LEFT_OUT + inside)
-        except OSError as error:
-            raise ShadowError(f"{self._git_dir}: {error.strerror}") from error
-        self._ready = True
+            with contextlib.suppress(OSError):  # somebody else was quicker
+                aside.rename(self._git_dir)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)

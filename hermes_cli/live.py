@@ -11,10 +11,14 @@ from prompt_toolkit.formatted_text import StyleAndTextTuples
 from hermes_cli.text import clip, columns, count, harmless, money, seconds, tail_rows
 
 if TYPE_CHECKING:
+    from agent.events import ToolFinished
     from hermes_cli.chat import Chat
+    from hermes_cli.glyphs import Glyphs
 
 TAIL_ROWS = 8
 QUEUED_SHOWN = 3
+
+_CHANGED = {"+": "class:details.added", "-": "class:details.removed"}
 
 
 def live_fragments(chat: "Chat", tail: str, *, width: int, rows: int, tick: int, drafting: bool) -> StyleAndTextTuples:
@@ -55,6 +59,28 @@ def live_fragments(chat: "Chat", tail: str, *, width: int, rows: int, tick: int,
         hint = "Ctrl+S sets your draft aside; then a letter and Enter" if drafting else "a letter, then Enter"
         lines.append(("class:question.hint", f"  {hint}{more}"))
     return [(style, f"{clip_raw(text, width - 1)}\n") for style, text in lines]
+
+
+def details_fragments(tool: "ToolFinished", glyphs: "Glyphs", *, width: int, rows: int) -> StyleAndTextTuples:
+    """What a tool call gave, in at most `rows` rows (three at least); what does not fit is counted."""
+    rows = max(rows, 3)
+    text = harmless(tool.display).rstrip("\n").replace("\u200d", "").replace("\ufe0f", "")
+    lines = text.split("\n")
+    shown: list[tuple[str, str]] = [("class:details", f"  {tool.name} {clip(harmless(tool.title), width - 8)}")]
+    fitted = 0
+    for number, line in enumerate(lines):
+        style = _CHANGED.get(line[:1], "class:details") if tool.files_changed else "class:details"
+        folded = tail_rows(line[: width * rows], width - 7, rows) or [""]
+        last = number == len(lines) - 1
+        if len(shown) + len(folded) > rows - (0 if last else 1):
+            break
+        shown += [(style, f"      {row}") for row in folded]
+        fitted += 1
+    left = len(lines) - fitted
+    if left:
+        more = f"{glyphs.ellipsis} {left} more line{'' if left == 1 else 's'}; /export has the whole conversation"
+        shown.append(("class:details", f"      {more}"))
+    return [(style, f"{clip_raw(row, width - 1)}\n") for style, row in shown]
 
 
 def clip_raw(text: str, width: int) -> str:

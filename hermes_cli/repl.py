@@ -41,7 +41,7 @@ from hermes_cli.completions import argument_values
 from hermes_cli.courtesy import KeyboardFirst
 from hermes_cli.history import SharedHistory
 from hermes_cli.keys import KEY_HELP, bindings
-from hermes_cli.live import live_fragments, status_text
+from hermes_cli.live import details_fragments, live_fragments, status_text
 from hermes_cli.mentions import FileIndex, PromptCompleter, mention
 from hermes_cli.paste import Pastes
 from hermes_cli.setup import exit_within
@@ -51,10 +51,12 @@ from hermes_cli.text import columns, echoed, place
 if TYPE_CHECKING:
     from agent.approvals import Policy
     from agent.errors import StoreError
+    from agent.events import ToolFinished
     from agent.store.kept import KeepingStore
     from hermes_cli.browser import TaskBrowser
     from hermes_cli.chat import Chat
     from hermes_cli.picker import Choice, Picker
+    from hermes_cli.questions import Question
     from hermes_cli.render import Renderer
     from hermes_cli.sessions import Wanted
 
@@ -94,6 +96,9 @@ _STYLE = Style.from_dict(
         "question.head": "ansiyellow bold",
         "question.choices": "bold",
         "question.hint": "ansibrightblack",
+        "details": "ansibrightblack",
+        "details.added": "ansigreen",
+        "details.removed": "ansired",
         "picker.chosen": "ansicyan bold",
         "completion-menu": "bg:default",
         "completion-menu.completion": "bg:default fg:default",
@@ -141,6 +146,8 @@ class Repl:
         self.picker: Picker[Any] | None = None
         self._set_aside = Document()
         self._hint = ""
+        self.opened: ToolFinished | None = None
+        self._quoted: Question | None = None
         self._tick = 0
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._renderer: Renderer | None = None
@@ -257,6 +264,7 @@ class Repl:
 
     def accept(self) -> None:
         """Enter: a new line after a backslash, an answer to a question, or a line to send."""
+        self.fold()
         draft = self.buffer.text
         if draft.endswith("\\") and self.buffer.document.is_cursor_at_the_end:
             self.buffer.delete_before_cursor()
@@ -325,7 +333,7 @@ class Repl:
     def escape(self) -> None:
         if self.buffer.complete_state is not None:
             self.buffer.cancel_completion()
-        elif not self.chat.background.unfollow():
+        elif not self.fold() and not self.chat.background.unfollow():
             self.chat.interrupt()
 
     def step_back(self) -> None:
@@ -387,7 +395,7 @@ class Repl:
     @property
     def idle(self) -> bool:
         """Whether nothing runs that Esc would interrupt."""
-        return not self._met or (self.chat.turn is None and self.chat.shell is None)
+        return not self._met or (self.chat.turn is None and self.chat.shell is None and self.opened is None)
 
     def next_mode(self) -> None:
         modes = [mode for mode in get_args(ApprovalMode) if mode != "yolo"]
@@ -410,14 +418,29 @@ class Repl:
         done.add_done_callback(fold)
 
     def show_details(self) -> None:
-        """Ctrl+O: all of what the open question is about, else what the last tool gave."""
-        if self.chat.questions and self.chat.questions[0].full:
-            for piece in self.renderer().quote(self.chat.questions[0].full):
+        """Ctrl+O: all of what the open question is about, once; else open or fold what the last tool gave."""
+        question = self.chat.questions[0] if self.chat.questions else None
+        if question is not None and question.full:
+            if question is self._quoted:
+                self._say_below("it stands above, all of it")
+                return
+            self._quoted = question
+            for piece in self.renderer().quote(question.full):
                 self.show(piece)
             return
         tool = self.renderer().last_tool
-        if tool is not None:
-            self.show(self.renderer().details(tool, 400) if tool.display else self.renderer().note("no output"))
+        self.opened = None if self.opened or tool is None else tool
+        if self.opened is not None and not self.opened.display:
+            self.opened = None
+            self._say_below(f"{tool.name} gave no output" if tool else "")
+        self.refresh()
+
+    def fold(self) -> bool:
+        """Fold the details of a tool call. False when they are not open."""
+        was_open, self.opened = self.opened is not None, None
+        if was_open:
+            self.refresh()
+        return was_open
 
     @cached_property
     def browser(self) -> "TaskBrowser":
@@ -604,6 +627,10 @@ class Repl:
         live = live_fragments(
             self.chat, tail, width=size.columns, rows=size.rows, tick=self._tick, drafting=bool(self.buffer.text)
         )
+        if self.opened is not None and self.picker is None:
+            drafted = self.buffer.document.line_count
+            room = size.rows - len(live) - drafted - 5
+            live = details_fragments(self.opened, self.glyphs, width=size.columns, rows=room) + live
         if self.picker is not None:
             room = max(size.rows - len(live) - 4, 4)
             live += self.picker.fragments(self.glyphs, width=size.columns - 1, rows=room)

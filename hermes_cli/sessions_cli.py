@@ -14,6 +14,7 @@ import typer
 from agent import outputs
 from agent.config import directories
 from agent.errors import HermesError
+from hermes_cli.confirming import Yes, confirm
 from hermes_cli.options import SUBCOMMANDS, UsageError
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ def titles(incomplete: str) -> list[str]:
 
 Which = Annotated[str, typer.Argument(help="an id or its beginning, a title, or latest", autocompletion=titles)]
 AsJson = Annotated[bool, typer.Option("--json", help="as JSON")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]
 
 
 @sessions_app.command("list", help="the newest first")
@@ -118,7 +118,7 @@ def export_session(
 def delete(which: Which, yes: Yes = False) -> None:
     store = _store()
     session = _one(store, which)
-    _confirm(f"Delete {_line(session)}?", yes)
+    confirm(f"Delete {_line(session)}?", yes)
     store.delete_session(session.id)
     outputs.forget(directories().state, session.id)
     typer.echo(f"Deleted {session.id}.")
@@ -136,7 +136,7 @@ def prune(
     what = f"{doomed.sessions} sessions with {doomed.messages} messages, and {doomed.tasks} tasks"
     if not dry_run:
         if doomed.sessions or doomed.tasks:
-            _confirm(f"Delete {what}?", yes)
+            confirm(f"Delete {what}?", yes)
         doomed = store.prune(before=before)
         what = f"{doomed.sessions} sessions with {doomed.messages} messages, and {doomed.tasks} tasks"
     if as_json:
@@ -198,14 +198,6 @@ def _row(session: "Session") -> dict[str, Any]:
 
 def _print_json(value: dict[str, Any] | Sequence[dict[str, Any]]) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
-
-
-def _confirm(question: str, yes: bool) -> None:
-    if yes:
-        return
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UsageError(f"{question} Nobody is there to say yes.", hint="Add --yes.")
-    typer.confirm(question, abort=True)
 
 
 def _duration(text: str) -> float:

@@ -16,6 +16,7 @@ from agent.protocols import Decision
 from agent.records import LIVE_STATES, Store, Task
 from agent.tasks import TaskPool
 from hermes_cli import task_facts
+from hermes_cli.confirming import Yes, confirm
 from hermes_cli.options import SUBCOMMANDS
 from hermes_cli.step_log import StepLog
 from hermes_cli.task_facts import age, must_pick, title, used
@@ -156,6 +157,7 @@ def resume(which: Which) -> None:
 def prune(
     older_than: Annotated[str, typer.Option("--older-than", metavar="TIME", help="for example 30d")] = "0d",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say how many")] = False,
+    yes: Yes = False,
 ) -> None:
     from agent.commands import duration
 
@@ -165,6 +167,9 @@ def prune(
     except ValueError:
         raise HermesError(f"{older_than!r} is no time.", hint="Example: --older-than 30d") from None
     found = task_facts.prunable(store.tasks(), before)
+    if found and not dry_run:
+        many = f"{len(found)} finished task{'' if len(found) == 1 else 's'}"
+        confirm(f"Forget {many}, with results and logs?", yes)
     count, kept = (len(found), list[str]()) if dry_run else task_facts.forget(store, found, load_config().dirs.state)
     lines = [f"{'Would forget' if dry_run else 'Forgot'} {count} task{'' if count == 1 else 's'}.", *kept]
     typer.echo("\n".join(lines))

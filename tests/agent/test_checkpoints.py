@@ -5,6 +5,7 @@ import random
 import shutil
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -224,3 +225,21 @@ def test_two_sessions_share_a_workspace(tmp_path: Path, work: Path) -> None:
     turn(other, running(), lambda: (work / "b").write_text("1"))
     one.roll_back(one.plan())
     assert sorted(os.listdir(work)) == ["b"]  # noqa: PTH208
+
+
+def test_turns_that_begin_at_once_in_one_folder_make_one_repository(tmp_path: Path, work: Path) -> None:
+    (work / "a.txt").write_text("a")
+    several = [Checkpoints(tmp_path / "state", f"20260101_000000_{number:06}", work) for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in pool.map(lambda one: one.begin(None, 0), several):
+            pass
+        notes = list(pool.map(lambda one: one.before(writing(work / "a.txt")), several))
+    assert notes == [""] * 8
+    assert len(list((tmp_path / "state" / "checkpoints").iterdir())) == 1
+
+
+def test_a_turn_goes_on_where_no_checkpoint_can_be_made(tmp_path: Path, work: Path) -> None:
+    (tmp_path / "state").write_text("in the way")
+    kept = Checkpoints(tmp_path / "state", "20260101_000000_abcdef", work)
+    kept.begin(None, 0)
+    assert "no checkpoint" in kept.before(writing(work / "a.txt"))

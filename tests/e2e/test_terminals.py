@@ -276,7 +276,7 @@ def test_being_told_to_end_it_takes_what_it_started_along(start: Start, how: str
     with OpenAIServer(default=call("terminal", command="sleep 77")) as server:
         hermes = start(server)
         hermes.send("/yolo").send("/bg go").send("go")
-        hermes.wait_for(lambda seen: sum("77" in " ".join(child.cmdline()) for child in seen.family()) >= 2)
+        hermes.wait_for(lambda seen: seen.runs("sleep 77", at_least=2))
         children = hermes.family()
         if how == "window closed":
             hermes.hang_up()

@@ -202,7 +202,9 @@ def test_a_question_too_big_for_the_terminal_shows_both_ends_its_choices_and_the
         hermes.wait_for(lambda seen: seen.draft == "draft")
         for words in (QUESTION, "echo beginning", "(it writes to", "Ctrl+O shows them", "Esc interrupts"):
             assert words in "\n".join(hermes.visible), hermes.picture()
-        hermes.press("ctrl+o").wait_for(lambda seen: "".join(seen.text.split()).count("x" * 3000) == 1)
+        hermes.wait_for(lambda seen: "".join(seen.text.split()).count("x" * 3000) == 1)
+        hermes.press("ctrl+o").wait_for(lambda seen: "".join(seen.text.split()).count("x" * 3000) == 2)
+        hermes.press("ctrl+o").stays(lambda seen: "".join(seen.text.split()).count("x" * 3000) == 2, 0.4)
 
 
 def test_yolo_asks_nothing_and_shows_it(start: Start, folder: Path) -> None:
@@ -392,3 +394,25 @@ def test_ctrl_o_shows_what_the_last_tool_gave(start: Start, folder: Path) -> Non
         hermes.send("go").wait_for("● read")
         assert "alpha and omega" not in hermes.text
         hermes.press("ctrl+o").wait_for("alpha and omega")
+        hermes.press("ctrl+o").wait_for(lambda seen: "alpha and omega" not in seen.text)
+        hermes.press("ctrl+o").wait_for("alpha and omega").type("draft").send("")
+        hermes.wait_for(lambda seen: "alpha and omega" not in seen.text, why="folded by what sends")
+
+
+def test_ctrl_o_fits_the_screen_and_counts_what_does_not(start: Start) -> None:
+    with OpenAIServer([call("terminal", command="seq 1000 2000"), "counted"]) as server:
+        hermes = start(server, "--yolo", rows=20)
+        hermes.send("go").wait_for("● counted").wait_for(lambda seen: "Esc interrupts" not in seen.text)
+        rows = len(hermes.lines)
+        hermes.press("ctrl+o").wait_for("more lines; /export")
+        visible = [line.strip() for line in hermes.visible]
+        assert "1000" in visible
+        left = next(int(line.split()[1]) for line in visible if "more lines; /export" in line)
+        assert left + sum(line.isdecimal() for line in visible) == 1001
+        assert hermes.draft == ""
+        hermes.type("typed").wait_for(lambda seen: seen.draft == "typed")
+        hermes.press("esc").wait_for(lambda seen: "more lines" not in seen.text)
+        assert hermes.draft == "typed"
+        for _ in range(6):
+            hermes.press("ctrl+o").settle(0.1)
+        assert len(hermes.lines) <= rows + 20

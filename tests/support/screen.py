@@ -434,13 +434,13 @@ class Terminal:
             assert time.monotonic() < end, f"still alive after {within} s: {left}"
             time.sleep(0.01)
 
-    def runs(self, text: str) -> bool:
-        """Whether a living descendant has this text in its command line."""
+    def runs(self, text: str, *, at_least: int = 1) -> bool:
+        """Whether so many living descendants have this text in their command lines."""
+        found = 0
         for child in self.family():
             with contextlib.suppress(psutil.NoSuchProcess):
-                if text in " ".join(child.cmdline()):
-                    return True
-        return False
+                found += text in " ".join(child.cmdline())
+        return found >= at_least
 
     def hang_up(self) -> Self:
         """What closing the window does."""
