@@ -41,11 +41,16 @@ SHOWN_AFTER = 0.2
 
 
 class Background:
-    """The tasks of one `Chat`. `shown` is what the status line counts: those that are not over."""
+    """The tasks of one `Chat`.
+
+    `shown` is what the status line counts: those that are not over. Of those in `asked` the person was told that they
+    wait for an answer.
+    """
 
     def __init__(self, chat: "Chat", *, workers: int) -> None:
         self._chat = chat
         self.shown: list[Task] = []
+        self.asked: set[str] = set()
         self._opened = False
         self._when_open: list[Callable[[], None]] = []
         self._following: asyncio.TimerHandle | None = None
@@ -239,7 +244,10 @@ class Background:
         from hermes_cli.handlers.tasks import need_notice
 
         task = self._chat.store.task(task_id)
-        return need_notice(self._chat, task) if task is not None and needs_person(task) else ""
+        if task is None or not needs_person(task):
+            return ""
+        self.asked.add(task_id)
+        return need_notice(self._chat, task)
 
     def _mark_told(self) -> None:
         """On any thread. What could not be marked is told again, by whoever comes after us."""

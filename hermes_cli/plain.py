@@ -202,9 +202,12 @@ class PlainScreen:
         from agent.approvals import UNATTENDED
         from agent.protocols import Decision
 
-        for task in self.chat.background.live():
-            if task.state == "waiting":
-                self.chat.background.pool.answer(task.id, Decision(False, UNATTENDED))
+        background = self.chat.background
+        for task in background.live():
+            # Not before it was told what is asked, so that the no has something to stand under.
+            if task.state == "waiting" and task.id in background.asked:
+                background.asked.remove(task.id)
+                background.pool.answer(task.id, Decision(False, UNATTENDED))
 
     def _warn(self, news: StoreError | str) -> None:
         sys.stderr.write(f"{news if isinstance(news, str) else news.explain()}\n")
