@@ -20,6 +20,7 @@ from agent.events import StepFinished, ToolFinished, TurnFinished, TurnStarted
 from agent.messages import Usage
 from agent.protocols import Decision, Scope, Task
 from agent.records import LIVE_STATES, TaskOptions
+from gateway.authorization import Verdict
 from gateway.conversations import CHAT, TURN, key_of, started_by
 from gateway.model import ModelOfChats
 from gateway.platforms.base import MessageEvent
@@ -33,7 +34,7 @@ LOG_LINES = 40
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A command in a chat. `key` is the conversation's; an `admin` sees every chat's tasks.
+    """A command in a chat. `key` is the conversation's; `verdict` says what whoever gave it may do.
 
     `event_name` names the message for ever, so that what it starts is started once.
     """
@@ -42,8 +43,12 @@ class Call:
     event: MessageEvent
     key: str
     arguments: str
-    admin: bool
+    verdict: Verdict
     model: ModelOfChats | None = None
+
+    def with_arguments(self, arguments: str) -> "Call":
+        """The same, for the command that another one stands for."""
+        return replace(self, arguments=arguments)
 
     @property
     def event_name(self) -> str:
@@ -59,15 +64,15 @@ class Call:
         return self.arguments.partition(" ")[2].strip()
 
     def tasks(self) -> list[Task]:
-        """The background tasks this person may see, oldest first."""
-        return self.service.store.tasks(owner=CHAT if self.admin else CHAT + self.key)
+        """The background tasks this person may see, oldest first: an admin those of every chat."""
+        return self.service.store.tasks(owner=CHAT if self.verdict.admin else CHAT + self.key)
 
     def find(self, text: str) -> Task:
         """One of them, or a turn (the chat's own; for admins anybody's), by number or id. Raises: HermesError."""
         wanted = text.removeprefix("#").strip()
         own = [
             *self.tasks(),
-            *self.service.store.tasks(owner=TURN if self.admin else TURN + self.key, states=LIVE_STATES),
+            *self.service.store.tasks(owner=TURN if self.verdict.admin else TURN + self.key, states=LIVE_STATES),
         ]
         found = [task for task in own if wanted and (str(task.number) == wanted or task.id.startswith(wanted))]
         if len(found) != 1:
@@ -102,7 +107,7 @@ async def background(call: Call) -> str:
     if for_tasks:
         head = f"That is /tasks. To send it as a prompt: /background -- {prompt}"
         word = "" if prompt.lower() in ("status", "ls") else prompt
-        return f"{head}\n\n{await _tasks(Call(call.service, call.event, call.key, word, call.admin))}"
+        return f"{head}\n\n{await _tasks(call.with_arguments(word))}"
     if not prompt:
         return USAGE
     task = await call.service.aside(lambda: _submitted(call, prompt, options))
@@ -303,6 +308,10 @@ async def _deny(call: Call) -> str:
 
 
 async def _answer(call: Call, number: str, decision: Decision) -> str:
+    # Here, and not only where the command is read: several commands and the buttons lead here.
+    if not call.verdict.may("approve" if decision.allowed else "deny"):
+        raise HermesError("That is not yours to answer.", hint="An admin of this gateway can do it.")
+
     def settle() -> str:
         task = call.find(number) if number else _that_waits(call)
         request = call.service.tasks.answer(task.id, decision)
@@ -326,13 +335,13 @@ def _that_waits(call: Call) -> Task:
     return waiting[0]
 
 
-async def press(service: Service, event: MessageEvent, key: str, *, admin: bool) -> str:
+async def press(service: Service, event: MessageEvent, key: str, *, verdict: Verdict) -> str:
     """A button under a question was pressed. Raises: HermesError."""
     what, _, task_id = event.data.partition(":")
     decisions = {"ok": Decision(True), "session": Decision(True, scope="session"), "no": Decision(False)}
     if what not in decisions or not task_id:
         raise HermesError("That button means nothing here.")
-    return await _answer(Call(service, event, key, "", admin), task_id, decisions[what])
+    return await _answer(Call(service, event, key, "", verdict), task_id, decisions[what])
 
 
 # -- tasks -----------------------------------------------------------------------------------------
@@ -348,7 +357,7 @@ async def _tasks(call: Call) -> str:
         raise HermesError(f"/tasks knows no {call.word!r}.", hint=f"It knows: list, {', '.join(_TASKS)}.")
     if call.word in ("approve", "deny"):
         answer = _approve if call.word == "approve" else _deny
-        return await answer(Call(call.service, call.event, call.key, call.rest, call.admin))
+        return await answer(call.with_arguments(call.rest))
     number, _, text = call.rest.partition(" ")
     if not number:
         raise HermesError(f"Usage: /tasks {call.word} N", hint="/tasks lists the numbers.")

@@ -126,15 +126,13 @@ class GatewayRunner:
                 return await self._handle_help_command(event)
             case "background":
                 return await self._handle_background_command(event)
-        return await chat_commands.find(parsed)(self._call(event, parsed.arguments, admin=verdict.admin))
+        return await chat_commands.find(parsed)(self._call(event, parsed.arguments, verdict))
 
     async def press(self, event: MessageEvent, key: str) -> str:
         """A button was pressed. Raises: HermesError."""
         verdict = await self._judge(event)
-        if not verdict.may("approve"):
-            raise HermesError("That is not yours to answer.")
         assert self.service is not None
-        return await chat_commands.press(self.service, event, key, admin=verdict.admin)
+        return await chat_commands.press(self.service, event, key, verdict=verdict)
 
     async def _judge(self, event: MessageEvent) -> Verdict:
         """By the rules of now: somebody may have been paired or revoked since the event came."""
@@ -158,9 +156,9 @@ class GatewayRunner:
         config = self.configs.get(event.source.platform)
         return session_key(event.source, groups=config.sessions if config else "user")
 
-    def _call(self, event: MessageEvent, arguments: str, *, admin: bool = False) -> chat_commands.Call:
+    def _call(self, event: MessageEvent, arguments: str, verdict: Verdict) -> chat_commands.Call:
         assert self.service is not None
-        return chat_commands.Call(self.service, event, self._key(event), arguments, admin, self.model)
+        return chat_commands.Call(self.service, event, self._key(event), arguments, verdict, self.model)
 
     def _arguments(self, event: MessageEvent) -> str:
         parsed = commands.parse(event.text.strip(), "gateway")
@@ -176,7 +174,7 @@ class GatewayRunner:
     async def _handle_background_command(self, event: MessageEvent) -> str:
         """Start a task, and say so at once."""
         if self.service is not None:
-            return await chat_commands.background(self._call(event, self._arguments(event)))
+            return await chat_commands.background(self._call(event, self._arguments(event), await self._judge(event)))
         prompt, for_tasks = commands.background_prompt(self._arguments(event))
         if for_tasks:
             return f"Nothing is kept here, so there is no list of tasks. As a prompt: /background -- {prompt}"

@@ -23,6 +23,7 @@ from agent.records import Delivery, Lease
 from agent.store.memory import MemoryStore
 from agent.task_runner import TaskRunner
 from gateway import chat_commands
+from gateway.authorization import Verdict
 from gateway.config import Platform
 from gateway.conversations import Busy
 from gateway.platforms.base import MessageEvent, Refused
@@ -47,15 +48,14 @@ class House:
         self.store = store or MemoryStore()
         self.platform = MemoryPlatform()
         self.worker, self.admins, self.happened = worker, admins, list[str]()
+        self.approvers: bool = True
         config = load_config(env={"HERMES_HOME": str(folder.parent / f"{folder.name}-home")}, cwd=folder)
         self.service = Service(
             self.store,
             {Platform.MEMORY: self.platform},
             run=TaskRunner(config, self.store, policy=Policy("ask"), model=model, redact=str),
             obey=self._obey,
-            press=lambda event, key: chat_commands.press(
-                self.service, event, key, admin=event.source.user_id in self.admins
-            ),
+            press=lambda event, key: chat_commands.press(self.service, event, key, verdict=self._verdict(event)),
             settings=lambda: "{}",
             workspace=folder,
             new_lease=lambda: Lease(worker, 1, 1.0, 0.0),
@@ -90,10 +90,11 @@ class House:
             while not met():
                 await asyncio.sleep(0.005)
 
+    def _verdict(self, event: MessageEvent) -> Verdict:
+        return Verdict(allowed=True, admin=event.source.user_id in self.admins, approver=self.approvers)
+
     async def _obey(self, event: MessageEvent, command: Parsed, *, key: str) -> str | Prompt:
-        call = chat_commands.Call(
-            self.service, event, key, command.arguments, admin=event.source.user_id in self.admins
-        )
+        call = chat_commands.Call(self.service, event, key, command.arguments, self._verdict(event))
         return await chat_commands.find(command)(call)
 
     async def _receive(self, event: MessageEvent) -> None:
@@ -308,6 +309,18 @@ async def test_a_press_from_another_chat_answers_nothing(tmp_path: Path) -> None
         await house.shows(lambda: bool(house.platform.texts("2")))
         assert "There is no task" in house.platform.texts("2")[0]
         assert not (tmp_path / "a.txt").exists()
+
+
+@pytest.mark.parametrize("line", ["/approve", "/tasks approve {}", "/bg approve {}", "/deny", "/tasks deny {}"])
+async def test_whoever_may_not_answer_answers_by_no_command(tmp_path: Path, line: str) -> None:
+    async with served(tmp_path, [Call("write_file", path="a.txt", content="alpha"), "Written."]) as house:
+        house.approvers = False
+        await house.platform.say("/bg write a.txt")
+        await house.shows(lambda: any(shown.buttons for shown in house.platform.shown))
+        (task,) = house.store.tasks()
+        await house.platform.say(line.format(task.number))
+        await house.shows(lambda: any("not yours to answer" in text for text in house.platform.texts("1")))
+        assert house.service.tasks.open_request(task.id)
 
 
 # -- the next process ------------------------------------------------------------------------------
