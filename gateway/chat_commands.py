@@ -311,6 +311,9 @@ async def _answer(call: Call, number: str, decision: Decision) -> str:
     # Here, and not only where the command is read: several commands and the buttons lead here.
     if not call.verdict.may("approve" if decision.allowed else "deny"):
         raise HermesError("That is not yours to answer.", hint="An admin of this gateway can do it.")
+    if decision.scope == "always" and not call.verdict.admin:
+        # It would go into the owner's policy.toml, and count for every chat and terminal.
+        raise HermesError("`always` is for admins of this gateway.", hint="/approve session holds for this conversation.")
 
     def settle() -> str:
         task = call.find(number) if number else _that_waits(call)

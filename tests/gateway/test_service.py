@@ -323,6 +323,18 @@ async def test_whoever_may_not_answer_answers_by_no_command(tmp_path: Path, line
         assert house.service.tasks.open_request(task.id)
 
 
+@pytest.mark.parametrize("admin", [False, True])
+async def test_only_an_admin_approves_for_always(tmp_path: Path, admin: bool) -> None:
+    async with served(tmp_path, [Call("write_file", path="a.txt", content="alpha"), "Written."]) as house:
+        house.verdict = Verdict(allowed=True, approver=True, admin=admin)
+        await house.platform.say("write a.txt")
+        await house.shows(lambda: any(shown.buttons for shown in house.platform.shown))
+        await house.platform.say("/approve always")
+        said = "Written." if admin else "`always` is for admins"
+        await house.shows(lambda: any(said in text for text in house.platform.texts("1")))
+        assert (tmp_path / "a.txt").exists() is admin
+
+
 # -- the next process ------------------------------------------------------------------------------
 
 
