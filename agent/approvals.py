@@ -58,12 +58,16 @@ class Policy:
     Of the rules that are about an action the last decides. A line of several commands is judged command by command, and
     the strictest verdict counts. Below all of it lies the floor (`agent/floor.py`), which only the mode "yolo" passes;
     what a rule forbids no mode allows. `dirs` are the folders that hold Hermes's own files.
+
+    `rules` are the standing ones, `granted` the answers for a session; `sessions` has those of each that was split off.
     """
 
     mode: ApprovalMode = "ask"
     rules: list[Rule] = field(default_factory=list)
     save: Callable[[Rule], None] = lambda rule: None
     dirs: Directories | None = None
+    granted: list[Rule] = field(default_factory=list)
+    sessions: dict[str, list[Rule]] = field(default_factory=dict)
 
     def verdict(self, tool: str, action: Action, cwd: Path) -> Ruling:
         """May this run in the workspace `cwd`?"""
@@ -79,24 +83,34 @@ class Policy:
             return ruling
         return Ruling("deny", "plan mode is read only; describe the change instead")
 
-    def under(self, mode: ApprovalMode) -> "Policy":
-        """The same rules, in the stricter of both modes."""
-        return replace(self, mode=min(self.mode, mode, key=_STRICTEST_FIRST.index))
+    def under(self, mode: ApprovalMode, session_id: str) -> "Policy":
+        """The same standing rules, in the stricter of both modes. What is granted for a session stays in it."""
+        stricter = min(self.mode, mode, key=_STRICTEST_FIRST.index)
+        return replace(self, mode=stricter, granted=self.sessions.setdefault(session_id, []))
 
     def remember(self, request: ApprovalRequested, decision: Decision) -> None:
         """Keep an answer given for the session or for always. Raises: ConfigError when it cannot be saved."""
         if decision.scope == "once":
             return
         rule = Rule(request.tool, request.pattern, "allow" if decision.allowed else "deny")
+        if decision.scope == "session":
+            self.granted.append(rule)
+            return
         self.rules.insert(place_for(rule, self.rules), rule)
-        if decision.scope == "always":
-            self.save(rule)
+        self.save(rule)
+
+    def _in_force(self) -> list[Rule]:
+        """The standing rules with what was granted, each where it lifts nothing that is forbidden."""
+        rules = list(self.rules)
+        for rule in list(self.granted):
+            rules.insert(place_for(rule, rules), rule)
+        return rules
 
     # -- lines -------------------------------------------------------------------------------------
 
     def _of_line(self, tool: str, action: Action, line: Line, cwd: Path) -> Iterator[Ruling]:
         """A ruling for each command, for each file a redirection writes, and for what is not understood."""
-        whole = [rule for rule in self.rules if rule.is_for(tool) and covers_line(rule, action.command)]
+        whole = [rule for rule in self._in_force() if rule.is_for(tool) and covers_line(rule, action.command)]
         for command, folders in places(line, action.directory or cwd):
             yield self._of_command(tool, command, folders, cwd, whole, confined=action.confined)
             yield from self._of_writes(command, folders, cwd, whole, confined=action.confined)
@@ -110,7 +124,7 @@ class Policy:
     ) -> Ruling:
         found: _Found = None
         read = read_by(command, folders, cwd)
-        for rule in self.rules:
+        for rule in self._in_force():
             said = rule.verdict if rule in whole else _on_command(rule, tool, command, read, cwd)
             found = (rule, said) if said else found
         if read is not None or confined:
@@ -133,7 +147,7 @@ class Policy:
     def _of_doubt(self, tool: str, line: Line, whole: list[Rule]) -> Ruling:
         """A line that is not understood may hold anything: it is asked for where anything is forbidden or asked for."""
         found: _Found = None
-        for rule in self.rules:
+        for rule in self._in_force():
             if rule in whole:
                 found = (rule, rule.verdict)
             elif rule.verdict != "allow" and rule.is_for(tool):
@@ -146,7 +160,7 @@ class Policy:
 
     def _of_action(self, tool: str, action: Action, cwd: Path) -> Ruling:
         found: _Found = None
-        for rule in self.rules:
+        for rule in self._in_force():
             if said := _on_action(rule, tool, action, cwd):
                 found = (rule, said)
         return self._decided(found, Ruling("allow" if self._free(action, cwd) else "ask"))

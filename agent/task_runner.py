@@ -117,7 +117,7 @@ class TaskRunner:
             source=TASK_SOURCE,
             cwd=self._folder(task),
             gate=Gatekeeper(
-                self._policy_for(options), Mailbox(self._store, task.session_id), session_id=task.session_id
+                self._policy_for(task, options), Mailbox(self._store, task.session_id), session_id=task.session_id
             ),
             tools=self._tools,
             redact=self._clean,
@@ -149,11 +149,11 @@ class TaskRunner:
         most = options.max_steps or self._config.values.max_steps
         return replace(self._config.values, max_steps=most - task.steps % most)
 
-    def _policy_for(self, options: TaskOptions) -> Policy:
+    def _policy_for(self, task: Task, options: TaskOptions) -> Policy:
         if options.sender and options.sender == self._owner:
             return self._policy
         mode = options.approvals or self._config.values.approvals
-        return self._policy.under(convert("approvals", mode, "the task"))
+        return self._policy.under(convert("approvals", mode, "the task"), task.session_id)
 
     def _folder(self, task: Task) -> Path:
         session = self._store.session(task.session_id)

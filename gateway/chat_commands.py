@@ -313,7 +313,7 @@ async def _answer(call: Call, number: str, decision: Decision) -> str:
         raise HermesError("That is not yours to answer.", hint="An admin of this gateway can do it.")
     if decision.scope == "always" and not call.verdict.admin:
         # It would go into the owner's policy.toml, and count for every chat and terminal.
-        raise HermesError("`always` is for admins of this gateway.", hint="/approve session holds for this conversation.")
+        raise HermesError("`always` is for admins of this gateway.", hint="/approve session holds for now.")
 
     def settle() -> str:
         task = call.find(number) if number else _that_waits(call)

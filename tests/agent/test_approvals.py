@@ -218,7 +218,7 @@ def test_a_yes_for_a_folder_leaves_what_is_forbidden_inside_it_forbidden(cwd: Pa
         return gate.review(call, action, ToolContext(cwd), preview=str, emit=lambda event: None, cancel=CancelToken())
 
     assert ask(writing(cwd / "a")).allowed
-    assert policy.rules[0] == Rule("write_file", f"{cwd}/*", "allow")
+    assert policy.granted == [Rule("write_file", f"{cwd}/*", "allow")]
     assert not ask(writing(cwd / "sub" / "a")).allowed
 
 
@@ -340,6 +340,16 @@ def test_an_answer_holds_as_long_as_it_was_given_for(scope: Any, asked: int, all
         assert decision.allowed == allowed
     assert len(asker.asked) == asked
     assert len(saved) == (1 if scope == "always" else 0)
+
+
+@pytest.mark.parametrize(("scope", "asked"), [("session", 1), ("always", 0)])
+def test_an_answer_for_a_session_frees_nothing_in_another_one(scope: Any, asked: int, cwd: Path) -> None:
+    policy = Policy("ask")
+    review(policy.under("ask", "one"), Answering(Decision(True, scope=scope)), running("make"), cwd)
+    for session_id, expected in (("one", 0), ("two", asked)):
+        asker = Answering(Decision(False))
+        review(policy.under("ask", session_id), asker, running("make"), cwd)
+        assert len(asker.asked) == expected, session_id
 
 
 def test_an_answer_counts_even_when_its_rule_cannot_be_saved(cwd: Path) -> None:

@@ -48,7 +48,7 @@ class House:
         self.store = store or MemoryStore()
         self.platform = MemoryPlatform()
         self.worker, self.admins, self.happened = worker, admins, list[str]()
-        self.approvers: bool = True
+        self.approvers = True
         config = load_config(env={"HERMES_HOME": str(folder.parent / f"{folder.name}-home")}, cwd=folder)
         self.service = Service(
             self.store,
@@ -325,8 +325,8 @@ async def test_whoever_may_not_answer_answers_by_no_command(tmp_path: Path, line
 
 @pytest.mark.parametrize("admin", [False, True])
 async def test_only_an_admin_approves_for_always(tmp_path: Path, admin: bool) -> None:
-    async with served(tmp_path, [Call("write_file", path="a.txt", content="alpha"), "Written."]) as house:
-        house.verdict = Verdict(allowed=True, approver=True, admin=admin)
+    script, admins = [Call("write_file", path="a.txt", content="alpha"), "Written."], frozenset({"7"} if admin else ())
+    async with served(tmp_path, script, admins=admins) as house:
         await house.platform.say("write a.txt")
         await house.shows(lambda: any(shown.buttons for shown in house.platform.shown))
         await house.platform.say("/approve always")
