@@ -242,6 +242,11 @@ def decision_key(request_id: str) -> str:
     return request_id.partition(":")[2]
 
 
+def mark_of(request: ApprovalRequested) -> str:
+    """A short name of one request, for an answer to say what it is an answer to: it fits in the data of a button."""
+    return hashlib.sha256(decision_key(request.request_id).encode()).hexdigest()[:12]
+
+
 # -- who is asked ----------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from agent import task_rows
-from agent.approvals import decision_key
+from agent.approvals import decision_key, mark_of
 from agent.errors import HermesError, StoreError
 from agent.events import ApprovalRequested, ApprovalSettled
 from agent.messages import Message
@@ -144,11 +144,21 @@ class TaskPool(TaskRuns):
                     return None if answered else event
         return None
 
-    def answer(self, task_id: str, decision: Decision) -> ApprovalRequested | None:
-        """Settle what the task waits for and queue it again. None when it waits for nothing."""
+    def answer(self, task_id: str, decision: Decision, *, mark: str = "") -> ApprovalRequested | None:
+        """Settle what the task waits for and queue it again. None when it waits for nothing.
+
+        `mark` is that of the request the person saw (`approvals.mark_of`); without one whatever is open is answered.
+
+        Raises: HermesError, when another one is open by now: nobody has seen it yet.
+        """
         task, request = self._store.task(task_id), self.open_request(task_id)
         if task is None or request is None:
             return None
+        if mark and mark != mark_of(request):
+            raise HermesError(
+                f"That question is over: #{task.number} asks another one by now.",
+                hint=f"Look at what it asks: /tasks show {task.number}",
+            )
         self._store.record_decision(task.session_id, decision_key(request.request_id), decision)
         self._requeue(task_id)
         return request

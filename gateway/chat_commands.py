@@ -307,7 +307,7 @@ async def _deny(call: Call) -> str:
     return await _answer(call, number, Decision(False, reason.strip()))
 
 
-async def _answer(call: Call, number: str, decision: Decision) -> str:
+async def _answer(call: Call, number: str, decision: Decision, mark: str = "") -> str:
     # Here, and not only where the command is read: several commands and the buttons lead here.
     if not call.verdict.may("approve" if decision.allowed else "deny"):
         raise HermesError("That is not yours to answer.", hint="An admin of this gateway can do it.")
@@ -317,7 +317,7 @@ async def _answer(call: Call, number: str, decision: Decision) -> str:
 
     def settle() -> str:
         task = call.find(number) if number else _that_waits(call)
-        request = call.service.tasks.answer(task.id, decision)
+        request = call.service.tasks.answer(task.id, decision, mark=mark)
         if request is None:
             raise HermesError("Nothing waits for an answer there.")
         # The pool that runs turns looks by itself, too; this spares it the wait.
@@ -340,11 +340,12 @@ def _that_waits(call: Call) -> Task:
 
 async def press(service: Service, event: MessageEvent, key: str, *, verdict: Verdict) -> str:
     """A button under a question was pressed. Raises: HermesError."""
-    what, _, task_id = event.data.partition(":")
+    what, _, named = event.data.partition(":")
+    task_id, _, mark = named.partition(":")
     decisions = {"ok": Decision(True), "session": Decision(True, scope="session"), "no": Decision(False)}
-    if what not in decisions or not task_id:
+    if what not in decisions or not task_id or not mark:
         raise HermesError("That button means nothing here.")
-    return await _answer(Call(service, event, key, "", verdict), task_id, decisions[what])
+    return await _answer(Call(service, event, key, "", verdict), task_id, decisions[what], mark)
 
 
 # -- tasks -----------------------------------------------------------------------------------------

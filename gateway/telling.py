@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from agent.approvals import decision_key
+from agent.approvals import decision_key, mark_of
 from agent.commands import preview
 from agent.events import ApprovalRequested, TaskChanged
 from agent.protocols import Store, Task
@@ -158,7 +158,7 @@ class Telling:
         lines = [f"⏸ {who}May I? {request.tool}: {request.title}"]
         if shown.strip() and shown.strip() != request.title.strip():
             lines.append(f"```\n{shown.replace('```', '` ` `')}\n```")
-        chat, key, buttons = _chat(task), f"ask:{request.request_id}", question_buttons(task)
+        chat, key, buttons = _chat(task), f"ask:{request.request_id}", question_buttons(task, request)
         number = "" if task.owner.startswith(TURN) else f" {task.number}"
         last = f"/approve{number} [session|always] · /deny{number} [reason]"
         letter = Letter(text="\n".join([*lines, last]), buttons=buttons, reply_to=_reply_to(task))
@@ -210,13 +210,14 @@ class Telling:
             return None
 
 
-def question_buttons(task: Task) -> tuple[tuple[Button, ...], ...]:
-    """The buttons under a question. Their data names the task, so that a press is judged like the command."""
+def question_buttons(task: Task, request: ApprovalRequested) -> tuple[tuple[Button, ...], ...]:
+    """The buttons under a question. Their data names the task and the request: a press answers no later question."""
+    named = f"{task.id}:{mark_of(request)}"
     return (
         (
-            Button(label="Approve", data=f"ok:{task.id}", style="good"),
-            Button(label="This session", data=f"session:{task.id}"),
-            Button(label="Deny", data=f"no:{task.id}", style="bad"),
+            Button(label="Approve", data=f"ok:{named}", style="good"),
+            Button(label="This session", data=f"session:{named}"),
+            Button(label="Deny", data=f"no:{named}", style="bad"),
         ),
     )
 

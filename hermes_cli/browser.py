@@ -15,6 +15,7 @@ from prompt_toolkit.filters import Condition
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.layout import BufferControl, ConditionalContainer, FormattedTextControl, HSplit, Layout, Window
 
+from agent.approvals import mark_of
 from agent.commands import subcommand
 from agent.errors import HermesError
 from agent.events import ApprovalRequested
@@ -191,7 +192,7 @@ class TaskBrowser:
                     scope = "session"
                 case "a":
                     scope = "always"
-            self._order(partial(self._answer, task, Decision(True, scope=scope)))
+            self._order(partial(self._answer, task, request, Decision(True, scope=scope)))
 
         self._ask(f"approve #{task.number}? y once, s session, a always: ", "ysa", take)
 
@@ -202,7 +203,7 @@ class TaskBrowser:
             self._ask(
                 f"deny #{task.number}, because: ",
                 "",
-                lambda reason: self._order(partial(self._answer, task, Decision(False, reason))),
+                lambda reason: self._order(partial(self._answer, task, request, Decision(False, reason))),
             )
 
     def _show_request(self) -> None:
@@ -245,9 +246,9 @@ class TaskBrowser:
         told = self._chat.background.pool.steer(task.id, text)
         return f"#{task.number} reads it before its next step." if told else "It is over already."
 
-    def _answer(self, task: Task, decision: Decision) -> str:
-        request = self._chat.background.pool.answer(task.id, decision)
-        return "It waits for nothing any more." if request is None else "Approved." if decision.allowed else "Denied."
+    def _answer(self, task: Task, request: ApprovalRequested, decision: Decision) -> str:
+        answered = self._chat.background.pool.answer(task.id, decision, mark=mark_of(request))
+        return "It waits for nothing any more." if answered is None else "Approved." if decision.allowed else "Denied."
 
     # -- typing ------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from agent.approvals import mark_of
 from agent.commands import preview, subcommand
 from agent.errors import HermesError
 from agent.events import ToolFinished, TurnFinished
@@ -157,7 +158,11 @@ def _show(chat: "Chat", which: str) -> None:
     chat.screen.show(renderer.person(f"#{task.number} {task.prompt}"))
     if task.state == "waiting" and (request := chat.background.pool.open_request(task.id)):
         # Opened by the person, so it may be asked like any other question.
-        chat.ask(approval_question(request, lambda _, decision: _settle(chat, task, decision), chat.screen.glyphs))
+        chat.ask(
+            approval_question(
+                request, lambda request, decision: _settle(chat, task, decision, mark_of(request)), chat.screen.glyphs
+            )
+        )
         return
     if task.error:
         chat.screen.show(renderer.error(task.error))
@@ -224,12 +229,12 @@ def _deny(chat: "Chat", text: str) -> None:
     _settle(chat, _find(chat, which), Decision(False, reason.strip()))
 
 
-def _settle(chat: "Chat", task: Task, decision: Decision) -> None:
+def _settle(chat: "Chat", task: Task, decision: Decision, mark: str = "") -> None:
     def say(said: str) -> None:
         chat.screen.show(chat.screen.renderer().note(said))
 
     def settle() -> str:
-        request = chat.background.pool.answer(task.id, decision)
+        request = chat.background.pool.answer(task.id, decision, mark=mark)
         if request is None:
             raise HermesError(f"#{task.number} is not waiting for an answer.")
         verb = "Approved" if decision.allowed else "Denied"

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from agent.approvals import Gatekeeper, Mailbox, Policy
+from agent.approvals import Gatekeeper, Mailbox, Policy, mark_of
 from agent.cancel import CancelToken
-from agent.errors import UnavailableError
+from agent.errors import HermesError, UnavailableError
 from agent.events import ApprovalRequested, Event, TaskChanged, ToolFinished, TurnFinished, TurnSuspended
 from agent.messages import Usage
 from agent.models.scripted import Call, Fail, Finish, Say, Script, ScriptedModel, Until
@@ -268,6 +268,21 @@ def test_only_the_first_of_two_answers_counts(make: Callable[..., Watched]) -> N
     assert pool.answer(task.id, Decision(True)) is None
     pool.wait(task, "done")
     assert pool.tool.runs == []
+
+
+def test_an_answer_to_an_earlier_question_does_not_answer_the_next_one(make: Callable[..., Watched]) -> None:
+    pool = make([Call("note", text="a"), Call("note", text="b"), "done now"], policy=Policy("ask"))
+    task = pool.submit("x", owner="me")
+    pool.wait(task, "waiting")
+    first = pool.open_request(task.id)
+    assert first is not None
+    pool.answer(task.id, Decision(True), mark=mark_of(first))
+    wait_until(lambda: (now := pool.open_request(task.id)) is not None and now != first)
+    with pytest.raises(HermesError, match="asks another one"):
+        pool.answer(task.id, Decision(True), mark=mark_of(first))
+    assert pool.answer(task.id, Decision(False)) is not None
+    pool.wait(task, "done")
+    assert len(pool.tool.runs) == 1
 
 
 def test_a_task_that_waits_for_nothing_takes_no_answer(make: Callable[..., Watched]) -> None:

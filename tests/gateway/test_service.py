@@ -300,6 +300,25 @@ async def test_a_question_is_answered_by_a_command_too(tmp_path: Path) -> None:
         assert any("not there" in text for text in told)
 
 
+async def test_a_second_tap_does_not_answer_the_next_question(tmp_path: Path) -> None:
+    script = [
+        Call("write_file", path="a.txt", content="alpha"),
+        Call("write_file", path="b.txt", content="beta"),
+        "Ok.",
+    ]
+    async with served(tmp_path, script) as house:
+        await house.platform.say("write both")
+        await house.shows(lambda: any(shown.buttons for shown in house.platform.shown))
+        question = next(shown for shown in house.platform.shown if shown.buttons)
+        data = question.buttons[0][0].data
+        assert max(len(button.data.encode()) for row in question.buttons for button in row) <= 64
+        await house.platform.press(question, data)
+        await house.shows(lambda: any("b.txt" in shown.text for shown in house.platform.shown if shown.buttons))
+        await house.platform.press(question, data)
+        await house.shows(lambda: any("asks another one" in text for text in house.platform.texts("1")))
+        assert not (tmp_path / "b.txt").exists()
+
+
 async def test_a_press_from_another_chat_answers_nothing(tmp_path: Path) -> None:
     async with served(tmp_path, [Call("write_file", path="a.txt", content="alpha"), "Written."]) as house:
         await house.platform.say("write a.txt")
