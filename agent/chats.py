@@ -3,6 +3,7 @@
 A message that came in is kept before its platform is told that it arrived; one that goes out is kept before it is sent.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -50,6 +51,10 @@ class ChatStore(Protocol):
 
     def receive(self, platform: str, message_id: str, chat: str, payload: str) -> bool:
         """Keep a message that came in. False when it had come before."""
+        ...
+
+    def receive_all(self, rows: Sequence[tuple[str, str, str, str]]) -> list[bool]:
+        """The same for several, in one transaction."""
         ...
 
     def received(self) -> list[Inbound]:

@@ -34,7 +34,7 @@ from gateway.lines import Item, Lines
 from gateway.live import LiveAnswer
 from gateway.media import take_in
 from gateway.outbox import Letter, Outbox
-from gateway.platforms.base import Adapter, CanReact, DeliveryError, MessageEvent
+from gateway.platforms.base import Adapter, CanReact, MessageEvent
 from gateway.session import Chat, chat_of
 from gateway.telling import Telling
 
@@ -124,6 +124,9 @@ class Service:
             also_ask=self.homes.for_question,
         )
         self.lines = Lines(self._deal_with, self._busy)
+        self._receiver = ThreadPoolExecutor(1, thread_name_prefix="receive")
+        self._arriving: list[tuple[Item, asyncio.Future[bool]]] = []
+        self._storing: asyncio.Task[None] | None = None
         self._lives: dict[str, LiveAnswer] = {}
         self._changes: set[asyncio.Task[None]] = set()
         self._closing = False
@@ -142,6 +145,8 @@ class Service:
     async def close(self, seconds: float = 5.0) -> None:
         """Take nothing more in, park what runs, and stop sending. What is left is the next process's."""
         self._closing = True
+        if self._storing is not None:
+            await asyncio.wait([self._storing])
         await self.lines.close(seconds)
         pools = (self.turns, self.tasks)
         parked = [self.aside(partial(pool.close, park=True, wait=seconds)) for pool in pools]
@@ -150,7 +155,8 @@ class Service:
         await asyncio.gather(*self._changes, return_exceptions=True)
         await asyncio.gather(*(live.stop() for live in self._lives.values()), return_exceptions=True)
         await self.outbox.close()
-        self._threads.shutdown(wait=False)
+        for threads in (self._threads, self._receiver):
+            threads.shutdown(wait=False)
 
     async def receive(self, event: MessageEvent, key: str) -> bool:
         """Store a message and have it dealt with. False when it came before.
@@ -165,11 +171,32 @@ class Service:
             source, here = event.source, event.message_id or token_hex(8)
             event = replace(event, event_id=f"{source.chat_id}/{source.thread_id}/{here}/{event.kind}")
         payload = msgspec.json.encode(event).decode()
-        platform = event.source.platform.value
-        if not await self.aside(lambda: self.store.receive(platform, event.event_id, key, payload)):
-            return False
-        self.lines.add(Item(event, Inbound(platform, event.event_id, key, payload, 0.0)))
-        return True
+        item = Item(event, Inbound(event.source.platform.value, event.event_id, key, payload, 0.0))
+        stored: asyncio.Future[bool] = self._loop.create_future()
+        self._arriving.append((item, stored))
+        if self._storing is None:
+            self._storing = asyncio.create_task(self._store_arriving(), name="receive")
+        # Whoever waits here may be cut off: what is stored then is dealt with all the same.
+        return await asyncio.shield(stored)
+
+    async def _store_arriving(self) -> None:
+        """Store what has come, all that came meanwhile in one transaction: each costs a wait for the disk."""
+        while self._arriving:
+            batch, self._arriving = self._arriving, []
+            rows = [
+                (one.platform, one.message_id, one.chat, one.payload) for one in (item.inbound for item, _ in batch)
+            ]
+            try:
+                are_new = await self._loop.run_in_executor(self._receiver, self.store.receive_all, rows)
+            except Exception as error:  # noqa: BLE001  (goes to all who wait)
+                for _, stored in batch:
+                    stored.set_exception(error)
+                continue
+            for (item, stored), is_new in zip(batch, are_new, strict=True):
+                if is_new:
+                    self.lines.add(item)
+                stored.set_result(is_new)
+        self._storing = None
 
     async def aside(self, work: Callable[[], _Result]) -> _Result:
         """Something that waits for the store, off the loop."""
@@ -282,8 +309,11 @@ class Service:
         """Acknowledge a message that goes to the turn under way; gives what to say where no sign can be set."""
         adapter: object = self.adapters.get(event.source.platform)
         if isinstance(adapter, CanReact) and event.message_id:
-            with contextlib.suppress(DeliveryError):
+            try:
                 await adapter.react(event.source.chat, event.message_id, "👀")
+            except Exception as error:  # noqa: BLE001  (a sign that could not be set; the message was taken)
+                _log.info("no sign could be set: %s", error)
+            else:
                 return ""
         return "Noted: the agent reads it before its next step."
 

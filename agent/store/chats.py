@@ -1,6 +1,7 @@
 """Messages of chats in the database."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from agent.chats import Inbound, Outbound
@@ -17,10 +18,13 @@ class SqliteChats(OnDatabase):
     """The `ChatStore` part of the store."""
 
     def receive(self, platform: str, message_id: str, chat: str, payload: str) -> bool:
-        row = (platform, *cleaned((message_id, chat, payload)), time.time())
+        return self.receive_all([(platform, message_id, chat, payload)])[0]
+
+    def receive_all(self, rows: Sequence[tuple[str, str, str, str]]) -> list[bool]:
+        now = time.time()
+        statement = "INSERT OR IGNORE INTO inbound (platform, message_id, chat, payload, at) VALUES (?, ?, ?, ?, ?)"
         with self._database.write() as connection:
-            statement = "INSERT OR IGNORE INTO inbound (platform, message_id, chat, payload, at) VALUES (?, ?, ?, ?, ?)"
-            return connection.execute(statement, row).rowcount > 0
+            return [connection.execute(statement, (*cleaned(row), now)).rowcount > 0 for row in rows]
 
     def received(self) -> list[Inbound]:
         with self._database.read() as connection:

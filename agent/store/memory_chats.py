@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,6 +31,10 @@ class MemoryChats(Tables):
                 return False
             self._inbound[key] = cleaned(Inbound(platform, message_id, chat, payload, time.time()))
             return True
+
+    def receive_all(self, rows: Sequence[tuple[str, str, str, str]]) -> list[bool]:
+        with self._lock:
+            return [self.receive(*row) for row in rows]
 
     def received(self) -> list[Inbound]:
         with self._lock:

@@ -123,6 +123,12 @@ def test_what_is_over_is_forgotten_after_a_while_and_nothing_else(store: ChatSto
     assert [one.id for one in store.unsent()] == [second]
 
 
+def test_several_messages_are_received_at_once_and_known_each(store: ChatStore) -> None:
+    rows = [("telegram", number, "c", "{}") for number in ("1", "2", "1")]
+    assert store.receive_all(rows) == [True, True, False]
+    assert [one.message_id for one in store.received()] == ["1", "2"]
+
+
 def test_chats_that_wait_are_known_without_their_messages(store: ChatStore) -> None:
     posted(store, "one", "two")
     assert store.waiting_chats() == ["c"]
