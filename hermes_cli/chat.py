@@ -57,6 +57,7 @@ from hermes_cli.seats import Seats
 
 if TYPE_CHECKING:
     from agent.store.kept import KeepingStore
+    from agent.tools.todo import TodoItem
     from hermes_cli.picker import Picker
     from hermes_cli.render import Renderer
     from run_agent import AIAgent
@@ -174,6 +175,7 @@ class Chat:
         self.usage = Usage()
         self.filled = 0
         self.answer = ""
+        self.todo: tuple[TodoItem, ...] = ()
         self.leaving = Leaving(self)
         self.shell: subprocess.Popen[bytes] | None = None
         self._shell_told: subprocess.Popen[bytes] | None = None
@@ -333,12 +335,24 @@ class Chat:
             # It waits for processes to end.
             threading.Thread(target=self._agent.close, daemon=True, name="close").start()
         self._agent, self._resumed, self.answer, self.usage, self.filled = None, "", "", Usage(), 0
+        self.todo = ()
 
     def go_on(self, session_id: str, *, usage: Usage) -> None:
         """Leave the conversation, and go on with a stored one that has used so much."""
         self.new_session()
         self._resumed, self.usage = session_id, usage
+        self.aside(lambda: self._last_todo(session_id), lambda items: self._show_todo(session_id, items))
         self.screen.refresh()
+
+    def _last_todo(self, session_id: str) -> "tuple[TodoItem, ...]":
+        """On a thread: what a stored conversation has still to do."""
+        from agent.tools.todo import last_list
+
+        return last_list(self.store, session_id)
+
+    def _show_todo(self, session_id: str, items: "tuple[TodoItem, ...]") -> None:
+        if self.conversation == session_id and not self.todo:
+            self.todo = items
 
     def move(self, cwd: Path) -> None:
         """Work in another folder. Tasks that run stay where they are."""
@@ -611,6 +625,11 @@ class Chat:
                 self._activity("thinking")
             case TextDelta():
                 self._activity("answering")
+            case ToolStarted(name="todo", arguments=arguments):
+                from agent.tools.todo import items_in
+
+                items = items_in(arguments)
+                self.todo = self.todo if items is None else items
             case ToolStarted(name=name, title=title):
                 self._activity(f"{name} {title}")
             case ToolFinished():

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 TAIL_ROWS = 8
 QUEUED_SHOWN = 3
+TODO_ROWS = 6
+"""Rows of the agent's list while it works; between turns it is one row."""
 
 _CHANGED = {"+": "class:details.added", "-": "class:details.removed"}
 
@@ -30,6 +32,7 @@ def live_fragments(chat: "Chat", tail: str, *, width: int, rows: int, tick: int,
     if tail.strip():
         room = max(2, min(TAIL_ROWS, rows - 6))
         lines += [("", f"  {row}") for row in tail_rows(tail.rstrip("\n"), width - 3, room)]
+    lines += _todo_lines(chat, width, min(TODO_ROWS, rows // 4))
     if chat.turn is not None:
         spinner = glyphs.spinner[tick % len(glyphs.spinner)]
         spent = seconds(time.monotonic() - chat.turn.started)
@@ -81,6 +84,30 @@ def details_fragments(tool: "ToolFinished", glyphs: "Glyphs", *, width: int, row
         more = f"{glyphs.ellipsis} {left} more line{'' if left == 1 else 's'}; /export has the whole conversation"
         shown.append(("class:details", f"      {more}"))
     return [(style, f"{clip_raw(row, width - 1)}\n") for style, row in shown]
+
+
+def _todo_lines(chat: "Chat", width: int, room: int) -> list[tuple[str, str]]:
+    """The agent's list from the last step that is done on; nothing when all is done or a question needs the room."""
+    items, glyphs = chat.todo, chat.screen.glyphs
+    left = [number for number, item in enumerate(items) if item.state != "done"]
+    if not left or chat.questions:
+        return []
+    done = f"{len(items) - len(left)} of {len(items)} done"
+    if chat.turn is None or room < 2:
+        return [("class:live.queued", clip(f"  todo: {done}", width - 1, glyphs.ellipsis))]
+    signs = {"done": glyphs.done, "doing": glyphs.running, "open": glyphs.dot}
+    first = 0 if len(items) <= room else max(min(left[0] - 1, len(items) - room + 1), 0)
+    shown = items[first : first + room - (len(items) > room)]
+    rows = [
+        (
+            "class:live.activity" if item.state == "doing" else "class:live.queued",
+            f"  {signs[item.state]} {clip(harmless(item.text), width - 6, glyphs.ellipsis)}",
+        )
+        for item in shown
+    ]
+    if len(shown) < len(items):
+        rows.append(("class:live.queued", f"  {glyphs.ellipsis} {len(items)} steps, {done}"))
+    return rows
 
 
 def clip_raw(text: str, width: int) -> str:

@@ -24,6 +24,7 @@ def default_tools(bench: "Workbench | None" = None, settings: Settings | None = 
     from agent.tools.read_file import ReadFile
     from agent.tools.search_files import SearchFiles
     from agent.tools.terminal import Terminal
+    from agent.tools.todo import Todo
     from agent.tools.web_fetch import WebFetch
     from agent.tools.web_search import configured
     from agent.tools.write_file import WriteFile
@@ -39,5 +40,6 @@ def default_tools(bench: "Workbench | None" = None, settings: Settings | None = 
         ApplyPatch(bench),
         SearchFiles(),
         WebFetch(private=settings.web_private),
+        Todo(),
         *([search] if search else ()),
     )

@@ -310,3 +310,24 @@ def test_print_mode_leaves_a_session_alone_that_is_open(start: Start, folder: Pa
         assert headless.wait_for_exit() == 1
         assert messages_of(folder) == {"one": ["one", "First answer."]}
         leave(first)
+
+
+# -- the agent's list --------------------------------------------------------------------------------
+
+
+def test_the_agents_list_stands_above_the_line_and_is_there_again_after_a_resume(start: Start) -> None:
+    states = ["done"] * 3 + ["doing"] + ["open"] * 9
+    items = [{"text": f"step number {number}", "state": state} for number, state in enumerate(states, 1)]
+    todo = call("todo", items=items)
+    with OpenAIServer([todo, say("Still", " at it.", pause=1.5), "All is well."]) as server:
+        hermes = start(server).send("a long thing").wait_for("▶ step number 4")
+        seen = hermes.wait_for("13 steps, 3 of 13 done").text
+        assert "✓ step number 3" in seen
+        assert "step number 2" not in seen
+        assert "step number 9" not in seen
+        hermes.wait_for("Still at it.")
+        idle(hermes).wait_for("todo: 3 of 13 done")
+        assert "▶ step number 4" not in hermes.text
+        leave(hermes)
+        again = start(server, "-c").wait_for("todo: 3 of 13 done")
+        again.send("/new").wait_for(lambda seen: "todo: 3 of 13" not in seen.text, why="a conversation without a list")
