@@ -26,7 +26,7 @@ from agent.redact import Redactor, secret_values
 from agent.sandbox import sandbox_for
 from agent.store.memory import MemoryStore, new_session_id
 from agent.tools import default_tools
-from agent.tools.bench import bench_of, close_bench
+from agent.tools.bench import bench_of, close_bench, move_bench
 from agent.tools.housed import House
 from agent.tools.session_search import SessionSearch, sources_for
 from agent.tools.tasks import Tasks
@@ -183,6 +183,8 @@ class AIAgent:
         def follow(event: Event) -> None:
             if isinstance(event, Compacted):
                 self.session_id = event.session_id
+                move_bench(self._bench, event.session_id)
+                self._bench = event.session_id
             emit(cleaned(event, self._redact))
 
         return follow

@@ -68,6 +68,7 @@ class TaskRuns:
         kind: str | None = None,
         new_lease: Callable[[], Lease] = alone,
         is_alive: IsAlive = lambda lease: True,
+        forget: Callable[[str], None] = lambda session_id: None,
     ) -> None:
         self._store = store
         self._run = run
@@ -77,6 +78,7 @@ class TaskRuns:
         self._owner = owner
         self._whose = kind if owner is None else owner
         self._new_lease, self._is_alive = new_lease, is_alive
+        self._forget = forget
         # Held while a state is stored and announced, so that announcements keep the order of the changes.
         self._lock = threading.RLock()
         self._let_go = threading.Condition(self._lock)
@@ -86,6 +88,8 @@ class TaskRuns:
         self._waiting = False
         self._cancels: dict[str, CancelToken] = {}
         self._owners: dict[str, str] = {}
+        # The sessions of tasks that ran here and may go on here: what they started is still there.
+        self._suspended: dict[str, str] = {}
         self._seen: dict[str, TaskState] = {}
         self._watcher: threading.Thread | None = None
         self._beat = 0.0
@@ -160,6 +164,10 @@ class TaskRuns:
                     return None
 
     def _settle(self, task: Task, end: TurnFinished | TurnSuspended) -> None:
+        if isinstance(end, TurnSuspended):
+            row = self._store.task(task.id) or task
+            self._suspended[task.id] = row.session_id
+            self._forget_unless_ours(row, suspended=True)
         match end:
             case TurnSuspended(request_id="", reason=reason):
                 self._give_back(task, state="parked", held=bool(reason), activity=reason)
@@ -281,4 +289,16 @@ class TaskRuns:
             self._seen[task.id] = task.state
         else:
             self._seen.pop(task.id, None)
+        self._forget_unless_ours(task)
         self._notify(TaskChanged(task.id, task.number, task.state))
+
+    def _forget_unless_ours(self, task: Task, *, suspended: bool = False) -> None:
+        """One that was suspended here and is over, or runs elsewhere, needs nothing here any more."""
+        runs = task.state == "running"
+        ours = runs and task.lease is not None and task.lease.worker == self.lease.worker
+        if (task.state in LIVE_STATES and not runs) or (suspended and ours):
+            return
+        session_id = self._suspended.pop(task.id, "")
+        if session_id and not ours:
+            # It waits for processes to end.
+            threading.Thread(target=self._forget, args=(session_id,), daemon=True, name="forget").start()

@@ -25,6 +25,7 @@ class TaskPool(TaskRuns):
     `run` does the work; `notify` hears of each change of state, in order, on whatever thread made or noticed it, after
     it is stored. With an `owner` the pool is a front end's and runs what reports there; without, it runs everybody's,
     or that of one `kind` of owners (`terminal:`). Without `workers` it gives orders and watches, and runs nothing.
+    `forget` is called with the session of a task that was suspended here and will not go on here.
     `new_lease` and `is_alive` are those of `agent.store.leases` wherever other processes share the store.
     """
 

@@ -27,6 +27,7 @@ from agent.store.text import cleaned
 from agent.task_rows import options_of
 from agent.task_runs import RunTask
 from agent.tasks import TaskPool
+from agent.tools.bench import close_bench
 from gateway.config import Platform
 from gateway.conversations import CHAT, TURN, Busy, Conversations, Folders, key_of
 from gateway.home import Homes
@@ -105,7 +106,9 @@ class Service:
         self._loop = asyncio.get_running_loop()
         self._run, self._obey, self._press, self.happened = run, obey, press, happened
         self._threads = executor or ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
-        pool = partial(TaskPool, store, notify=self._noticed, new_lease=new_lease, is_alive=is_alive)
+        pool = partial(
+            TaskPool, store, notify=self._noticed, new_lease=new_lease, is_alive=is_alive, forget=close_bench
+        )
         self.turns = pool(run=self._run_turn, workers=turn_workers, kind=TURN)
         self.tasks = pool(run=self._run_task, workers=task_workers, kind=CHAT)
         self.outbox = Outbox(store, adapters, lease=new_lease(), is_alive=is_alive, refused=self._refused)

@@ -21,6 +21,7 @@ from agent.records import LIVE_STATES, Delivery, TaskOptions
 from agent.store.leases import is_alive, new_lease
 from agent.task_runs import RunTask
 from agent.tasks import TaskPool
+from agent.tools.bench import close_bench
 from hermes_cli.step_log import StepLog
 from hermes_cli.task_facts import needs_person
 from hermes_cli.text import count
@@ -65,6 +66,7 @@ class Background:
             owner=chat.owner,
             new_lease=new_lease,
             is_alive=is_alive,
+            forget=close_bench,
         )
 
     def open(self) -> None:

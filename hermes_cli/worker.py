@@ -22,6 +22,7 @@ from agent.store.sqlite import SqliteStore
 from agent.task_runner import TaskRunner
 from agent.task_runs import LOOK
 from agent.tasks import TaskPool
+from agent.tools.bench import close_all, close_bench
 from hermes_cli.setup import exit_within, start_log
 
 IDLE = 60.0
@@ -84,6 +85,7 @@ def work(*, idle: float = IDLE, once: bool = False) -> int:
     pool.close(park=True, wait=PATIENCE)
     _say(f"worker {os.getpid()} leaves")
     exit_within(2.0)
+    close_all()
     store.close()
     return 0
 
@@ -102,6 +104,7 @@ def _pool(config: Config, store: SqliteStore, redact: Redactor) -> TaskPool:
         kind=KIND,
         new_lease=lambda: new_lease("worker"),
         is_alive=is_alive,
+        forget=close_bench,
     )
 
 

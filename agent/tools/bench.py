@@ -51,8 +51,15 @@ def close_bench(session_id: str) -> None:
         bench.close()
 
 
+def move_bench(session_id: str, to: str) -> None:
+    """The conversation goes on in another session."""
+    with _lock:
+        if (bench := _benches.pop(session_id, None)) is not None:
+            _benches[to] = bench
+
+
 def close_all() -> None:
-    """The process ends."""
+    """The process ends: front ends call this before it does."""
     with _lock:
         benches = list(_benches.values())
         _benches.clear()

@@ -20,6 +20,7 @@ from agent.models.scripted import Answer, Call, Fail, Finish, Say, ScriptedModel
 from agent.protocols import Decision, Store
 from agent.steps import is_handover, shortened, steps_of, transcript
 from agent.store.memory import MemoryStore
+from agent.tools.bench import bench_of
 from run_agent import AIAgent
 from tests.support.turns import Note, NoteArguments, check_history, check_stream, wait_until
 
@@ -370,11 +371,13 @@ def test_a_task_goes_on_in_its_new_session_with_its_answers() -> None:
         )
 
     events: list[Event] = []
+    bench = bench_of(task.session_id)
     end = agent(task.session_id).run_turn("p", emit=events.append)
     assert isinstance(end, TurnSuspended)
     moved = store.task(task.id)
     assert moved is not None
     assert moved.session_id != task.session_id
+    assert bench_of(moved.session_id) is bench
     store.record_decision(moved.session_id, decision_key(end.request_id), Decision(True))
     end = agent(moved.session_id).run_turn(None)
     assert isinstance(end, TurnFinished)

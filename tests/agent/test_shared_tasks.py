@@ -37,7 +37,8 @@ class Process(TaskPool):
         self.told: list[TaskChanged] = []
         self.policy = Policy("yolo")
         fields = {"workers": 2, "new_lease": alone, "is_alive": self._lives, **fields}
-        super().__init__(store, self._turn, notify=self.told.append, **fields)
+        self.forgotten: list[str] = []
+        super().__init__(store, self._turn, notify=self.told.append, forget=self.forgotten.append, **fields)
 
     def _lives(self, lease: Lease) -> bool:
         return lease.worker not in self.dead
@@ -211,6 +212,29 @@ def test_an_answer_from_another_process_lets_the_task_go_on(start: Start) -> Non
     assert here.answer(task.id, Decision(True))
     here.wait(task, "done")
     assert len(there.tool.runs) == 1
+
+
+def test_what_a_waiting_task_left_running_ends_when_another_process_stops_it(start: Start) -> None:
+    here, there = start([], owner=HERE, workers=0), start([Call("note"), "done"])
+    there.policy.mode = "ask"
+    task = here.submit("x", cwd="/")
+    there.look()
+    here.wait(task, "waiting")
+    here.stop(task.id)
+    wait_until(lambda: there.forgotten == [task.session_id])
+
+
+def test_what_a_parked_task_left_running_ends_when_another_process_goes_on_with_it(start: Start) -> None:
+    there = start([Call("note"), "done"])
+    there.policy.mode = "ask"
+    task = there.submit("x", cwd="/")
+    there.wait(task, "waiting")
+    there._workers = 0
+    here = start([Until(gate := threading.Event()), "over"])
+    here.answer(task.id, Decision(True))
+    wait_until(lambda: there.forgotten == [task.session_id])
+    gate.set()
+    here.wait(task, "done")
 
 
 def test_a_front_end_runs_what_reports_to_it_and_leaves_the_rest(start: Start) -> None:

@@ -40,7 +40,15 @@ class Watched(TaskPool):
         self.tool = Note(kind="write")
         self._policy = policy or Policy("yolo")
         self._before_return = before_return
-        super().__init__(self.store, self._agent_turn, notify=self.told.append, workers=workers, executor=executor)
+        self.forgotten: list[str] = []
+        super().__init__(
+            self.store,
+            self._agent_turn,
+            notify=self.told.append,
+            workers=workers,
+            executor=executor,
+            forget=self.forgotten.append,
+        )
 
     def _agent_turn(self, task: Task, *, emit: Sink, cancel: CancelToken) -> TurnFinished | TurnSuspended:
         gate = Gatekeeper(self._policy, Mailbox(self.store, task.session_id), session_id=task.session_id)
@@ -327,6 +335,22 @@ def test_a_waiting_task_that_is_stopped_takes_no_answer_and_tells_nothing_more(m
     assert pool.answer(task.id, Decision(True)) is None
     assert pool.states(task) == ["queued", "running", "waiting", "cancelled"]
     assert pool.tool.runs == []
+
+
+def test_what_a_waiting_task_left_running_ends_when_it_is_stopped(make: Callable[..., Watched]) -> None:
+    pool, task = needs_yes(make)
+    pool.wait(task, "waiting")
+    assert pool.forgotten == []
+    pool.stop(task.id)
+    wait_until(lambda: pool.forgotten == [task.session_id])
+
+
+def test_what_a_waiting_task_left_running_stays_for_its_next_run(make: Callable[..., Watched]) -> None:
+    pool, task = needs_yes(make)
+    pool.wait(task, "waiting")
+    pool.answer(task.id, Decision(True))
+    pool.wait(task, "done")
+    assert pool.forgotten == []
 
 
 def test_a_task_that_asks_twice_is_answered_twice(make: Callable[..., Watched]) -> None:
