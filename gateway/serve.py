@@ -22,6 +22,7 @@ from agent.redact import secret_values
 from agent.store.leases import is_alive, new_lease
 from agent.store.sqlite import SqliteStore
 from agent.task_runner import TaskRunner
+from agent.tools.bench import close_all
 from gateway.config import Platform, PlatformConfig, platform_configs
 from gateway.conversations import Busy, Folders
 from gateway.home import LINK
@@ -288,4 +289,5 @@ async def serve() -> None:
     try:
         await (await open_gateway(config, store)).run(stop)
     finally:
+        await asyncio.to_thread(close_all)
         await asyncio.to_thread(store.close)

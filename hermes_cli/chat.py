@@ -46,6 +46,7 @@ from agent.protocols import Decision
 from agent.reports import is_report
 from agent.store.rules import new_session_id
 from agent.task_runs import CUT
+from agent.tools.bench import close_all
 from hermes_cli.background import Background
 from hermes_cli.bridge import Bridge, Delivered
 from hermes_cli.courtesy import KeyboardFirst
@@ -317,7 +318,7 @@ class Chat:
                 turn.thread.join(max(0.0, until - time.monotonic()))
 
     def wait_until_stopped(self, seconds: float) -> None:
-        """After `close`: let the turn end what it started, and end the person's command if it will not."""
+        """After `close`: let the turn end what it started; end the person's command and what tools left running."""
         if self.turn is not None and self.turn.thread is not None:
             self.turn.thread.join(seconds)
         self._aside.shutdown(wait=False)
@@ -325,6 +326,7 @@ class Chat:
             from hermes_cli.handlers.shell import kill
 
             kill(self.shell)
+        close_all()
         self.seats.close()
 
     def new_session(self) -> None:

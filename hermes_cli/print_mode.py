@@ -80,7 +80,8 @@ def answer(request: Request) -> int:
     )
     _cancel_on_signals(cancel)
     write = seats.follow(session_id, _writer(format_, session_id, choice, agent))
-    end = agent.run_turn(prompt, emit=write, cancel=cancel)
+    with agent:
+        end = agent.run_turn(prompt, emit=write, cancel=cancel)
     seats.close()
     assert isinstance(end, TurnFinished), "a run that nobody watches is never suspended"
     return exit_code(end)

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -118,6 +117,16 @@ class Jobs:
         with self._lock:
             self._closed = True
         live = [job.running for job in self.all() if not job.running.over and not job.kept]
-        if live:
-            with ThreadPoolExecutor(len(live), thread_name_prefix="stop") as pool:
-                list(pool.map(lambda running: running.stop(leftovers_only=False), live))
+        threads = [threading.Thread(target=_stop, args=(running,), daemon=True, name="stop") for running in live]
+        for thread, running in zip(threads, live, strict=True):
+            try:
+                thread.start()
+            except RuntimeError:  # the interpreter is ending
+                _stop(running)
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join()
+
+
+def _stop(running: "Running") -> None:
+    running.stop(leftovers_only=False)

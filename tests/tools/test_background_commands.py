@@ -239,7 +239,10 @@ print("up", flush=True)
     ids=["killed", "killed in a command", "ended"],
 )
 def test_nothing_outlives_the_process(tmp_path: Path, then: str, ends: int) -> None:
-    done = subprocess.run([sys.executable, "-c", OWNER.format(then=then), str(tmp_path)], check=False, timeout=50)
+    command = [sys.executable, "-c", OWNER.format(then=then), str(tmp_path)]
+    with (tmp_path / "said").open("wb") as said:
+        done = subprocess.run(command, check=False, timeout=50, stderr=said)
     assert done.returncode == ends
+    assert (tmp_path / "said").read_text() == ""
     pids = [int((tmp_path / name).read_text()) for name in ("shell", "escaped")]
     until(lambda: not any(map(alive, pids)))
