@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from agent import images, loop, prompt, trust
+from agent import images, loop, memory, prompt, trust
 from agent.approvals import Gatekeeper, Policy, nobody
 from agent.cancel import CancelToken
 from agent.checkpoints import Checkpoints
@@ -28,7 +28,8 @@ from agent.store.memory import MemoryStore, new_session_id
 from agent.tools import default_tools
 from agent.tools.bench import bench_of, close_bench, move_bench
 from agent.tools.housed import House
-from agent.tools.session_search import SessionSearch, sources_for
+from agent.tools.memory import Memory
+from agent.tools.session_search import AT_THE_MACHINE, SessionSearch, sources_for
 from agent.tools.tasks import Tasks
 from agent.toolset import Toolset
 from agent.worktree import Worktree
@@ -88,10 +89,12 @@ class AIAgent:
         self._redact = redact or Redactor(secret_values(os.environ))
         bench = bench_of(self._bench, state=self._state)
         self._house = House(worktree, bench.seen) if worktree else None
+        row = self.store.session(self.session_id)
+        self._sources = sources_for(self.store, row, source)
         if tools is None:
             bench.sandbox = sandbox_for(self.settings, directories())
             tools = default_tools(bench, self.settings)
-            tools = (*tools, *self._tools_of_the_store(source, owner))
+            tools = (*tools, *self._tools_of_the_person(owner))
         self.checkpoints = self._checkpoints() if self.settings.checkpoints else None
         self._toolset = Toolset(
             self._house.tools(tools) if self._house else tools,
@@ -114,12 +117,14 @@ class AIAgent:
             self._toolset.tell(told)
         self._compaction = self._new_compaction()
 
-    def _tools_of_the_store(self, source: str, owner: str) -> Iterator[Tool]:
-        """Those that look at what is kept, for as much of it as is this person's."""
+    def _tools_of_the_person(self, owner: str) -> Iterator[Tool]:
+        """Those that see what is kept, as much of it as is this person's."""
         if owner:
             yield Tasks(self.store, owner)
-        if sources := sources_for(self.store, self.store.session(self.session_id), source):
-            yield SessionSearch(self.store, sources, current=lambda: self.session_id)
+        if self._sources:
+            yield SessionSearch(self.store, self._sources, current=lambda: self.session_id)
+        if self._sources == AT_THE_MACHINE:
+            yield Memory(directories().config)
 
     @property
     def model(self) -> ChatModel:
@@ -239,7 +244,8 @@ class AIAgent:
 
     def _instructions(self) -> str:
         trusted = trust.is_trusted(self._state, self.cwd, self.settings.trusted_folders)
-        text = prompt.build(self.cwd, trusted=trusted)
+        notes = memory.for_prompt(directories().config) if self._sources == AT_THE_MACHINE else ""
+        text = prompt.build(self.cwd, trusted=trusted, notes=self._redact(notes))
         return self._house.renamed(text) if self._house else text
 
     def _run(

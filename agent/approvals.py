@@ -73,7 +73,7 @@ class Policy:
         """May this run in the workspace `cwd`?"""
         line = parse(action.command) if action.kind == "execute" else Line(())
         start = action.directory or cwd
-        if self.mode != "yolo" and (why := below_floor(action, line, cwd, self.dirs)):
+        if self.mode != "yolo" and (why := below_floor(tool, action, line, cwd, self.dirs)):
             return Ruling("deny", f"{why}; no rule allows that")
         rulings = list(self._of_line(tool, action, line, cwd) if action.kind == "execute" else ())
         ruling = max(rulings, key=_strictness) if rulings else self._of_action(tool, action, cwd)

@@ -270,6 +270,7 @@ COMMAND_TABLE: tuple[CommandDef, ...] = (
         "yolo", "Configuration", "approve everything, until switched off", arguments="[on|off]", source="on/off"
     ),
     CommandDef("tools", "Tools & Skills", "what the agent can do"),
+    CommandDef("memory", "Tools & Skills", "what the agent noted for later sessions, and where"),
     CommandDef(
         "diff",
         "Tools & Skills",

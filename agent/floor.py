@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
+from agent import memory
 from agent.config import Directories
 from agent.protocols import Action
 from agent.reading import read_by, written_by
@@ -23,12 +24,13 @@ _WIPERS = re.compile(r"mkfs(?:\..*)?|wipefs|blkdiscard|sgdisk|fdisk|sfdisk|parte
 _REMOVERS = frozenset({"rm", "shred", "unlink", "srm", "rmdir", "mv", "chmod", "chown", "chgrp", "chattr", "setfacl"})
 
 
-def below_floor(action: Action, line: Line, cwd: Path, dirs: Directories | None) -> str:
+def below_floor(tool: str, action: Action, line: Line, cwd: Path, dirs: Directories | None) -> str:
     """Why an action may not be done at all; "" when it may be thought about."""
     own = _own_places(dirs)
     if action.kind == "execute":
         return _of_line(action.command, line, cwd, own)
-    if action.kind == "write" and any(_holds(place, path) for path in action.paths for place in own):
+    changed = set(action.paths) - (_notes(dirs) if tool == "memory" else set())
+    if action.kind == "write" and any(_holds(place, path) for path in changed for place in own):
         return "it would change Hermes's own settings, rules or store"
     return ""
 
@@ -37,6 +39,13 @@ def _own_places(dirs: Directories | None) -> tuple[Path, ...]:
     """The folders that hold settings, rules, credentials and the store: as written, and where their links lead."""
     folders = (dirs.config, dirs.state) if dirs else ()
     return tuple({place for folder in folders for place in (folder, folder.resolve())})
+
+
+def _notes(dirs: Directories | None) -> set[Path]:
+    """What the agent may note things in, when a person agrees."""
+    return (
+        {path for folder in (dirs.config, dirs.config.resolve()) for path in memory.places(folder)} if dirs else set()
+    )
 
 
 def _holds(folder: Path, path: Path) -> bool:

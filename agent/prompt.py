@@ -17,15 +17,15 @@ Stamp = tuple[int, int, int, int]
 """What changes when a file is written: its time (ns), size, inode and mode."""
 
 
-def build(cwd: Path, *, trusted: bool = True) -> str:
-    """The prompt for a session that works in `cwd`, with the project's instructions, nearest last, if trusted.
+def build(cwd: Path, *, trusted: bool = True, notes: str = "") -> str:
+    """The prompt for a session that works in `cwd`: `notes`, then the project's instructions, nearest last, if trusted.
 
     Built once as long as nothing changed: tasks that start together would stand in line to read the same files.
     """
     date, found = time.strftime("%Y-%m-%d (%A)"), _stamped(cwd) if trusted else ()
     with _building:
         fresh = any(time.time_ns() - stamp[0] < SETTLED_NS for _path, stamp in found)
-        return (_built.__wrapped__ if fresh else _built)(cwd, date, found)
+        return (_built.__wrapped__ if fresh else _built)(cwd, date, found, notes)
 
 
 def project_files(cwd: Path) -> list[Path]:
@@ -43,9 +43,9 @@ _building = threading.Lock()
 
 
 @lru_cache(maxsize=64)
-def _built(cwd: Path, date: str, found: tuple[tuple[Path, Stamp], ...]) -> str:
+def _built(cwd: Path, date: str, found: tuple[tuple[Path, Stamp], ...], notes: str) -> str:
     text = _template().format(cwd=cwd, platform=_platform(), date=date)
-    parts, left = [text], PROJECT_FILES_LIMIT
+    parts, left = ["\n\n".join(filter(None, (text, notes)))], PROJECT_FILES_LIMIT
     for path, _stamp in reversed(found):
         content = _content(path)
         cut = "" if len(content) <= left else f"\n[… cut; the whole is in {path}]"

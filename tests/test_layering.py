@@ -60,6 +60,7 @@ FLOORS: dict[str, int] = {
     "agent.cancel": 0,
     "agent.redact": 0,
     "agent.trust": 1,
+    "agent.memory": 1,
     "agent.landlock": 0,
     "agent": 0,
 }

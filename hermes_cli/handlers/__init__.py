@@ -18,7 +18,7 @@ _MODULES = {
     "tasks": ("tasks",),
     "configuration": ("config", "model", "reasoning", "verbose", "approvals", "yolo"),
     "context": ("context", "usage", "compress"),
-    "info": ("help", "version", "doctor", "copy", "tools"),
+    "info": ("help", "version", "doctor", "copy", "tools", "memory"),
     "undo": ("diff", "rollback"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
