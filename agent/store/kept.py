@@ -12,7 +12,8 @@ from typing import Any, Protocol
 
 from agent.errors import StoreError
 from agent.messages import Message, Usage
-from agent.records import TASK_SOURCE, Session, Store
+from agent.protocols import Decision
+from agent.records import TASK_SOURCE, Session, Store, Task
 from agent.store.database import BUSY
 from agent.store.memory import MemoryStore
 from agent.store.rules import call_ids, check_session_changes, goes_along, new_session_id
@@ -24,6 +25,9 @@ Tell = Callable[[StoreError | str], None]
 
 TRY_AGAIN = 10.0
 """Seconds between two attempts to write what is kept."""
+
+PATIENCE = 0.05
+"""Seconds that a reader waits for a writer."""
 
 _KEPT = "The conversation goes on in memory, and is written as soon as it can be."
 _WRITTEN = "The store can be written to again: the conversation is on the disk."
@@ -91,11 +95,12 @@ class _Copy:
     changes: dict[str, Any] = field(default_factory=dict)
     begun: set[str] = field(default_factory=set)
     unmarked: list[str] = field(default_factory=list)
+    decided: dict[str, Decision] = field(default_factory=dict)
 
     @property
     def behind(self) -> bool:
         """Whether the disk lacks something."""
-        return not self.made or self.written < len(self.messages) or bool(self.changes or self.unmarked)
+        return not self.made or self.written < len(self.messages) or bool(self.changes or self.unmarked or self.decided)
 
 
 class KeptStore(SqliteStore):
@@ -143,24 +148,35 @@ class KeptStore(SqliteStore):
         if copy is None:
             super().append(session_id, message)
             return
-        if not copy.loaded:
-            self.messages(session_id)
-        copy.messages.append(message)
-        self._catch_up(copy)
+        with self._writing:
+            if not copy.loaded:
+                self._load(copy)
+            copy.messages.append(message)
+            self._catch_up(copy)
 
     def messages(self, session_id: str) -> list[Message]:
         copy = self._copies.get(session_id)
         if copy is None:
             return super().messages(session_id)
-        if not (copy.loaded and copy.behind):
+        # Whoever writes may wait long for a busy disk. Who only reads has the copy, and need not wait as well.
+        if self._writing.acquire(timeout=PATIENCE if copy.loaded else -1):
             try:
-                found = super().messages(session_id)
-            except StoreError as error:
-                self._refuse(error)
-            else:
-                copy.messages[: copy.written] = found
-                copy.written, copy.loaded = len(found), True
+                self._load(copy)
+            finally:
+                self._writing.release()
         return list(copy.messages)
+
+    def _load(self, copy: _Copy) -> None:
+        """Take over what is on the disk, which others may have added to. Only while no message is being written."""
+        if copy.loaded and copy.behind:
+            return
+        try:
+            found = super().messages(copy.row.id)
+        except StoreError as error:
+            self._refuse(error)
+        else:
+            copy.messages[: copy.written] = found
+            copy.written, copy.loaded = len(found), True
 
     def continue_session(self, session_id: str, messages: Sequence[Message]) -> str:
         old = self._copies.get(session_id)
@@ -179,18 +195,36 @@ class KeptStore(SqliteStore):
             self.update_session(session_id, archived=True)
         copy = _Copy(replace(row, id=child, parent=session_id, archived=False), list(messages), loaded=True, made=made)
         copy.written = len(messages) if made else 0
-        copy.begun = {call for call in old.begun if goes_along(call, call_ids(messages))}
+        calls = call_ids(messages)
+        copy.begun = {call for call in old.begun if goes_along(call, calls)}
+        if not made:
+            marks, decisions = self._kept_answers(session_id)
+            copy.begun |= {call for call in marks if goes_along(call, calls)}
+            copy.unmarked = list(copy.begun)
+            copy.decided = {key: decision for key, decision in decisions.items() if goes_along(key, calls)}
         self._copies[child] = copy
         if not made:
             self._catch_up(copy)
         return child
+
+    def _kept_answers(self, session_id: str) -> tuple[list[str], dict[str, Decision]]:
+        """The marks and the decisions of a session, as far as they can be read: those on the disk, then ours."""
+        waiting = self._copies[session_id].decided
+        try:
+            return self.begun(session_id), {**waiting, **self.decisions(session_id)}
+        except StoreError as error:
+            self._refuse(error)
+            return [], waiting
 
     def mark_begun(self, session_id: str, call_id: str) -> bool:
         copy = self._copies.get(session_id)
         waiting = copy.messages[copy.written :] if copy is not None else []
         if copy is None or not any(call.id == call_id for message in waiting for call in message.tool_calls):
             # The disk knows of the call. Were it to run without a mark there, it could run twice.
-            return super().mark_begun(session_id, call_id)
+            first = super().mark_begun(session_id, call_id)
+            if copy is not None:
+                copy.begun.add(call_id)
+            return first
         if call_id in copy.begun:
             return False
         copy.begun.add(call_id)
@@ -201,6 +235,11 @@ class KeptStore(SqliteStore):
     def has_begun(self, session_id: str, call_id: str) -> bool:
         copy = self._copies.get(session_id)
         return (copy is not None and call_id in copy.begun) or super().has_begun(session_id, call_id)
+
+    def decision(self, session_id: str, call_id: str) -> Decision | None:
+        copy = self._copies.get(session_id)
+        waiting = copy.decided.get(call_id) if copy is not None else None
+        return waiting or super().decision(session_id, call_id)
 
     def session(self, session_id: str) -> Session | None:
         copy = self._copies.get(session_id)
@@ -265,6 +304,9 @@ class KeptStore(SqliteStore):
         while copy.unmarked:
             super().mark_begun(row.id, copy.unmarked[0])
             copy.unmarked.pop(0)
+        for call_id in list(copy.decided):
+            super().record_decision(row.id, call_id, copy.decided[call_id])
+            del copy.decided[call_id]
         while copy.written < len(copy.messages):
             super().append(row.id, copy.messages[copy.written])
             copy.written += 1
@@ -306,6 +348,16 @@ class UnopenedStore(MemoryStore):
         super().append(session_id, message)
         if self._disk is not None:
             self._copy(self._disk)
+
+    def create_task(self, **_fields: Any) -> Task:
+        """Raises: StoreError, always: a task that only this process knows would be lost with it."""
+        where = "has been opened since" if self._disk is not None else "cannot be opened"
+        raise StoreError(
+            f"No task can be started: {self._path} {where}.",
+            hint="Start Hermes again; `hermes -c` goes on with this conversation."
+            if self._disk is not None
+            else "A task must outlive this terminal. `hermes doctor` says what is wrong with the file.",
+        )
 
     def mark_begun(self, session_id: str, call_id: str) -> bool:
         begun = super().mark_begun(session_id, call_id)

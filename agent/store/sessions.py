@@ -115,6 +115,20 @@ class SqliteSessions(OnDatabase):
             found = connection.execute("SELECT 1 FROM begun WHERE session_id = ? AND call_id = ?", row).fetchone()
         return found is not None
 
+    def begun(self, session_id: str) -> list[str]:
+        """The keys of the calls that began."""
+        with self._database.read() as connection:
+            rows = connection.execute("SELECT call_id FROM begun WHERE session_id = ?", (session_id,)).fetchall()
+        return [call_id for (call_id,) in rows]
+
+    def decisions(self, session_id: str) -> dict[str, Decision]:
+        """What was answered, by key."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT call_id, allowed, reason, scope FROM decisions WHERE session_id = ?", (session_id,)
+            ).fetchall()
+        return {call_id: Decision(bool(allowed), reason, scope) for call_id, allowed, reason, scope in rows}
+
     def record_decision(self, session_id: str, call_id: str, decision: Decision) -> None:
         row = (session_id, call_id, decision.allowed, decision.reason, decision.scope, time.time())
         with self._database.write() as connection:

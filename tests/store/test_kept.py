@@ -1,15 +1,19 @@
 """What the disk refuses: said once, with what to do; kept in memory; written when it can be; never run twice."""
 
 import sqlite3
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agent.errors import StoreError
 from agent.messages import Message, ToolCall, Usage
+from agent.protocols import Decision
 from agent.records import TASK_SOURCE
+from agent.store.database import Database
 from agent.store.kept import KeptStore, UnopenedStore, open_store
 from agent.store.sqlite import SqliteStore
 
@@ -169,6 +173,71 @@ def test_a_session_that_goes_on_in_another_while_the_disk_is_full_is_written_wit
     disk.close()
 
 
+def test_a_call_that_began_is_not_run_again_in_the_session_that_goes_on_while_the_disk_is_full(
+    kept: KeptStore, path: Path
+) -> None:
+    call = Message("assistant", "", (ToolCall("here", "note", "{}"), ToolCall("before", "note", "{}")))
+    kept.append("s", call)
+    assert kept.mark_begun("s", "here")
+    other = SqliteStore(path)
+    assert other.mark_begun("s", "before")
+    other.record_decision("s", "before", Decision(False, "no"))
+    other.close()
+    with full(kept):
+        kept.append("s", SAID)
+        child = kept.continue_session("s", [call])
+        assert kept.decision(child, "before") == Decision(False, "no")
+        assert not kept.mark_begun(child, "before")
+    kept.flush()
+    after_a_crash = SqliteStore(path)
+    assert after_a_crash.messages(child) == [call]
+    assert [after_a_crash.mark_begun(child, key) for key in ("here", "before")] == [False, False]
+    assert after_a_crash.decision(child, "before") == Decision(False, "no")
+    after_a_crash.close()
+
+
+class AfterReading:
+    """A database where something happens right after what was read."""
+
+    def __init__(self, database: Database, happens: Callable[[], None]) -> None:
+        self._database, self._happens = database, happens
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        with self._database.read() as connection:
+            yield connection
+        self._happens()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+
+def test_what_is_written_while_another_thread_reads_stays_in_the_conversation(kept: KeptStore) -> None:
+    database = kept.database
+    writer = threading.Thread(target=kept.append, args=("s", Message("user", "meanwhile")))
+
+    def writes() -> None:
+        kept._database = database
+        writer.start()
+        writer.join(0.2)
+
+    kept._database = AfterReading(database, writes)  # type: ignore[assignment]
+    kept.messages("s")
+    writer.join()
+    with full(kept):
+        kept.append("s", SAID)
+        assert [message.content for message in kept.messages("s")] == ["hi", "meanwhile", SAID.content]
+
+
+def test_who_reads_does_not_wait_for_a_busy_disk(kept: KeptStore) -> None:
+    with kept._writing:
+        found = list[list[Message]]()
+        reader = threading.Thread(target=lambda: found.append(kept.messages("s")))
+        reader.start()
+        reader.join(10)
+    assert found == [[Message("user", "hi")]]
+
+
 def test_usage_that_could_not_be_counted_is_counted_later(kept: KeptStore) -> None:
     with full(kept):
         kept.append("s", SAID)
@@ -213,8 +282,6 @@ def test_what_waits_is_tried_again_by_itself(path: Path, news: News) -> None:
         store.append("s", SAID)
         assert store.unsaved == 1
     deadline = 1_000
-    import threading
-
     pause = threading.Event()
     while store.unsaved and (deadline := deadline - 1):
         pause.wait(0.01)
@@ -271,9 +338,16 @@ def test_a_file_that_cannot_be_opened_is_explained_and_the_conversation_is_writt
     disk.close()
 
 
-def test_a_task_runs_in_memory_when_there_is_no_file(tmp_path: Path, news: News) -> None:
-    (tmp_path / "file").write_text("")
-    store = open_store(tmp_path / "file" / "state.db", news.append)
-    task = store.create_task(prompt="p", owner="o", settings="{}")
-    assert store.task(task.id) == task
-    assert len(news) == 1
+def test_no_task_is_started_that_would_be_lost_with_the_terminal(path: Path, news: News) -> None:
+    path.parent.mkdir()
+    garbage(path)
+    store = open_store(path, news.append)
+    with pytest.raises(StoreError, match="cannot be opened") as refused:
+        store.create_task(prompt="p", owner="o", settings="{}")
+    assert "hermes doctor" in refused.value.hint
+    path.unlink()
+    store.flush()
+    with pytest.raises(StoreError, match="opened since") as refused:
+        store.create_task(prompt="p", owner="o", settings="{}")
+    assert "hermes -c" in refused.value.hint
+    assert store.tasks() == []
