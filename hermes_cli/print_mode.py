@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent.approvals import Gatekeeper, nobody
 from agent.cancel import CancelToken
@@ -39,9 +39,12 @@ from hermes_cli.seats import Seats
 from hermes_cli.setup import prepare
 from hermes_cli.text import compacted, harmless, seconds
 
+if TYPE_CHECKING:
+    from agent.store.kept import KeepingStore
+
 EXIT_CODES = {
     0: "the turn ended and the answer is on stdout",
-    1: "the turn failed; the reason is on stderr",
+    1: "the turn failed, or could not be saved; the reason is on stderr",
     2: "the command line or the configuration is wrong",
     3: "a limit was reached (--max-steps); what there is of an answer is on stdout",
     75: "the model cannot be reached or is overloaded: try again later",
@@ -84,7 +87,16 @@ def answer(request: Request) -> int:
         end = agent.run_turn(prompt, emit=write, cancel=cancel)
     seats.close()
     assert isinstance(end, TurnFinished), "a run that nobody watches is never suspended"
-    return exit_code(end)
+    return exit_code(end) if _saved(store) else exit_code(end) or 1
+
+
+def _saved(store: "KeepingStore") -> bool:
+    """Whether all of the conversation is on the disk; says so if it is not. Nobody will try again after this."""
+    if store.unsaved:
+        store.flush()
+    if lost := store.unsaved:
+        _say(f"Not saved: {lost} messages of this session. What is wrong with the disk, `hermes doctor` says.")
+    return not lost
 
 
 def _session(request: Request, store: SessionStore, config: Config, cwd: Path) -> tuple[str, Path, ModelChoice | None]:

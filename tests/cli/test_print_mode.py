@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from agent.config import directories
 from tests.cli.conftest import Run, Start
 from tests.support.openai_server import Hang, OpenAIServer, Status, Stream, call, say
 
@@ -53,6 +54,16 @@ def test_an_overloaded_server_means_try_later(run: Run, at: At) -> None:
     with OpenAIServer(default=Status(503, "overloaded", retry_after=0.01)) as server:
         done = run("-p", "hi", env=at(server))
     assert (done.returncode, done.stdout) == (75, "")
+
+
+def test_a_conversation_that_cannot_be_saved_is_no_success(run: Run, at: At) -> None:
+    path = directories().database
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"this is no database at all. " * 100)
+    with OpenAIServer([say("Hello")]) as server:
+        done = run("-p", "hi", env=at(server))
+    assert (done.returncode, done.stdout) == (1, "Hello\n")
+    assert "Not saved: 3 messages" in done.stderr
 
 
 def test_a_limit_has_a_number_of_its_own_and_what_there_is_of_an_answer(run: Run, at: At, work: Path) -> None:
