@@ -374,10 +374,11 @@ class TaskStore(Protocol):
         """Let go of a task in good order. None when the worker does not hold it."""
         ...
 
-    def reclaim_dead(self, now: float, is_alive: IsAlive) -> list[Task]:
+    def reclaim_dead(self, now: float, is_alive: IsAlive, *, stale: float = 0.0) -> list[Task]:
         """Queue the running tasks whose worker is gone, or park the held ones; those that have had their attempts fail.
 
-        Gives what changed.
+        Gone is a process that ended, and one whose last heartbeat is older than `stale`, in seconds since the epoch: it
+        hangs. Gives what changed.
         """
         ...
 

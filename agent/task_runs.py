@@ -36,6 +36,12 @@ LOOK, LOOK_IDLE = 0.2, 1.0
 BEAT = 2.0
 """Seconds between two heartbeats, and between two looks for workers that died."""
 
+STALE = 60.0
+"""Seconds without a heartbeat after which a worker counts as hung, though its process is there."""
+
+AWAKE = 10.0
+"""Seconds between two looks of which a longer gap means that this machine slept: then all heartbeats are old."""
+
 CUT = 1.0
 """Seconds a run has to let go once it is cut."""
 
@@ -69,6 +75,7 @@ class TaskRuns:
         new_lease: Callable[[], Lease] = alone,
         is_alive: IsAlive = lambda lease: True,
         forget: Callable[[str], None] = lambda session_id: None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._run = run
@@ -93,6 +100,8 @@ class TaskRuns:
         self._seen: dict[str, TaskState] = {}
         self._watcher: threading.Thread | None = None
         self._beat = 0.0
+        self._clock = clock
+        self._woke = 0.0
         self._closing = threading.Event()
 
     @property
@@ -121,7 +130,11 @@ class TaskRuns:
             try:
                 if self._waiting and not self._closing.is_set():
                     task = self._store.claim_task(self.lease, owner=self._whose)
-                    if task is not None:
+                    if task is not None and task.id in self._cancels:
+                        # Lost to somebody who thought this process hung, and free again: not twice at a time here.
+                        self._cancels[task.id].cancel()
+                        self._give_back(task, state="queued", attempts=task.attempts - 1)
+                    elif task is not None:
                         self._cancels[task.id], self._owners[task.id] = CancelToken(), task.owner
                         self._announce(task)
                         return task
@@ -229,13 +242,18 @@ class TaskRuns:
         return queued + sum(one.state == "running" for one in standings.values())
 
     def _beat_and_reclaim(self, others: bool) -> None:
-        if time.monotonic() < self._beat + BEAT:
+        now = self._clock()
+        if 0 <= now - self._beat < BEAT:
             return
-        self._beat = time.monotonic()
+        if now - self._beat > AWAKE:
+            self._woke = now
+        self._beat = now
         if self._cancels:
             self._store.heartbeat(self.lease.worker)
         if others:
-            self._store.reclaim_dead(time.time(), self._is_alive)
+            # Those that slept along with this process have until then to beat again.
+            waited = now - self._woke > AWAKE
+            self._store.reclaim_dead(now, self._is_alive, stale=now - STALE if waited else 0.0)
 
     def _watch(self) -> None:
         """On the pool's own thread, while any task is live."""

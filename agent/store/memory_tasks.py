@@ -20,7 +20,17 @@ from agent.records import (
     TaskState,
 )
 from agent.store.memory_tables import Tables
-from agent.store.rules import changed, lost, may_be_taken, new_session_id, new_task_id, owes_outcome, owner_range, taken
+from agent.store.rules import (
+    changed,
+    is_left_alone,
+    lost,
+    may_be_taken,
+    new_session_id,
+    new_task_id,
+    owes_outcome,
+    owner_range,
+    taken,
+)
 from agent.store.text import cleaned
 
 
@@ -112,9 +122,9 @@ class MemoryTasks(Tables):
     def release_task(self, task_id: str, worker: str, *, state: TaskState = "queued") -> Task | None:
         return self.update_task(task_id, expect=frozenset({"running"}), holder=worker, state=state, activity="")
 
-    def reclaim_dead(self, now: float, is_alive: IsAlive) -> list[Task]:
+    def reclaim_dead(self, now: float, is_alive: IsAlive, *, stale: float = 0.0) -> list[Task]:
         running = self.tasks(states=frozenset({"running"}))
-        gone = [task for task in running if task.lease is None or not is_alive(task.lease)]
+        gone = [task for task in running if is_left_alone(task, stale, is_alive)]
         with self._lock:
             still = [(task, self._tasks.get(task.id)) for task in gone]
             return [

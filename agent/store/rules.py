@@ -8,7 +8,7 @@ from typing import Any
 
 from agent.errors import StoreError
 from agent.messages import Message
-from agent.records import LIVE_STATES, TASK_SOURCE, Lease, Session, Task
+from agent.records import LIVE_STATES, TASK_SOURCE, IsAlive, Lease, Session, Task
 from agent.store.text import cleaned
 
 EVENTS_PER_TASK = 2_000
@@ -126,6 +126,11 @@ def taken(task: Task, lease: Lease) -> Task:
         return lost(task, lease.heartbeat)
     started = task.started or lease.heartbeat
     return replace(task, state="running", lease=lease, attempts=task.attempts + 1, started=started, held=False)
+
+
+def is_left_alone(task: Task, stale: float, is_alive: IsAlive) -> bool:
+    """Whether nobody works on a running task any more: its process ended, or has not beaten since `stale`."""
+    return task.lease is None or task.lease.heartbeat < stale or not is_alive(task.lease)
 
 
 def lost(task: Task, now: float) -> Task:

@@ -19,6 +19,7 @@ from agent.store.deliveries import LEASE, lease_from, owe, settle
 from agent.store.rules import (
     EVENTS_PER_TASK,
     changed,
+    is_left_alone,
     lost,
     may_be_taken,
     new_session_id,
@@ -145,9 +146,9 @@ class SqliteTasks(OnDatabase):
     def release_task(self, task_id: str, worker: str, *, state: TaskState = "queued") -> Task | None:
         return self.update_task(task_id, expect=frozenset({"running"}), holder=worker, state=state, activity="")
 
-    def reclaim_dead(self, now: float, is_alive: IsAlive) -> list[Task]:
+    def reclaim_dead(self, now: float, is_alive: IsAlive, *, stale: float = 0.0) -> list[Task]:
         running = self.tasks(states=frozenset({"running"}))
-        gone = {task.id: task.lease for task in running if task.lease is None or not is_alive(task.lease)}
+        gone = {task.id: task.lease for task in running if is_left_alone(task, stale, is_alive)}
         if not gone:
             return []
         with self._database.write() as connection:

@@ -1,6 +1,7 @@
 """Pools of several processes on one store: each has a lease of its own here, as if it were another process."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -394,3 +395,63 @@ def test_nothing_polls_once_everything_is_over(start: Start) -> None:
     here = start(["ok"], owner=HERE)
     here.wait(here.submit("x", cwd="/"), "done")
     wait_until(lambda: here._watcher is None)
+
+
+# -- a process that hangs, a machine that sleeps -------------------------------------------------------
+
+
+class Clock:
+    """The time, and as much later as a test likes."""
+
+    ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead
+
+
+def test_a_task_is_taken_from_a_process_that_hangs(start: Start, store: Store) -> None:
+    clock = Clock()
+    pool = start(["done here"], clock=clock)
+    task = store.create_task(prompt="x", owner=THERE, settings="{}", cwd="/")
+    store.claim_task(Lease("hung", 1, started=1.0, heartbeat=0.0))
+    for clock.ahead in range(0, 55, 5):
+        pool.look()
+        assert pool.row(task).state == "running"
+    for clock.ahead in range(55, 75, 5):
+        pool.look()
+    assert pool.wait(task, "done").result == "done here"
+
+
+def test_after_a_machine_slept_each_process_may_beat_before_it_counts_as_hung(start: Start, store: Store) -> None:
+    clock = Clock()
+    pool = start(["done here"], clock=clock)
+    task = store.create_task(prompt="x", owner=THERE, settings="{}", cwd="/")
+    store.claim_task(Lease("slept", 1, started=1.0, heartbeat=0.0))
+    for clock.ahead in (0.0, 20.0, 3600.0, 3605.0):
+        pool.look()
+        assert pool.row(task).state == "running"
+    for clock.ahead in (3609.0, 3612.0):
+        pool.look()
+    assert pool.wait(task, "done").result == "done here"
+
+
+def test_a_run_that_lost_its_task_ends_before_the_same_process_takes_it_again(start: Start, store: Store) -> None:
+    pool = start([])
+    begun, release, cancels = threading.Event(), threading.Event(), list[CancelToken]()
+
+    def run(_task: Task, *, emit: Sink, cancel: CancelToken) -> TurnFinished:
+        cancels.append(cancel)
+        begun.set()
+        release.wait(20)
+        return TurnFinished("done", f"run {len(cancels)}")
+
+    pool._run = run
+    task = pool.submit("x", cwd="/")
+    assert begun.wait(10)
+    store.reclaim_dead(time.time(), lambda lease: False)
+    for _ in range(3):
+        pool.look()
+        wait_until(lambda: pool._runs == 1)
+    assert [cancel.cancelled for cancel in cancels] == [True]
+    release.set()
+    assert pool.wait(task, "done").result == "run 2"
