@@ -5,7 +5,9 @@ safeguards; what is merely unwise is for the person who is asked.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from agent import memory
@@ -21,24 +23,55 @@ _SYSTEM = frozenset(
 _DISK = re.compile(r"/dev/(?:sd|hd|vd|xvd|nvme|mmcblk|disk|rdisk|mapper/|dm-|md|loop|zram|mem$|kmem$|port$)")
 _BOMB = re.compile(r"(?P<name>[\w:.]+)\s*\(\)\s*\{[^}]*?(?P=name)\s*\|\s*(?P=name)\s*&[^}]*\}")
 _WIPERS = re.compile(r"mkfs(?:\..*)?|wipefs|blkdiscard|sgdisk|fdisk|sfdisk|parted|mkswap|cryptsetup|badblocks|hdparm")
+WORKTREES = "worktrees"
+"""Below the state directory: the working copies of tasks."""
+_MOST_FOLDERS = 32
 _REMOVERS = frozenset({"rm", "shred", "unlink", "srm", "rmdir", "mv", "chmod", "chown", "chgrp", "chattr", "setfacl"})
 
 
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """The folders that hold settings, rules, credentials and the store: as written, and where their links lead.
+
+    `free` is the working copy in the state directory that a task has for a workspace: it may do there what it likes.
+    """
+
+    folders: tuple[Path, ...]
+    free: tuple[Path, ...] = ()
+
+    @classmethod
+    def of(cls, dirs: Directories | None, cwd: Path) -> "_Own":
+        if dirs is None:
+            return cls(())
+        copies = [place for base in {dirs.state, dirs.state.resolve()} if (place := _copy_in(base / WORKTREES, cwd))]
+        folders = (dirs.config, dirs.state)
+        return cls(tuple({place for folder in folders for place in (folder, folder.resolve())}), tuple(copies))
+
+    def holds(self, path: Path) -> bool:
+        return any(_holds(place, path) for place in self.folders) and not any(_holds(copy, path) for copy in self.free)
+
+    def named_in(self, text: str) -> bool:
+        for copy in self.free:
+            text = text.replace(str(copy), "")
+        return any(spelling in text for folder in self.folders for spelling in _spellings(folder))
+
+
+def _copy_in(folder: Path, cwd: Path) -> Path | None:
+    """The folder of one task below the one for all, where `cwd` is in such a one."""
+    there = cwd.resolve()
+    inside = there.relative_to(folder).parts if there.is_relative_to(folder) else ()
+    return folder / inside[0] if inside else None
+
+
 def below_floor(tool: str, action: Action, line: Line, cwd: Path, dirs: Directories | None) -> str:
-    """Why an action may not be done at all; "" when it may be thought about."""
-    own = _own_places(dirs)
+    """Why an action may not be done at all in the workspace `cwd`; "" when it may be thought about."""
+    own = _Own.of(dirs, cwd)
     if action.kind == "execute":
-        return _of_line(action.command, line, cwd, own)
+        return _of_line(action, line, cwd, own)
     changed = set(action.paths) - (_notes(dirs) if tool == "memory" else set())
-    if action.kind == "write" and any(_holds(place, path) for path in changed for place in own):
+    if action.kind == "write" and any(map(own.holds, changed)):
         return "it would change Hermes's own settings, rules or store"
     return ""
-
-
-def _own_places(dirs: Directories | None) -> tuple[Path, ...]:
-    """The folders that hold settings, rules, credentials and the store: as written, and where their links lead."""
-    folders = (dirs.config, dirs.state) if dirs else ()
-    return tuple({place for folder in folders for place in (folder, folder.resolve())})
 
 
 def _notes(dirs: Directories | None) -> set[Path]:
@@ -57,20 +90,41 @@ def _folded(path: Path) -> list[str]:
     return [part.casefold() for part in path.parts]
 
 
-def _of_line(text: str, line: Line, cwd: Path, own: Sequence[Path]) -> str:
-    if _BOMB.search(text):
+def _of_line(action: Action, line: Line, cwd: Path, own: _Own) -> str:
+    if _BOMB.search(action.command):
         return "it is a fork bomb"
+    folders = _folders(line, action.directory or cwd)
     for command in line.commands:
-        if why := _of_command(command, cwd):
-            return why
-        if why := _against_own(command, cwd, own):
-            return why
-    if not line.understood and any(spelling in text for folder in own for spelling in _spellings(folder)):
+        for folder in folders:
+            if why := _of_command(command, folder, cwd):
+                return why
+            if why := _against_own(command, folder, cwd, own):
+                return why
+    if not line.understood and own.named_in(action.command):
         return "it names Hermes's own folders in a line that is not understood"
     return ""
 
 
-def _of_command(command: Command, cwd: Path) -> str:
+def _folders(line: Line, start: Path) -> list[Path]:
+    """Where a command of the line may find itself: unlike `reading.places`, what is not certain counts, too."""
+    found = [start]
+    for command in line.commands:
+        if command.name not in ("cd", "pushd"):
+            continue
+        named = [word.text for word in command.words[1:] if not word.text.startswith("-") or word.text == "-"]
+        for text in named or ["~"]:
+            target = _expanded(text)
+            with suppress(OSError, RuntimeError, ValueError):
+                found += [(folder / target).resolve() for folder in found]
+                found = list(dict.fromkeys(found))[:_MOST_FOLDERS]
+    return found
+
+
+def _expanded(text: str) -> str:
+    return re.sub(r"^(?:~|\$HOME|\$\{HOME\})(?=/|$)", lambda _: str(Path.home()), text)
+
+
+def _of_command(command: Command, folder: Path, cwd: Path) -> str:
     name = PurePosixPath(command.name).name
     words = command.argv[1:]
     for target in command.writes:
@@ -82,9 +136,9 @@ def _of_command(command: Command, cwd: Path) -> str:
         return f"it would write over the disk {disk}"
     if name in _REMOVERS and any(re.match(r"-\w*[rRf]|--recursive|--no-preserve-root", word) for word in words):
         for word in words:
-            if not word.startswith("-") and _is_system(word, cwd):
+            if not word.startswith("-") and _is_system(word, folder, cwd):
                 return f"{name} on {word} would take the machine down"
-    if name == "find" and {"-delete", "rm"}.intersection(words) and _is_system(words[0], cwd):
+    if name == "find" and {"-delete", "rm"}.intersection(words) and _is_system(words[0], folder, cwd):
         return f"find on {words[0]} would take the machine down"
     if name in ("kill", "pkill", "killall") and words and words[-1] == "-1":
         return "it would end every process"
@@ -97,15 +151,15 @@ def _disk_written(name: str, words: Sequence[str]) -> str:
     return next((word for word in targets if _DISK.match(word)), "")
 
 
-def _is_system(word: str, cwd: Path) -> bool:
+def _is_system(word: str, folder: Path, cwd: Path) -> bool:
     """Whether a word names the root, a home as a whole, or a folder that the system lives in, or all that is in one."""
     stem = re.sub(r"(?<=/)(?:\*|\.\*|\{.*\})$", "", word.strip("'\""))
-    stem = re.sub(r"^(?:~|\$HOME|\$\{HOME\})(?=/|$)", str(Path.home()), stem)
+    stem = "." if stem == "*" else _expanded(stem)
     if not stem or re.search(r"[$`*?\[]", stem):
         return False
     try:
-        path = (cwd / stem).resolve()
-        written = Path(PurePosixPath(re.sub(r"/+", "/", str(cwd / stem))))
+        path = (folder / stem).resolve()
+        written = Path(PurePosixPath(re.sub(r"/+", "/", str(folder / stem))))
     except (OSError, RuntimeError, ValueError):
         return False
     if path == cwd.resolve():
@@ -113,29 +167,31 @@ def _is_system(word: str, cwd: Path) -> bool:
     return str(path) in _SYSTEM or str(written) in _SYSTEM or path == Path.home().resolve() or path in cwd.parents
 
 
-def _against_own(command: Command, cwd: Path, own: Sequence[Path]) -> str:
+def _against_own(command: Command, folder: Path, cwd: Path, own: _Own) -> str:
     """Whatever a command that is not known to only read may do to Hermes's own folders, it may not do."""
-    written = written_by(command, frozenset({cwd})) or []
-    if any(_holds(place, path) for path in written for place in own):
+    written = written_by(command, frozenset({folder})) or []
+    if any(map(own.holds, written)):
         return "it would change Hermes's own settings, rules or store"
-    if read_by(command, frozenset({cwd}), cwd) is not None or not _names_any(command, cwd, own):
+    if command.name in ("cd", "pushd", "popd") or read_by(command, frozenset({folder}), folder) is not None:
+        return ""
+    within = folder != cwd and own.holds(folder)
+    if not within and not _names_any(command, folder, own):
         return ""
     return "it could change Hermes's own settings, rules or store"
 
 
-def _names_any(command: Command, cwd: Path, own: Sequence[Path]) -> bool:
+def _names_any(command: Command, folder: Path, own: _Own) -> bool:
     texts = [word.text for word in command.words[1:]]
-    if any(spelling in text for text in texts for folder in own for spelling in _spellings(folder)):
+    if any(map(own.named_in, texts)):
         return True
-    named = [path for path in _paths(texts, cwd) if path != cwd]
-    return any(_holds(place, path) for path in named for place in own)
+    return any(path != folder and own.holds(path) for path in _paths(texts, folder))
 
 
-def _paths(texts: Iterable[str], cwd: Path) -> Iterable[Path]:
+def _paths(texts: Iterable[str], folder: Path) -> Iterator[Path]:
     for text in texts:
-        if "/" in text and not re.search(r"[\s$*?\[]|://", text):
+        if text and not re.search(r"[\s$*?\[]|://", text):
             try:
-                yield (cwd / text.rpartition("=")[2]).resolve()
+                yield (folder / _expanded(text.rpartition("=")[2])).resolve()
             except (OSError, RuntimeError, ValueError):
                 continue
 

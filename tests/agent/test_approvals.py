@@ -20,7 +20,7 @@ from agent.approvals import (
     pattern_for,
 )
 from agent.cancel import CancelToken
-from agent.config import Directories
+from agent.config import Directories, directories
 from agent.errors import ApprovalPending, Cancelled, ConfigError
 from agent.events import ApprovalRequested, ApprovalSettled, Event
 from agent.messages import ToolCall
@@ -101,6 +101,41 @@ def test_a_working_directory_reached_through_a_link_counts_as_where_it_leads(cwd
     alias = cwd.parent / "alias"
     alias.symlink_to(cwd)
     assert Policy("ask").verdict("tool", reading(cwd / "a.txt"), alias).verdict == "allow"
+
+
+@pytest.mark.parametrize(
+    ("line", "inside"),
+    [
+        ("cd {config}/.. && rm -rf hermes", False),
+        ("cd {config}/..; cd hermes; rm -rf .", False),
+        ("(cd {config} && rm policy.toml)", False),
+        ("pushd {config} && rm -rf *", False),
+        ("echo x > policy.toml", True),
+        ("rm policy.toml", True),
+        ("rm -rf *", True),
+        ("cd / && rm -rf *", False),
+        ("cd / && rm -rf usr", False),
+    ],
+)
+def test_the_floor_holds_wherever_a_line_or_the_shell_is(line: str, inside: bool, cwd: Path) -> None:
+    dirs = beside(cwd.parent / "home" / "hermes" / "policy.toml")
+    dirs.config.mkdir(parents=True)
+    text = line.format(config=dirs.config)
+    action = Action("execute", text, command=text, directory=dirs.config if inside else None)
+    assert Policy("ask", dirs=dirs).verdict("terminal", action, cwd).verdict == "deny"
+    assert Policy("ask", dirs=dirs).verdict("terminal", running("cd src && rm -rf hermes"), cwd).verdict == "ask"
+
+
+def test_a_task_changes_what_it_likes_in_its_own_working_copy_only(cwd: Path) -> None:
+    dirs = directories({"HERMES_HOME": str(cwd.parent / "hermes")})
+    copy = dirs.state / "worktrees" / "bg_1"
+    copy.mkdir(parents=True)
+    policy = Policy("edits", dirs=dirs)
+    assert policy.verdict("write_file", writing(copy / "a.py"), copy).verdict == "allow"
+    assert policy.verdict("terminal", running(f"python {copy}/a.py"), copy).verdict == "ask"
+    for other in (copy.parent / "bg_2" / "a.py", dirs.state / "state.db"):
+        assert policy.verdict("write_file", writing(other), copy).verdict == "deny"
+        assert policy.verdict("terminal", running(f"rm {other}"), copy).verdict == "deny"
 
 
 # -- rules -----------------------------------------------------------------------------------------
