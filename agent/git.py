@@ -1,4 +1,4 @@
-"""The `git` program, run for a task: it asks nothing, signs nothing, runs no hooks."""
+"""The `git` program, run for a task: it asks nothing, signs nothing, runs no hooks, and gets no keys."""
 
 import os
 import subprocess
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from agent.errors import HermesError
+from agent.redact import scrubbed_environment
 
 
 class GitError(HermesError):
@@ -30,7 +31,7 @@ _QUIET = {"GIT_TERMINAL_PROMPT": "0", "GIT_EDITOR": "true", "GIT_OPTIONAL_LOCKS"
 
 def _run(words: tuple[str, ...], cwd: Path, env: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
     settings = [word for name, value in _CONFIG.items() for word in ("-c", f"{name}={value}")]
-    inherited = {name: value for name, value in os.environ.items() if name not in _STRANGE}
+    inherited = {name: value for name, value in scrubbed_environment(os.environ).items() if name not in _STRANGE}
     try:
         return subprocess.run(
             ["git", *settings, *words],

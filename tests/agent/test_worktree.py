@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.git import GitError
+from agent.git import git as run_git
 from agent.worktree import Worktree
 
 TASK = "bg_120000_abcdef"
@@ -45,6 +46,14 @@ def tree(repo: Path, tmp_path: Path) -> Worktree:
 
 
 Tree = Callable[..., None]
+
+
+def test_git_is_not_given_the_keys(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it runs (filters, credential helpers) is the repository's or the person's choice, not theirs to know."""
+    monkeypatch.setenv("OPENAI_API_KEY", "a-key-that-is-secret")
+    monkeypatch.setenv("HARMLESS", "word")
+    told = run_git("-c", "alias.told=!echo $OPENAI_API_KEY/$HARMLESS", "told", cwd=repo)
+    assert told.strip() == "/word"
 
 
 def commit(root: Path, **files: str) -> None:
