@@ -72,6 +72,13 @@ def forget(state: Path, session_id: str) -> None:
         folder.rmdir()
 
 
+def sessions(state: Path) -> list[str]:
+    """Those that something is kept of."""
+    with suppress(OSError):
+        return [folder.name for folder in (state / FOLDER).iterdir()]
+    return []
+
+
 def named_in(content: str) -> str:
     """The line at a content's end that names where all of it is, "" when there is none."""
     found = _NAMED.search(content)

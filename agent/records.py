@@ -309,8 +309,11 @@ class SessionStore(Protocol):
         """By day, oldest first. `since` is a day."""
         ...
 
-    def prune(self, *, before: float, dry_run: bool = False) -> Pruned:
-        """Delete sessions and finished tasks untouched since `before`; never what is live or was not told."""
+    def prune(self, *, before: float, dry_run: bool = False, besides: Sequence[str] = ()) -> Pruned:
+        """Delete sessions and finished tasks untouched since `before`; never what is live or was not told.
+
+        Nor the tasks with the ids `besides`, and their sessions.
+        """
         ...
 
     def stats(self) -> StoreStats: ...

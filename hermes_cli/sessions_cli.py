@@ -137,7 +137,12 @@ def prune(
     if not dry_run:
         if doomed.sessions or doomed.tasks:
             confirm(f"Delete {what}?", yes)
-        doomed = store.prune(before=before)
+        kept = _unmerged(store, before)
+        there = [name for name in outputs.sessions(directories().state) if store.session(name) is not None]
+        doomed = store.prune(before=before, besides=kept)
+        for session_id in there:
+            if store.session(session_id) is None:
+                outputs.forget(directories().state, session_id)
         what = f"{doomed.sessions} sessions with {doomed.messages} messages, and {doomed.tasks} tasks"
     if as_json:
         _print_json({**asdict(doomed), "dry_run": dry_run})
@@ -165,6 +170,13 @@ def backup(file: Annotated[Path, typer.Argument(help="a file that does not exist
 
     _store().backup(file.absolute())
     typer.echo(f"{file} ({size(file.stat().st_size)}). To restore, see `hermes doctor`.")
+
+
+def _unmerged(store: "SqliteStore", before: float) -> list[str]:
+    """The old tasks whose worktree holds what is nowhere else; those of the others are removed."""
+    from hermes_cli.task_facts import prunable, without_worktree
+
+    return without_worktree(store, prunable(store.tasks(), before), directories().state)
 
 
 # -- parts -----------------------------------------------------------------------------------------

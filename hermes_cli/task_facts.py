@@ -138,6 +138,18 @@ def worktree_of(store: "Store", task: Task, state: Path) -> "Worktree | None":
     return worktree.of_task(task, session.cwd, state) if session and options_of(task).worktree else None
 
 
+def without_worktree(store: "Store", tasks: Sequence[Task], state: Path) -> list[str]:
+    """Remove the worktrees of finished tasks. Gives the ids of those whose worktree holds what is nowhere else."""
+    kept = list[str]()
+    for task in tasks:
+        try:
+            if (tree := worktree_of(store, task, state)) is not None:
+                tree.remove()
+        except HermesError:
+            kept.append(task.id)
+    return kept
+
+
 def forget(store: "Store", tasks: Sequence[Task], state: Path) -> tuple[int, list[str]]:
     """Delete finished tasks with their own sessions and worktrees: how many, and of those that are kept why.
 

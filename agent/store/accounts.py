@@ -1,6 +1,8 @@
 """What the conversations cost, and how much room they take."""
 
+import json
 import time
+from collections.abc import Sequence
 
 from agent.messages import Usage
 from agent.records import Pruned, StoreStats, UsageRow
@@ -18,7 +20,7 @@ _OWED = """
     WHERE deliveries.state <> 'told' AND tasks.state IN ('done', 'failed')
 """
 LIVE = "state IN ('queued', 'running', 'waiting', 'parked')"
-_KEPT_TASK = f"({LIVE} OR finished >= :before OR id IN ({_OWED}))"
+_KEPT_TASK = f"({LIVE} OR finished >= :before OR id IN ({_OWED}) OR id IN (SELECT value FROM json_each(:besides)))"
 _DOOMED_SESSION = f"""
     updated < :before
     AND id NOT IN (SELECT session_id FROM tasks WHERE {_KEPT_TASK})
@@ -54,8 +56,8 @@ class SqliteAccounts(OnDatabase):
             ).fetchall()
         return [UsageRow(day, model, session, count, Usage(*spent)) for day, model, session, count, *spent in rows]
 
-    def prune(self, *, before: float, dry_run: bool = False) -> Pruned:
-        values = {"before": before}
+    def prune(self, *, before: float, dry_run: bool = False, besides: Sequence[str] = ()) -> Pruned:
+        values = {"before": before, "besides": json.dumps(list(besides))}
         with self._database.read() as connection:
             doomed = connection.execute(f"SELECT id, messages FROM sessions WHERE {_DOOMED_SESSION}", values).fetchall()
             tasks = connection.execute(f"SELECT count(*) FROM tasks WHERE NOT {_KEPT_TASK}", values).fetchone()[0]

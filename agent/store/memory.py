@@ -187,11 +187,11 @@ class MemoryStore(MemoryPresence, MemoryChats, MemoryPeople):
             rows = [self._usage[key] for key in sorted(self._usage)]
         return [row for row in rows if row.day >= since and session_id in (None, row.session_id)]
 
-    def prune(self, *, before: float, dry_run: bool = False) -> Pruned:
+    def prune(self, *, before: float, dry_run: bool = False, besides: Sequence[str] = ()) -> Pruned:
         with self._lock:
             owed = {one.task_id for state in ("pending", "sending") for one in self._owed(state)}
             needed = [task for task in self._tasks.values() if task.state in LIVE_STATES or task.id in owed]
-            kept = [*needed, *(task for task in self._tasks.values() if task.finished >= before)]
+            kept = [*needed, *(task for task in self._tasks.values() if task.finished >= before or task.id in besides)]
             busy = {task.session_id for task in kept} | {task.owner for task in needed}
             doomed = [one for one in self._sessions.values() if one.updated < before and one.id not in busy]
             tasks = self._tasks.keys() - {task.id for task in kept}

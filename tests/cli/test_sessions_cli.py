@@ -10,6 +10,7 @@ import pytest
 
 from agent.config import directories
 from agent.messages import Message
+from agent.outputs import Outputs, sessions
 from agent.store.sqlite import SqliteStore
 
 Sub = Callable[..., CompletedProcess[str]]
@@ -106,3 +107,16 @@ def test_doctor_tells_the_size_checks_the_file_and_says_how_to_restore(sub_comma
 def test_sizes_are_told_for_people_and_programs(sub_command: Sub, store: SqliteStore) -> None:
     assert "2 sessions, 4 messages, 0 tasks" in sub_command("sessions", "stats").stdout
     assert json.loads(sub_command("sessions", "stats", "--json").stdout)["messages"] == 4
+
+
+def test_pruning_spares_a_task_whose_branch_holds_what_is_nowhere_else(sub_command: Sub, store: SqliteStore) -> None:
+    outputs = Outputs(directories().state)
+    task = store.create_task(prompt="x", owner="o", settings="{}", options='{"worktree": true}', cwd="/no/such/folder")
+    plain = store.create_task(prompt="y", owner="o", settings="{}")
+    for one in (task, plain):
+        store.update_task(one.id, state="done", finished=1.0, told=True)
+        outputs.keep(one.session_id, "call", "text")
+    sub_command("sessions", "prune", "--older-than", "0h", "--yes")
+    assert [one.id for one in store.tasks()] == [task.id]
+    assert store.session(task.session_id) is not None
+    assert sessions(directories().state) == [task.session_id]

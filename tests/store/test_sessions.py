@@ -305,6 +305,7 @@ def test_pruning_takes_what_is_old_and_leaves_what_is_live_or_was_not_told(store
     expected = Pruned(sessions=3, messages=3, tasks=1)  # old, a and the session of the task that was told
     assert store.prune(before=before, dry_run=True) == expected
     assert store.session("old")
+    assert store.prune(before=before, dry_run=True, besides=[told.id]) == Pruned(sessions=2, messages=3, tasks=0)
     assert store.prune(before=before) == expected
     assert {session.id for session in store.sessions()} == {"new", "b", "c"}
     assert [task.id for task in store.tasks()] == [owed.id, live.id]
