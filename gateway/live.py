@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Collection
 
 from agent.chats import Outbound
 from agent.errors import StoreError
@@ -18,8 +19,8 @@ from agent.events import (
     TurnFinished,
     TurnSuspended,
 )
-from gateway.outbox import Outbox
-from gateway.platforms.base import Adapter, CanEdit, CanType, DeliveryError, RetryAfter
+from gateway.outbox import UNKNOWN, Outbox
+from gateway.platforms.base import Adapter, CanEdit, CanType, DeliveryError, RetryAfter, Unavailable
 from gateway.session import Chat
 
 _log = logging.getLogger(__name__)
@@ -58,11 +59,16 @@ class LiveAnswer:
         self._sending: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
 
-    def start(self) -> None:
+    @property
+    def chat(self) -> Chat:
+        return self._chat
+
+    def start(self, after: Collection[asyncio.Task[None]] = ()) -> None:
+        """Begin to show. What is told by `after`, or waits to be sent, comes before it."""
         if isinstance(self._adapter, CanType):
             self._tasks.append(asyncio.create_task(self._type(self._adapter)))
         if isinstance(self._adapter, CanEdit):
-            self._tasks.append(asyncio.create_task(self._draw(self._adapter)))
+            self._tasks.append(asyncio.create_task(self._draw(self._adapter, tuple(after))))
 
     async def stop(self) -> None:
         """Stop drawing; nothing is being sent when this returns, so that nothing overtakes the whole answer."""
@@ -110,9 +116,13 @@ class LiveAnswer:
                 await adapter.typing(self._chat)
             await asyncio.sleep(adapter.typing_interval)
 
-    async def _draw(self, adapter: CanEdit) -> None:
+    async def _draw(self, adapter: CanEdit, after: tuple[asyncio.Task[None], ...]) -> None:
+        if after:
+            await asyncio.wait(after)
         while True:
             await self._changed.wait()
+            if self._row is None:
+                await self._outbox.settled(self._chat)
             self._changed.clear()
             await self._wait_for_room(adapter.edit_interval)
             try:
@@ -137,8 +147,8 @@ class LiveAnswer:
         if self._row is None:
             self._row = await self._outbox.open_live(self._chat, self._key)
             self._message_id = self._row.message_id if self._row else ""
-        if self._row is None:
-            return
+        if self._row is None or (self._row.message_id == UNKNOWN):
+            return  # it is whole, or stands in the chat where nobody knows: the whole answer comes, marked
         # A message that stands in the chat must be known, and an edit that is on its way must arrive before the next.
         self._sending = asyncio.create_task(self._send(adapter, text))
         await asyncio.shield(self._sending)
@@ -148,7 +158,14 @@ class LiveAnswer:
         assert self._row is not None
         if self._message_id:
             return await adapter.edit(self._chat, self._message_id, text)
-        self._message_id = (await self._adapter.send(self._chat, text, reply_to=self._reply_to)).message_id
+        # Should the process die now, the next one knows that a message may stand there.
+        await self._outbox.set_live(self._row.id, UNKNOWN)
+        try:
+            self._message_id = (await self._adapter.send(self._chat, text, reply_to=self._reply_to)).message_id
+        except DeliveryError as error:
+            if not (isinstance(error, Unavailable) and error.uncertain):
+                await self._outbox.set_live(self._row.id, "")
+            raise
         await self._outbox.set_live(self._row.id, self._message_id)
         return None
 

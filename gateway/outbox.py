@@ -46,6 +46,9 @@ SURPRISES = 5
 GIVE_UP_AFTER = 24 * 3600.0
 """Seconds for which a platform that cannot be reached is tried."""
 
+UNKNOWN = "?"
+"""Stands for the id of a message that may or may not have come to stand in the chat."""
+
 REPEAT = "(This may be a repeat.)\n"
 
 _Result = TypeVar("_Result")
@@ -134,7 +137,7 @@ class Outbox:
 
         def keep() -> None:
             old = self._store.posted(of)
-            if old is not None and old.message_id:
+            if old is not None and old.message_id not in ("", UNKNOWN):
                 self._store.post(where, encode(Letter(text=text)), key=key, message_id=old.message_id)
 
         await self._aside(keep)
@@ -200,6 +203,11 @@ class Outbox:
         if where not in self._senders:
             sender = asyncio.create_task(self._send_all(where), name=f"outbox {where}")
             self._senders[where] = sender
+
+    async def settled(self, chat: Chat) -> None:
+        """Return when nothing is on its way to this chat."""
+        while sender := self._senders.get(address(chat)):
+            await asyncio.wait([sender])
 
     async def idle(self) -> None:
         """Return when everything that can be sent now has been."""
@@ -289,6 +297,8 @@ def _check(letter: Letter) -> None:
 async def _send(adapter: Adapter, chat: Chat, one: Outbound, letter: Letter) -> str:
     """The id of the message as it stands in the chat. Raises: DeliveryError, OSError."""
     text = letter.text
+    if one.message_id == UNKNOWN:
+        one = replace(one, message_id="", repeat=True)
     if one.message_id and isinstance(adapter, CanEdit):
         try:
             await adapter.edit(chat, one.message_id, text)

@@ -138,7 +138,7 @@ class GatewayRunner:
         """By the rules of now: somebody may have been paired or revoked since the event came."""
         assert self.service is not None
         platform = event.source.platform
-        people = await self.service.aside(lambda: self._session_db.people(platform.value))
+        people = await self.service.glance(lambda: self._session_db.people(platform.value))
         return judge(event, self.configs, frozenset(one.user_id for one in people if one.state == "allowed"))
 
     async def _offer_pairing(self, event: MessageEvent) -> None:

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,6 +43,9 @@ KEPT = 14 * 24 * 3600.0
 
 TICK = 5.0
 """Seconds between two looks at questions that nobody answers, and between two signs of life for systemd."""
+
+SWITCH = 0.0005
+"""Seconds that a thread may keep the interpreter while others want it. Each that is ahead of the loop costs it one."""
 
 DRAIN = 8.0
 """Seconds that running turns have to reach a step boundary when the gateway leaves."""
@@ -278,8 +282,14 @@ def _notify(state: str) -> None:
         channel.sendall(state.encode())
 
 
+def give_way() -> None:
+    """Let the event loop have the interpreter soon, however many turns want it: for the whole process."""
+    sys.setswitchinterval(SWITCH)
+
+
 async def serve() -> None:
     """Serve until SIGTERM or SIGINT. Raises: HermesError."""
+    give_way()
     config = load_config()
     store = await asyncio.to_thread(SqliteStore, config.dirs.database)
     stop = asyncio.Event()

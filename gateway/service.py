@@ -105,6 +105,7 @@ class Service:
         self.store, self.adapters = store, adapters
         self._loop = asyncio.get_running_loop()
         self._run, self._obey, self._press, self.happened = run, obey, press, happened
+        self._is_alive = is_alive
         self._threads = executor or ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
         pool = partial(
             TaskPool, store, notify=self._noticed, new_lease=new_lease, is_alive=is_alive, forget=close_bench
@@ -128,19 +129,23 @@ class Service:
         )
         self.lines = Lines(self._deal_with, self._busy)
         self._receiver = ThreadPoolExecutor(1, thread_name_prefix="receive")
+        self._readers = ThreadPoolExecutor(2, thread_name_prefix="glance")
         self._arriving: list[tuple[Item, asyncio.Future[bool]]] = []
         self._storing: asyncio.Task[None] | None = None
         self._lives: dict[str, LiveAnswer] = {}
         self._changes: set[asyncio.Task[None]] = set()
+        self._endings: dict[Chat, set[asyncio.Task[None]]] = {}
         self._closing = False
 
     async def start(self) -> None:
         """Take up what an earlier process left: messages in and out, turns, tasks, questions. Raises: StoreError."""
         await self.outbox.start()
         await self.telling.goes_on()
+        # What was owed is posted before a turn may show anything after it.
+        await self.aside(lambda: self.store.reclaim_deliveries(self._is_alive))
+        await self.telling.left_over()
         await self.aside(self.turns.open)
         await self.aside(self.tasks.open)
-        await self.telling.left_over()
         await self.aside(self.conversations.catch_up_all)
         for inbound in await self.aside(self.store.received):
             await self._take_up(inbound)
@@ -158,7 +163,7 @@ class Service:
         await asyncio.gather(*self._changes, return_exceptions=True)
         await asyncio.gather(*(live.stop() for live in self._lives.values()), return_exceptions=True)
         await self.outbox.close()
-        for threads in (self._threads, self._receiver):
+        for threads in (self._threads, self._receiver, self._readers):
             threads.shutdown(wait=False)
 
     async def receive(self, event: MessageEvent, key: str) -> bool:
@@ -205,6 +210,10 @@ class Service:
         """Something that waits for the store, off the loop."""
         return await self._loop.run_in_executor(self._threads, work)
 
+    async def glance(self, look: Callable[[], _Result]) -> _Result:
+        """A short look into the store, off the loop, that waits behind nobody who writes."""
+        return await self._loop.run_in_executor(self._readers, look)
+
     async def say(self, chat: Chat, text: str, *, key: str = "", reply_to: str = "") -> None:
         await self.outbox.post(chat, Letter(text=text, reply_to=reply_to), key=key)
 
@@ -241,7 +250,7 @@ class Service:
             self.lines.add(Item(event, inbound, again=True))
 
     async def _busy(self, key: str) -> bool:
-        return await self.aside(lambda: self.conversations.turn(key)) is not None
+        return await self.glance(lambda: self.conversations.turn(key)) is not None
 
     async def _deal_with(self, item: Item, behind: bool) -> bool:
         try:
@@ -359,7 +368,7 @@ class Service:
 
     def _begin_live(self, task_id: str, live: LiveAnswer) -> None:
         self._lives[task_id] = live
-        live.start()
+        live.start(after=self._endings.get(live.chat, ()))
 
     def _call(self, function: Callable[..., None], *arguments: object) -> None:
         """On the loop, in order; from any thread."""
@@ -375,7 +384,18 @@ class Service:
 
     def _change(self, event: TaskChanged) -> None:
         live = None if event.state in ("queued", "running") else self._lives.pop(event.task_id, None)
-        self._spawn(self._changed(event, live))
+        change = self._spawn(self._changed(event, live))
+        if live is not None:
+            # The next turn there may begin before the outcome of this one was posted; it is not to be shown before.
+            endings = self._endings.setdefault(live.chat, set())
+            endings.add(change)
+            change.add_done_callback(lambda done: self._ended(live.chat, done))
+
+    def _ended(self, chat: Chat, change: asyncio.Task[None]) -> None:
+        if endings := self._endings.get(chat):
+            endings.discard(change)
+            if not endings:
+                del self._endings[chat]
 
     def _refused(self, one: Outbound) -> None:
         chat = chat_of(one.chat)
@@ -383,7 +403,7 @@ class Service:
             text = f"⚠ A message to {one.chat} was refused: {one.error} `hermes gateway status` lists what was."
             self._spawn(self.notice(text, about=chat.platform, but=chat))
 
-    def _spawn(self, work: Awaitable[None]) -> None:
+    def _spawn(self, work: Awaitable[None]) -> asyncio.Task[None]:
         async def awaited() -> None:
             try:
                 await work
@@ -395,6 +415,7 @@ class Service:
         change = asyncio.create_task(awaited())
         self._changes.add(change)
         change.add_done_callback(self._changes.discard)
+        return change
 
     async def _changed(self, event: TaskChanged, live: LiveAnswer | None) -> None:
         if live is not None:

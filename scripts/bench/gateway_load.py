@@ -10,6 +10,7 @@ up at most, memory for each chat, and whether an answer was lost, repeated or ca
 import argparse
 import asyncio
 import dataclasses
+import logging
 import os
 import statistics
 import sys
@@ -31,9 +32,13 @@ from agent.task_runner import TaskRunner
 from gateway.config import Platform
 from gateway.platforms.base import SendResult
 from gateway.platforms.memory import MemoryPlatform, Shown
-from gateway.serve import Gateway, _prepare
+from gateway.serve import Gateway, _prepare, give_way
 from gateway.session import Chat
 from gateway.supervise import Watchdog
+
+
+SPREAD = 5.0
+"""Seconds within which the chats begin."""
 
 
 class Place(MemoryPlatform):
@@ -74,7 +79,8 @@ class Model(ScriptedModel):
         super().__init__(answer)
 
 
-async def talk(place: Place, name: str, messages: int, acknowledged: list[float]) -> None:
+async def talk(place: Place, name: str, messages: int, acknowledged: list[float], *, after: float = 0.0) -> None:
+    await asyncio.sleep(after)
     for number in range(messages):
         began = time.perf_counter()
         await place.say(f"{name}.{number}", chat_id=name)
@@ -96,7 +102,9 @@ async def load(chats: int, messages: int, seconds: float, workers: int) -> int:
     before = process.memory_info().rss
     watchdog, acknowledged, began = Watchdog(), list[float](), time.perf_counter()
     each = messages // chats
-    await asyncio.gather(*(talk(place, str(number), each, acknowledged) for number in range(1, chats + 1)))
+    await asyncio.gather(
+        *(talk(place, str(number), each, acknowledged, after=number * SPREAD / chats) for number in range(1, chats + 1))
+    )
     took, worst = time.perf_counter() - began, watchdog.worst
     watchdog.close()
     after = process.memory_info().rss
@@ -104,6 +112,9 @@ async def load(chats: int, messages: int, seconds: float, workers: int) -> int:
     for number in range(1, chats + 1):
         answers = [one.text for one in place.by_chat[str(number)]]
         wrong += answers != [f"re {number}.{index}" for index in range(each)]
+    end = time.monotonic() + 30
+    while (store.received() or store.unsent() or store.undelivered()) and time.monotonic() < end:  # noqa: ASYNC110
+        await asyncio.sleep(0.2)
     unanswered = len(store.received()) + len(store.unsent()) + len(store.undelivered())
     stop.set()
     await serving
@@ -131,6 +142,8 @@ def main() -> None:
         os.environ |= {"HERMES_HOME": home, "HERMES_PROVIDER": "offline"}
         table = f"[gateway]\nturn_workers = {given.workers}\n[gateway.memory]\neveryone = true\n"
         Path(home, "config.toml").write_text(table, "utf-8")
+        logging.disable(logging.WARNING)
+        give_way()
         sys.exit(asyncio.run(load(given.chats, given.messages, given.seconds, given.workers)) > 0)
 
 

@@ -27,6 +27,7 @@ from gateway import chat_commands
 from gateway.authorization import Verdict
 from gateway.config import Platform
 from gateway.conversations import Busy
+from gateway.outbox import REPEAT, UNKNOWN
 from gateway.platforms.base import MessageEvent, Refused
 from gateway.platforms.memory import MemoryPlatform
 from gateway.service import Prompt, Service
@@ -188,7 +189,7 @@ async def test_a_message_during_a_turn_reaches_the_agent_and_is_acknowledged_at_
     ]
     async with served(tmp_path, script) as house:
         await house.platform.say("read a.txt")
-        await house.shows(lambda: house.service.conversations.turn("memory:1") is not None)
+        await house.shows(lambda: bool(house.model.requests))
         await house.platform.say("and be brief")
         await house.quiet_lines()
         go_on.set()
@@ -425,7 +426,7 @@ async def test_queue_waits_for_the_turn_and_steer_does_not(tmp_path: Path) -> No
     ]
     async with served(tmp_path, script) as house:
         await house.platform.say("read a.txt")
-        await house.shows(lambda: house.service.conversations.turn("memory:1") is not None)
+        await house.shows(lambda: bool(house.model.requests))
         await house.platform.say("/queue the rest")
         await house.platform.say("/steer be brief")
         await house.shows(lambda: len(house.store.received()) == 1)
@@ -598,3 +599,17 @@ async def test_nobody_s_answer_within_the_time_is_a_no(tmp_path: Path) -> None:
         await house.service.look_after(0)
         await house.shows(lambda: "As you wish." in house.platform.texts("1"))
         assert not (tmp_path / "a.txt").exists()
+
+
+async def test_a_live_message_that_may_stand_in_the_chat_is_followed_by_a_marked_answer(tmp_path: Path) -> None:
+    store, never = MemoryStore(), threading.Event()
+    async with served(tmp_path, [[Say("I am"), Until(never)]], store) as first:
+        await first.platform.say("think")
+        await first.shows(lambda: first.platform.texts("1") == ["I am"])
+        (task,) = store.tasks()
+        live = store.posted(f"turn:{task.id}")
+        assert live is not None
+        store.set_live(live.id, UNKNOWN)  # as it stands when a process dies while it sends
+    async with served(tmp_path, [[Say("I am"), Wait(0.1), Say(" back.")]], store, "two") as second:
+        await second.shows(lambda: f"{REPEAT}I am back." in second.platform.texts("1"))
+        assert "I am" not in second.platform.texts("1")
