@@ -36,7 +36,6 @@ from gateway.serve import Gateway, _prepare, give_way
 from gateway.session import Chat
 from gateway.supervise import Watchdog
 
-
 SPREAD = 5.0
 """Seconds within which the chats begin."""
 
