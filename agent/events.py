@@ -221,8 +221,13 @@ def cleaned(event: Told, redact: Callable[[str], str]) -> Told:
             return replace(event, error=redact(error), hint=redact(hint))
         case StepRestarted(reason):
             return replace(event, reason=redact(reason))
-        case ApprovalRequested(title=title, preview=preview, pattern=pattern):
-            return replace(event, title=redact(title), preview=redact(preview), pattern=redact(pattern))
+        case ApprovalRequested(title=title, preview=preview, pattern=pattern, why=why):
+            title, preview, pattern, why = map(redact, (title, preview, pattern, why))
+            return replace(event, title=title, preview=preview, pattern=pattern, why=why)
+        case ApprovalSettled(reason=reason) if reason:
+            return replace(event, reason=redact(reason))
+        case TurnSuspended(reason=reason) if reason:
+            return replace(event, reason=redact(reason))
     return event
 
 

@@ -13,9 +13,32 @@ from agent.errors import HermesError
 from hermes_cli.setup import start_log
 
 if TYPE_CHECKING:
+    from agent.protocols import Redact
     from agent.redact import Redactor
 
 _log = logging.getLogger(__name__)
+
+
+class _Redact:
+    """A redactor for as long as the program runs: it also knows a key that is stored later."""
+
+    def __init__(self, model: "ModelInUse") -> None:
+        self._model = model
+        self._made: tuple[int, Redactor] | None = None
+
+    def __call__(self, text: str) -> str:
+        return self.now()(text)
+
+    def part(self, text: str, start: int, end: int) -> str:
+        return self.now().part(text, start, end)
+
+    def now(self) -> "Redactor":
+        from agent.redact import Redactor, secret_values
+
+        stamp = self._model.keys_stamp()
+        if self._made is None or self._made[0] != stamp:
+            self._made = stamp, Redactor([*secret_values(self._model.env), *self._model.keys().values()])
+        return self._made[1]
 
 
 class ModelInUse:
@@ -28,7 +51,7 @@ class ModelInUse:
         self.choice: ModelChoice | None = None
         self.names: list[str] = []
         self._config = config
-        self._env = env
+        self.env = env
         self._changed = changed
         self._choosing = threading.Lock()
 
@@ -40,11 +63,18 @@ class ModelInUse:
         return self._config.values.context_window or (windows.known(self.choice) if self.choice else 0)
 
     @cached_property
-    def redact(self) -> "Redactor":
-        """Takes out the environment's secrets and the stored keys."""
-        from agent.redact import Redactor, secret_values
+    def redact(self) -> "Redact":
+        """Takes out the environment's secrets and the keys stored by then. Raises, as its calls do: ConfigError."""
+        found = _Redact(self)
+        found.now()
+        return found
 
-        return Redactor([*secret_values(self._env), *self.keys().values()])
+    def keys_stamp(self) -> int:
+        """Changes when the stored keys do."""
+        try:
+            return self._config.dirs.credentials_file.stat().st_mtime_ns
+        except OSError:
+            return 0
 
     def keys(self) -> dict[str, str]:
         """Stored keys, by provider. Raises: ConfigError."""
@@ -56,7 +86,7 @@ class ModelInUse:
 
         with self._choosing:
             if self.choice is None:
-                found = catalog.in_force(self._config.values, env=self._env, keys=self.keys())
+                found = catalog.in_force(self._config.values, env=self.env, keys=self.keys())
                 # Looking takes a while, and somebody may have chosen since.
                 self.choice = self.choice or found
                 self._changed()
@@ -99,4 +129,4 @@ class ModelInUse:
 
         if inherited == portable.NOTHING:
             return self.choose()
-        return portable.load(inherited, self._config.values, env=self._env, keys=self.keys())
+        return portable.load(inherited, self._config.values, env=self.env, keys=self.keys())
