@@ -1,5 +1,6 @@
 """TaskRunner: a background task's run, from nothing but its row. Every front end and every worker runs tasks so."""
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +26,8 @@ from agent.worktree import Worktree, of_task
 
 if TYPE_CHECKING:
     from agent.task_runs import RunTask
+
+_log = logging.getLogger(__name__)
 
 NO_CHOICE = "{}"
 """`Task.settings` of a task that was sent before a model was known: it takes the one in force."""
@@ -66,7 +69,25 @@ class TaskRunner:
         self._tools = tools
 
     def __call__(self, task: Task, *, emit: Sink, cancel: CancelToken) -> TurnFinished | TurnSuspended:
-        """Raises: HermesError, when the task cannot even begin."""
+        """What escapes, because the task cannot even begin or by a fault, ends it without telling a secret."""
+        try:
+            return self._run(task, emit=emit, cancel=cancel)
+        except HermesError as error:
+            said, hint = str(error), error.hint
+        except Exception as fault:  # noqa: BLE001  (a task must end, whatever happened)
+            _log.exception("task %s", task.id)
+            said, hint = f"internal error: {type(fault).__name__}: {fault}", ""
+        redact = self._redact or self._known_secrets()
+        return TurnFinished("failed", "", error=redact(said), hint=redact(hint))
+
+    def _known_secrets(self) -> Redact:
+        """As `_clean`, also where the file of keys is why nothing works."""
+        try:
+            return self._clean
+        except HermesError:
+            return Redactor(secret_values(self._env))
+
+    def _run(self, task: Task, *, emit: Sink, cancel: CancelToken) -> TurnFinished | TurnSuspended:
         options = task_rows.options_of(task)
         budgets = Budgets(self._store, self._config.values, task, options)
         if reason := budgets.reason():

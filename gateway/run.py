@@ -62,6 +62,14 @@ def _resolve_runtime_agent_kwargs() -> dict[str, Any]:
     }
 
 
+def _cleaned(text: str) -> str:
+    """A text for a chat, without the secrets that are known here."""
+    keys: Mapping[str, str] = {}
+    with contextlib.suppress(HermesError):
+        keys = read_keys(load_config().dirs)
+    return Redactor([*secret_values(os.environ), *keys.values()])(text)
+
+
 class GatewayRunner:
     """Routes messages from chats to the agent.
 
@@ -195,10 +203,10 @@ class GatewayRunner:
         try:
             content = await self._answer(prompt)
         except HermesError as error:
-            content = f"❌ Background task {task_id} failed: {error.explain()}"
+            content = f"❌ Background task {task_id} failed: {_cleaned(error.explain())}"
         except Exception as fault:  # noqa: BLE001  (whoever asked is told, whatever happened)
             _log.exception("task %s", task_id)
-            content = f"❌ Background task {task_id} failed: {type(fault).__name__}: {fault}"
+            content = _cleaned(f"❌ Background task {task_id} failed: {type(fault).__name__}: {fault}")
         await adapter.send(source.chat, content)
 
     async def _answer(self, prompt: str) -> str:

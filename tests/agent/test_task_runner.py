@@ -13,7 +13,7 @@ from agent.approvals import Policy
 from agent.cancel import CancelToken
 from agent.config import ApprovalMode, Config, Settings, directories
 from agent.errors import HermesError
-from agent.events import ToolStarted
+from agent.events import ToolStarted, TurnFinished
 from agent.messages import Message, ToolCall, Usage
 from agent.models.scripted import Call, Finish, Say, Script, ScriptedModel
 from agent.protocols import Task
@@ -181,6 +181,17 @@ def test_what_another_release_wrote_into_the_options_does_no_harm() -> None:
 
 
 # -- what is left behind ---------------------------------------------------------------------------
+
+
+def test_what_escapes_from_a_run_tells_no_secret(shop: Open) -> None:
+    one = shop(lambda messages: "x")
+    config = Config(Settings(), {}, directories({"HERMES_HOME": str(one.home)}))
+    env = {"SOME_API_KEY": "hunter2hunter2"}
+    runner = TaskRunner(config, one.store, policy=one.policy, env=env, model=one.model)
+    task = one.store.create_task(prompt="x", owner=ME, settings="{}", cwd="/nowhere/hunter2hunter2")
+    end = runner(task, emit=lambda event: None, cancel=CancelToken())
+    assert isinstance(end, TurnFinished)
+    assert (end.outcome, "hunter2" in f"{end.error}{end.hint}", "[redacted]" in end.error) == ("failed", False, True)
 
 
 def test_a_finished_task_leaves_a_receipt_and_a_log_of_what_it_did(tmp_path: Path) -> None:
