@@ -8,7 +8,7 @@ they live in `credentials.toml` (0600) or in the environment.
 import contextlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
 from functools import cache
 from pathlib import Path
@@ -337,6 +337,31 @@ def write_private(path: Path, text: str, *, mode: int = 0o600) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise ConfigError(f"Cannot write {path}: {error}.") from error
+
+
+@contextlib.contextmanager
+def changing(path: Path) -> Iterator[None]:
+    """While a file is read, changed and written, nobody else does, where the system has such locks.
+
+    Raises: ConfigError.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    path = path.resolve()
+    lock = path.with_name(f".{path.name}.lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(lock, os.O_WRONLY | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise ConfigError(f"Cannot write {path}: {error}.") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 # -- the model in force ----------------------------------------------------------------------------

@@ -238,16 +238,17 @@ def save_rule(path: Path, rule: Rule) -> None:
     """Write a rule into the file, keeping what a person wrote there. Raises: ConfigError."""
     import tomlkit
 
-    from agent.config import write_private
+    from agent.config import changing, write_private
 
-    place = place_for(rule, load_rules(path))
-    document = tomlkit.parse(path.read_text("utf-8")) if path.exists() else tomlkit.document()
-    rules = document.setdefault("rule", tomlkit.aot())
-    # A person may have written the rules as tables, or as a list in one line.
-    entry = tomlkit.table() if isinstance(rules, tomlkit.items.AoT) else tomlkit.inline_table()
-    entry.update({"tool": rule.tool, "pattern": rule.pattern, "verdict": rule.verdict})
-    if place < len(rules):
-        rules.insert(place, entry)
-    else:
-        rules.append(entry)
-    write_private(path, tomlkit.dumps(document))
+    with changing(path):
+        place = place_for(rule, load_rules(path))
+        document = tomlkit.parse(path.read_text("utf-8")) if path.exists() else tomlkit.document()
+        rules = document.setdefault("rule", tomlkit.aot())
+        # A person may have written the rules as tables, or as a list in one line.
+        entry = tomlkit.table() if isinstance(rules, tomlkit.items.AoT) else tomlkit.inline_table()
+        entry.update({"tool": rule.tool, "pattern": rule.pattern, "verdict": rule.verdict})
+        if place < len(rules):
+            rules.insert(place, entry)
+        else:
+            rules.append(entry)
+        write_private(path, tomlkit.dumps(document))

@@ -35,10 +35,11 @@ def trusted(state: Path) -> list[str]:
 
 def remember(state: Path, cwd: Path, said: bool) -> None:
     """Keep an answer. Raises: ConfigError."""
-    from agent.config import write_private
+    from agent.config import changing, write_private
 
-    answers = _answers(state) | {str(root_of(cwd)): said}
-    write_private(state / FILE, json.dumps(answers, indent=1, sort_keys=True))
+    with changing(state / FILE):
+        answers = _answers(state) | {str(root_of(cwd)): said}
+        write_private(state / FILE, json.dumps(answers, indent=1, sort_keys=True))
 
 
 def _answers(state: Path) -> dict[str, bool]:

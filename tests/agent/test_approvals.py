@@ -1,6 +1,7 @@
 """May this call run? The policy, who is asked, and what is remembered."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from agent.errors import ApprovalPending, Cancelled, ConfigError
 from agent.events import ApprovalRequested, ApprovalSettled, Event
 from agent.messages import ToolCall
 from agent.protocols import Action, Decision, ToolContext
-from agent.rules import Rule
+from agent.rules import Rule, load_rules, save_rule
 from agent.store.memory import MemoryStore
 from tests.support.turns import SESSION, wait_until
 
@@ -628,3 +629,11 @@ def test_a_policy_file_broken_while_the_program_runs_is_not_overwritten(tmp_path
     assert decision.allowed
     assert "not saved" in decision.reason
     assert path.read_text() == "[[rule]\n"
+
+
+def test_rules_that_are_saved_at_once_are_all_kept(tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    rules = [Rule("terminal", f"make {number}", "deny") for number in range(24)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda rule: save_rule(path, rule), rules))
+    assert sorted(rule.pattern for rule in load_rules(path)) == sorted(rule.pattern for rule in rules)
