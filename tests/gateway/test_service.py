@@ -556,7 +556,9 @@ async def test_in_groups_an_answer_points_at_the_message(tmp_path: Path) -> None
         for text in ("hello", "/version", "/bg count"):
             event = await house.platform.say(text, is_group=True, addressed=True)
             await house.quiet()
-            await house.shows(lambda event=event: house.platform.shown[-1].reply_to == event.message_id)
+            await house.shows(
+                lambda event=event: [one.reply_to for one in house.platform.shown][-1:] == [event.message_id]
+            )
 
 
 # -- home ------------------------------------------------------------------------------------------
