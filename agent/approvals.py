@@ -307,7 +307,7 @@ def nobody(request: ApprovalRequested, *, emit: Sink, cancel: CancelToken) -> De
 class Desk:
     """The asker of a run somebody watches: the thread waits until `settle` is called from any thread.
 
-    After `timeout` seconds, if any, the answer is no.
+    After `timeout` seconds, if any, the answer is no. A turn that is to be parked is not asked for: it is suspended.
     """
 
     def __init__(self, *, timeout: float = 0.0) -> None:
@@ -320,6 +320,9 @@ class Desk:
         with self._lock:
             self._open[request.request_id] = (request, answered, answer)
         try:
+            if cancel.parked is not None:
+                # Whoever goes on with the turn asks anew. After it is on the desk, so that parking it misses nothing.
+                raise ApprovalPending(request.request_id)
             with cancel.closing(answered.cancel):
                 emit(request)
                 answered.wait(self._timeout)

@@ -9,7 +9,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from agent.cancel import CancelToken
@@ -18,6 +18,7 @@ from agent.events import TaskChanged, TurnFinished, TurnSuspended
 from agent.messages import Message
 from agent.protocols import Sink, Task
 from agent.records import LIVE_STATES, Delivery, TaskOptions
+from agent.reports import is_report
 from agent.store.leases import is_alive, new_lease
 from agent.task_runs import RunTask
 from agent.tasks import TaskPool
@@ -161,19 +162,29 @@ class Background:
         elif needs_person(task):
             self._chat.screen.notify(lambda: self._need(task.id), urgent=True)
 
-    def take_over(self, prompt: str, session_id: str, end: TurnFinished | TurnSuspended) -> None:
-        """On the thread of a turn that was detached: it goes on as a task, unless it is over."""
+    def take_over(
+        self, prompt: str, session_id: str, end: TurnFinished | TurnSuspended, *, unread: Sequence[str] = ()
+    ) -> None:
+        """On the thread of a turn that was detached: it goes on as a task, unless it is over.
+
+        What was `unread` the task reads; when there is none it becomes a draft again.
+        """
         from hermes_cli.handlers.tasks import detached_notice, say_started
 
         chat = self._chat
         if isinstance(end, TurnFinished):
             chat.post(lambda: chat.screen.notify(lambda: detached_notice(chat, prompt, end), urgent=False))
+            for line in unread:
+                if not is_report(line):
+                    chat.post(partial(chat.screen.draft, line))
             return
         options = TaskOptions(approvals=chat.policy.mode)
         try:
             task = self.pool.submit(
                 prompt, settings=chat.model.inherited(), options=options, cwd=str(chat.cwd), session_id=session_id
             )
+            for line in unread:
+                self.pool.steer(task.id, line)
         except HermesError as error:
             problem = f"The turn cannot go on aside: {error}"
             chat.post(lambda: chat.complain(problem, f"/resume {session_id}"))

@@ -140,6 +140,11 @@ class Turn:
     activity: str = "thinking"
     thread: threading.Thread | None = None
     detached: bool = False
+    steering: deque[str] = field(default_factory=deque)
+    """Lines that it reads before its next step."""
+    agent: "AIAgent | None" = None
+    session_id: str = ""
+    """The conversation that it was sent to, if that had begun."""
 
 
 class Chat:
@@ -170,7 +175,6 @@ class Chat:
         self.started = time.time()
         self.turn: Turn | None = None
         self.detached: list[Turn] = []
-        self.steering: deque[str] = deque()
         self.queued: deque[str] = deque()
         self.questions: list[Question] = []
         self.usage = Usage()
@@ -186,6 +190,8 @@ class Chat:
         self.asides = 0
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="aside")
         self._agent: AIAgent | None = None
+        # One makes an agent at a time; whose it becomes is settled in a moment, which the UI loop may wait for.
+        self._making, self._settling = threading.Lock(), threading.Lock()
         self._resumed = ""
         self.held = False
         self._trust_asked = False
@@ -222,8 +228,13 @@ class Chat:
         elif self.turn is None:
             self._start(text)
         else:
-            self.steering.append(text)
+            self.turn.steering.append(text)
             self.screen.refresh()
+
+    @property
+    def steering(self) -> deque[str]:
+        """What the turn reads before its next step."""
+        return self.turn.steering if self.turn else deque()
 
     def queue(self, text: str) -> None:
         """Send a text when the turn is over, or now when none runs."""
@@ -244,21 +255,24 @@ class Chat:
 
     def detach(self) -> bool:
         """Let the turn go on as a task, and begin a new conversation. False when none runs that could."""
-        turn, asked = self.turn, {request.request_id for request in self._desk.pending()}
+        self.bridge.drain()
+        turn = self.turn
         if turn is None or turn.compresses:
             return False
-        turn.detached = True
+        with self._settling:
+            turn.detached = True
         turn.cancel.park()
+        asked = {request.request_id for request in self._desk.pending()}
         if asked:
             # What it waits for here, the task asks for again.
             turn.cancel.cancel()
-            self.questions = [question for question in self.questions if question.about not in asked]
         self.bridge.drain()
+        self.questions = [question for question in self.questions if question.about not in asked]
         for piece in self.screen.renderer().unfinished():
             self.screen.show(piece)
         self.detached.append(turn)
-        if self.conversation:
-            self.seats.lend(self.conversation)
+        if self._agent is not None:
+            self.seats.lend(self._agent.session_id)
         self.turn, self._agent, self._resumed = None, None, ""
         self.new_session()
         self.screen.refresh()
@@ -472,6 +486,7 @@ class Chat:
 
     def _begin(self, turn: Turn) -> None:
         self.turn = turn
+        turn.agent, turn.session_id = self._agent, self._resumed
         turn.thread = threading.Thread(target=self._run_turn, args=(turn,), daemon=True, name="turn")
         turn.thread.start()
         self.screen.refresh()
@@ -487,14 +502,16 @@ class Chat:
                 self.bridge.emit(event)
 
         try:
-            agent = self._make_agent()
+            agent = self._make_agent(turn)
+            if turn.detached:
+                self.seats.lend(agent.session_id)
             emit = self.seats.follow(agent.session_id, listening)
             end = agent.run_turn(
-                None if turn.rest else turn.prompt, emit=emit, cancel=turn.cancel, inbox=self._take_steering
+                None if turn.rest else turn.prompt, emit=emit, cancel=turn.cancel, inbox=lambda: _taken(turn.steering)
             )
             if turn.detached:
                 agent.close()
-                self.background.take_over(turn.prompt, agent.session_id, end)
+                self.background.take_over(turn.prompt, agent.session_id, end, unread=_taken(turn.steering))
                 self.seats.give_up(agent.session_id)
         except Exception as error:  # noqa: BLE001
             if not isinstance(error, HermesError):
@@ -525,6 +542,10 @@ class Chat:
         """From any thread: add a report to the conversation, for the next turn. Raises: StoreError, ConfigError."""
         self._make_agent().take_in(report)
 
+    def _take_in_all(self, reports: list[str]) -> None:
+        for report in reports:
+            self.take_in(report)
+
     def compress(self, focus: str) -> None:
         """Make the conversation shorter, where a turn would run; Esc stops it."""
         self.turn = turn = Turn("/compress", compresses=True, activity="summarising the conversation")
@@ -536,7 +557,7 @@ class Chat:
         """On the turn's thread."""
         said, hint = "", ""
         try:
-            agent = self._make_agent()
+            agent = self._make_agent(turn)
             agent.compress(focus, emit=self.seats.follow(agent.session_id, self.bridge.emit), cancel=turn.cancel)
         except Cancelled:
             said, hint = "Not compressed: it was interrupted.", "The conversation is as it was."
@@ -559,37 +580,42 @@ class Chat:
         """The agent of the conversation, None before its first turn."""
         return self._agent
 
-    def _make_agent(self) -> "AIAgent":
+    def _make_agent(self, turn: Turn | None = None) -> "AIAgent":
+        """On any thread: the conversation's agent, or that of a `turn`, which may have been detached meanwhile."""
+        with self._making:
+            with self._settling:
+                agent, session_id = self._agent, self._resumed
+                if turn is not None and turn.detached:
+                    agent, session_id = turn.agent, turn.session_id
+            if agent is not None:
+                return agent
+            agent = self._new_agent(session_id or new_session_id())
+            with self._settling:
+                if turn is None or not turn.detached:
+                    self._agent = agent
+            return agent
+
+    def _new_agent(self, session_id: str) -> "AIAgent":
         import run_agent
         from agent.models import prices
 
-        if self._agent is None:
-            session_id = self._resumed or new_session_id()
-            self.seats.require(session_id)
-            self._agent = run_agent.AIAgent(
-                choice=self.model.choose(),
-                settings=self.config.values,
-                store=self.store,
-                session_id=session_id,
-                cwd=self.cwd,
-                gate=Gatekeeper(self.policy, self._desk, session_id=session_id),
-                redact=self.model.redact,
-                price=prices.priced,
-                owner=self.owner,
-            )
-        return self._agent
+        self.seats.require(session_id)
+        return run_agent.AIAgent(
+            choice=self.model.choose(),
+            settings=self.config.values,
+            store=self.store,
+            session_id=session_id,
+            cwd=self.cwd,
+            gate=Gatekeeper(self.policy, self._desk, session_id=session_id),
+            redact=self.model.redact,
+            price=prices.priced,
+            owner=self.owner,
+        )
 
     @property
     def conversation(self) -> str:
         """The id of the conversation, "" before its first turn."""
         return self._agent.session_id if self._agent else self._resumed
-
-    def _take_steering(self) -> list[str]:
-        """On the turn's thread."""
-        taken = []
-        while self.steering:
-            taken.append(self.steering.popleft())
-        return taken
 
     def _dispatch(self, name: str, arguments: str) -> None:
         from hermes_cli import handlers
@@ -677,11 +703,21 @@ class Chat:
             self.turn.activity = text
 
     def _turn_over(self) -> None:
-        self.turn = None
-        waiting = self.steering or self.queued
-        if waiting:
-            self._start(waiting.popleft())
+        unread = self._end_turn()
+        reports = [text for text in unread if is_report(text)]
+        lines = deque(text for text in unread if not is_report(text)) or self.queued
+        if lines:
+            self._start(lines.popleft())
+        if self.turn is not None:
+            self.turn.steering.extend([*reports, *(lines if lines is not self.queued else ())])
+        elif reports:
+            self.aside(lambda: self._take_in_all(reports))
         self.leaving.if_over()
+
+    def _end_turn(self) -> list[str]:
+        """Gives what it has not read."""
+        unread, self.turn = _taken(self.steering), None
+        return unread
 
     def _settle(self, request: ApprovalRequested, decision: Decision) -> None:
         self._desk.settle(request.request_id, decision)
@@ -690,3 +726,11 @@ class Chat:
                 f"always, kept in {self.config.dirs.policy_file}" if decision.scope == "always" else "in this session"
             )
             self.screen.show(self.screen.renderer().note(f"Allowed {where}: {request.tool} {request.pattern}"))
+
+
+def _taken(lines: deque[str]) -> list[str]:
+    """On any thread: empty it."""
+    taken = []
+    while lines:
+        taken.append(lines.popleft())
+    return taken

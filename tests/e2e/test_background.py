@@ -353,6 +353,30 @@ def test_a_detached_turn_that_waits_for_an_answer_asks_it_as_a_task(start: Start
         assert (folder / "made").exists()
 
 
+def test_a_detached_turn_that_needs_an_answer_later_asks_it_as_a_task(start: Start, folder: Path) -> None:
+    slow = shell("touch made", delay=1.5)
+    with OpenAIServer([slow, "over"]) as server:
+        hermes = start(server).send("make it")
+        server.wait_for_requests(1)
+        hermes.send("/detach").wait_for("It goes on aside").wait_for("#1 needs you")
+        hermes.send("/tasks approve 1").wait_for("#1 done")
+        assert (folder / "made").exists()
+
+
+def test_a_line_for_the_new_conversation_is_not_read_by_the_turn_that_was_detached(start: Start) -> None:
+    steps = {"long": [shell("sleep 2.5"), "the long one"], "short": [shell("sleep 0.1", delay=2.0), "the short one"]}
+    with OpenAIServer(default=by_prompt(**steps)) as server:
+        hermes = start(server)
+        hermes.send("/yolo").send("a long job").wait_for(lambda seen: seen.runs("sleep 2.5"))
+        hermes.send("/detach").wait_for("It goes on aside")
+        hermes.send("a short one")
+        server.wait_for_requests(2)
+        hermes.send("be brief").wait_for("the short one").wait_for("#1 done")
+        read = [body["messages"] for body in server.bodies if "be brief" in json.dumps(body["messages"])]
+        assert read
+        assert all("a short one" in json.dumps(messages) for messages in read)
+
+
 def test_without_a_turn_there_is_nothing_to_detach(start: Start) -> None:
     start().send("/detach").wait_for("No turn is running.")
 
