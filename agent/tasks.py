@@ -5,6 +5,7 @@ be run, stopped, steered and answered by any process that shares the store. `age
 """
 
 import contextlib
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,6 +18,8 @@ from agent.messages import Message
 from agent.protocols import LIVE_STATES, Decision, Task
 from agent.records import TaskOptions
 from agent.task_runs import CUT, PARKED, PARKED_BY_HAND, QUEUED, RUNNING, TaskRuns
+
+_log = logging.getLogger(__name__)
 
 
 class TaskPool(TaskRuns):
@@ -178,12 +181,23 @@ class TaskPool(TaskRuns):
         if park:
             self._park_all(wait)
         else:
-            for task in self.live(self._whose):
-                self.stop(task.id)
+            self._stop_all()
         if self._owner is not None and self._entered:
             with contextlib.suppress(StoreError):  # then it is found dead
                 self._store.depart(self._owner)
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _stop_all(self) -> None:
+        """What cannot be stored must not keep the rest from being stopped."""
+        try:
+            for task in self.live(self._whose):
+                self.stop(task.id)
+        except StoreError as error:
+            _log.warning("stopping the tasks: %s", error)
+        with self._lock:
+            left = list(self._cancels.values())
+        for token in left:
+            token.cancel()
 
     def _park_all(self, wait: float) -> None:
         self.park()

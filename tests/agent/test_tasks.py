@@ -10,7 +10,7 @@ import pytest
 
 from agent.approvals import Gatekeeper, Mailbox, Policy, mark_of
 from agent.cancel import CancelToken
-from agent.errors import HermesError, UnavailableError
+from agent.errors import HermesError, StoreError, UnavailableError
 from agent.events import ApprovalRequested, Event, TaskChanged, ToolFinished, TurnFinished, TurnSuspended
 from agent.messages import Usage
 from agent.models.scripted import Call, Fail, Finish, Say, Script, ScriptedModel, Until
@@ -335,6 +335,26 @@ def test_a_waiting_task_that_is_stopped_takes_no_answer_and_tells_nothing_more(m
     assert pool.answer(task.id, Decision(True)) is None
     assert pool.states(task) == ["queued", "running", "waiting", "cancelled"]
     assert pool.tool.runs == []
+
+
+def test_a_store_that_refuses_keeps_no_task_from_being_stopped_at_the_end(make: Callable[..., Watched]) -> None:
+    class Refusing(MemoryStore):
+        refuses = False
+
+        def update_task(self, task_id: str, **changes: Any) -> Task | None:
+            if self.refuses:
+                raise StoreError("The disk is full.")
+            return super().update_task(task_id, **changes)
+
+    store, never = Refusing(), threading.Event()
+    pool = make(lambda messages: [Until(never)], store=store)
+    tasks = [pool.submit("x", owner="me") for _ in range(2)]
+    for task in tasks:
+        pool.wait(task, "running")
+    wait_until(lambda: len(pool.model.requests) == 2)
+    store.refuses = True
+    pool.close()
+    wait_until(lambda: not pool._cancels)
 
 
 def test_what_a_waiting_task_left_running_ends_when_it_is_stopped(make: Callable[..., Watched]) -> None:
