@@ -37,10 +37,10 @@ def argument_values(session: "Callable[[], Chat]") -> Mapping[ArgumentSource, "A
                 yield (str(task.number), f"{task.state}  {title(task, 40)}")
 
     def sessions() -> Iterable[tuple[str, str]]:
-        from hermes_cli.sessions import details
+        from hermes_cli.sessions import details, own_sessions
 
         chat = session()
-        for one in chat.store.sessions(limit=MOST_SESSIONS):
+        for one in own_sessions(chat.store)[:MOST_SESSIONS]:
             if one.title and one.id != chat.conversation:
                 yield (one.title, ", ".join(details(one, chat.cwd)))
 

@@ -31,7 +31,12 @@ class Wanted:
 
 
 def find(store: SessionStore, text: str) -> list[Session]:
-    """The sessions that are meant: one, or several that fit equally well. Raises: HermesError when there is none."""
+    """The sessions that are meant: one, or several that fit equally well. Raises: HermesError when there is none.
+
+    An id and a title name any session; "latest" is the last that a terminal had.
+    """
+    if text.strip().casefold() == "latest" and (own := own_sessions(store)):
+        return own[:1]
     if one := store.find_session(text):
         return [one]
     found = store.find_sessions(text)
@@ -41,29 +46,41 @@ def find(store: SessionStore, text: str) -> list[Session]:
 
 
 def the_one(store: SessionStore, wanted: Wanted, cwd: Path) -> Session:
-    """For whoever cannot ask. Raises: HermesError when there is none, or several."""
+    """For whoever cannot ask: what print mode said counts like what a terminal did, so that scripts can go on.
+
+    Raises: HermesError when there is none, or several.
+    """
     if wanted.here:
-        found = last_in(store, cwd)
+        found = last_in(store, cwd, sources=("terminal", "print"))
         if found is None:
             raise HermesError(f"There is no session to continue in {cwd}.", hint="hermes sessions list shows all.")
         return found
-    several = find(store, wanted.which or "latest")
+    which = wanted.which or "latest"
+    latest = store.find_session(which) if which.casefold() == "latest" else None
+    several = [latest] if latest else find(store, which)
     if len(several) > 1:
         names = ", ".join(f"{session.id} ({session.title})" for session in several[:3])
         raise HermesError(f"Several sessions fit {wanted.which!r}: {names}.", hint="Give an id.")
     return several[0]
 
 
-def last_in(store: SessionStore, cwd: Path) -> Session | None:
-    """This directory's last session."""
-    return next(iter(store.sessions(cwd=str(cwd), limit=1)), None)
+def last_in(store: SessionStore, cwd: Path, *, sources: Sequence[str] = ("terminal",)) -> Session | None:
+    """The last conversation of these sources in this directory."""
+    found = [one for source in sources for one in own_sessions(store, cwd, source=source)]
+    return max(found, key=lambda session: session.updated, default=None)
 
 
 def offered(store: SessionStore, cwd: Path) -> list[Session]:
-    """What to pick from: this directory's first, each part newest first."""
-    here = store.sessions(cwd=str(cwd), limit=MOST)
+    """What to pick from: the terminal's own, this directory's first, each part newest first."""
+    here = own_sessions(store, cwd)
     known = {session.id for session in here}
-    return [*here, *(session for session in store.sessions(limit=MOST) if session.id not in known)]
+    return [*here, *(session for session in own_sessions(store) if session.id not in known)]
+
+
+def own_sessions(store: SessionStore, cwd: Path | None = None, *, source: str = "terminal") -> list[Session]:
+    """The newest first, without those in which nobody said anything yet: a system message at most."""
+    found = store.sessions(cwd=str(cwd) if cwd else None, source=source, limit=MOST)
+    return [session for session in found if session.messages > 1]
 
 
 def directory(session: Session, cwd: Path) -> Path | None:
