@@ -56,6 +56,12 @@ class ModelInUse:
         self._choosing = threading.Lock()
 
     @property
+    def name(self) -> str:
+        """The model's id, also where the endpoint's first is taken; "" while unknown."""
+        chosen = self.choice.model if self.choice else ""
+        return chosen or next(iter(self.names), "")
+
+    @property
     def window(self) -> int:
         """Tokens that fit the model's context window, 0 while unknown."""
         from agent.models import windows
@@ -110,6 +116,7 @@ class ModelInUse:
                 from agent.models.openai import list_models
 
                 self.names = list_models(choice)
+                self._changed()
             prices.load()
         except HermesError as error:
             _log.info("warming up: %s", error)

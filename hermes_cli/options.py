@@ -46,7 +46,7 @@ class Option:
 OPTIONS: tuple[Option, ...] = (
     Option("print", ("-p", "--print"), "flag", "answer on stdout and leave; standard input is added to the prompt"),
     Option("output_format", ("--output-format",), "format", "with -p: text, json or stream-json"),
-    Option("last", ("-c", "--continue"), "flag", "go on with the last session of this directory; with -p, with what -p said last there, too"),
+    Option("last", ("-c", "--continue"), "flag", "go on with the last session of this directory (-p: of its own, too)"),
     Option(
         "resume",
         ("-r", "--resume"),

@@ -44,7 +44,7 @@ def model(chat: "Chat", arguments: str) -> None:
     if choice is None:
         raise HermesError("The model is still being looked for.", hint="Try again in a moment.")
     where = f" at {choice.base_url}" if choice.base_url else ""
-    chat.screen.show(chat.screen.renderer().note(f"{choice.model} ({choice.provider}{where})"))
+    chat.screen.show(chat.screen.renderer().note(f"{chat.model.name or 'not known yet'} ({choice.provider}{where})"))
 
 
 def reasoning(chat: "Chat", arguments: str) -> None:

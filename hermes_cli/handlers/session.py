@@ -50,7 +50,7 @@ def status(chat: "Chat", arguments: str) -> None:
     choice = chat.model.choice
     row = chat.store.session(chat.conversation) if chat.conversation else None
     rows = [
-        ("model", f"{choice.model} ({choice.provider})" if choice else "being looked for"),
+        ("model", f"{chat.model.name or 'not known yet'} ({choice.provider})" if choice else "being looked for"),
         ("endpoint", choice.base_url if choice and choice.base_url else "built in" if choice else ""),
         ("directory", str(chat.cwd)),
         ("session", chat.conversation or "begins with the first message"),

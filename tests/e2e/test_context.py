@@ -24,6 +24,13 @@ def row(hermes: Terminal, name: str) -> str:
     return [line for line in hermes.lines if line.strip().startswith(name)][-1]
 
 
+def test_an_endpoint_that_names_no_model_shows_the_one_it_uses(start: Start) -> None:
+    with OpenAIServer(models=["served-model"]) as server:
+        hermes = start(server, env={"HERMES_MODEL": ""})
+        hermes.wait_for(lambda seen: "served-model" in seen.lines[-1], why="the model in the status line")
+        hermes.send("/status").wait_for("served-model (custom)")
+
+
 def test_before_the_first_message_the_commands_say_so(start: Start) -> None:
     with OpenAIServer() as server:
         hermes = start(server)
