@@ -93,6 +93,7 @@ class TaskRuns:
         self._entered = False
         self._runs = 0
         self._waiting = False
+        self._drains = False
         self._cancels: dict[str, CancelToken] = {}
         self._owners: dict[str, str] = {}
         # The sessions of tasks that ran here and may go on here: what they started is still there.
@@ -117,6 +118,22 @@ class TaskRuns:
         with self._lock:
             return self._let_go.wait_for(lambda: owner not in self._owners.values(), seconds)
 
+    def drain(self) -> list[str]:
+        """Let go of what runs here at its next step boundary, and take nothing until `take_up`.
+
+        Does not wait: gives the ids of what still runs. May be called again to see how far it is.
+        """
+        with self._lock:
+            self._drains = True
+            for token in self._cancels.values():
+                token.park()
+            return list(self._cancels)
+
+    def take_up(self) -> None:
+        """After `drain`: run tasks again; the next look finds those that were let go of."""
+        with self._lock:
+            self._drains = False
+
     # -- running -----------------------------------------------------------------------------------
 
     def _work(self) -> None:
@@ -128,7 +145,7 @@ class TaskRuns:
         """The next task; None ends the run."""
         with self._lock:
             try:
-                if self._waiting and not self._closing.is_set():
+                if self._waiting and not self._drains and not self._closing.is_set():
                     task = self._store.claim_task(self.lease, owner=self._whose)
                     if task is not None and task.id in self._cancels:
                         # Lost to somebody who thought this process hung, and free again: not twice at a time here.
@@ -274,7 +291,7 @@ class TaskRuns:
             if self._closing.is_set():
                 return
             self._waiting = self._waiting or tasks > 0
-            wanted = max(0, min(tasks, self._workers - self._runs))
+            wanted = 0 if self._drains else max(0, min(tasks, self._workers - self._runs))
             self._runs += wanted
             if self._watcher is None and self._seen:
                 self._watcher = threading.Thread(target=self._watch, daemon=True, name="task-poll")

@@ -18,16 +18,23 @@ _log = logging.getLogger(__name__)
 PARK_WITHIN = 1.2
 """Seconds that tasks have to reach a step boundary when the person leaves; then they are cut."""
 
+LOOK = 0.1
+"""Seconds between two looks at what has not let go yet."""
+
 SHOWN = 6
 
 
 class Leaving:
-    """How a session ends. `waits`: when all is over; `keeps`: what runs goes on without us."""
+    """How a session ends. `waits`: when all is over; `keeps`: what runs goes on without us.
+
+    `holding`: what keeps us from leaving, "" when nothing does.
+    """
 
     def __init__(self, chat: "Chat") -> None:
         self._chat = chat
         self.waits = False
         self.keeps = False
+        self.holding = ""
 
     def ask(self) -> None:
         """Leave; with work under way, ask first."""
@@ -60,13 +67,52 @@ class Leaving:
 
     def hang_up(self) -> None:
         """The terminal is gone, or we are told to end: nobody can be asked, so nothing is given up."""
-        self.keep()
-
-    def keep(self) -> None:
-        """Leave; tasks and the turn go on without us."""
         self._chat.detach()
         self.keeps = True
         self._chat.screen.leave()
+
+    def keep(self) -> None:
+        """Leave as soon as tasks and the turn have come to a step boundary; they go on without us."""
+        self.keeps = True
+        self._let_go()
+
+    def cut(self) -> bool:
+        """Leave now, whatever has not let go yet. False when nothing holds us."""
+        if not self.holding:
+            return False
+        self._chat.screen.leave()
+        return True
+
+    def _let_go(self) -> None:
+        # Also of what was sent while we wait.
+        self._chat.detach()
+        self._chat.aside(self._chat.background.pool.drain, self._look)
+
+    def _look(self, running: list[str]) -> None:
+        """So many tasks are in a step still: leave, or say so and look again."""
+        if not self.keeps:
+            return
+        chat = self._chat
+        rows = [task for id_ in running if (task := chat.store.task(id_)) is not None]
+        turns = [*([chat.turn] if chat.turn else []), *chat.detached]
+        held = [*(f"the turn: {turn.activity}" for turn in turns), *(f"#{row.number}: {row.activity}" for row in rows)]
+        if not held:
+            self.holding = ""
+            chat.screen.leave()
+            return
+        more = f" and {len(held) - 1} more" if len(held) > 1 else ""
+        self.holding = f"letting go of {held[0]}{more}"
+        chat.screen.refresh()
+        chat.loop.call_later(LOOK, self._let_go_again)
+
+    def _let_go_again(self) -> None:
+        if self.keeps:
+            self._let_go()
+
+    def _stay(self) -> None:
+        """What was let go of is taken up again."""
+        self.keeps, self.holding = False, ""
+        self._chat.aside(self._chat.background.pool.take_up)
 
     def hand_over(self) -> None:
         """After the tasks were parked: have a worker go on with them."""
@@ -82,9 +128,13 @@ class Leaving:
     def _settle(self, key: str, _words: str) -> None:
         chat = self._chat
         self.waits = key == "w"
+        if self.keeps and key != "k":
+            self._stay()
         match key:
             case "s":
                 chat.screen.leave()
+            case "k" if self.cut():
+                pass  # the second time
             case "k":
                 self.keep()
             case "w" if chat.store.unsaved:

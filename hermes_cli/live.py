@@ -40,6 +40,9 @@ def live_fragments(chat: "Chat", tail: str, *, width: int, rows: int, tick: int,
         lines.append(("class:live.activity", f"{spinner} {activity} {glyphs.dot} {spent} {glyphs.dot} Esc interrupts"))
     elif chat.shell is not None:
         lines.append(("class:live.activity", f"{glyphs.spinner[0]} a shell command runs {glyphs.dot} Ctrl+C stops it"))
+    if chat.leaving.holding:
+        holding = clip(harmless(chat.leaving.holding), max(width - 40, 10), glyphs.ellipsis)
+        lines.append(("class:live.activity", f"{holding} {glyphs.dot} Ctrl+C leaves now and cuts it off"))
     for label, texts in (("next", list(chat.steering)), ("queued", list(chat.queued))):
         for text in texts[:QUEUED_SHOWN]:
             lines.append(("class:live.queued", f"  {label}: {clip(text[: width * 4], width - 12, glyphs.ellipsis)}"))

@@ -48,6 +48,7 @@ class PlainScreen:
         self._renderer: Renderer | None = None
         self.chat = Chat(config, load_policy(), self, cwd=cwd, store=open_store(config.dirs.database, self._warn))
         self._asked: Question | None = None
+        self._holding = ""
         self._left = asyncio.Event()
         self._idle = asyncio.Event()
         self._handled = threading.Event()
@@ -107,6 +108,9 @@ class PlainScreen:
                 # Whoever wrote the pipe is not there to answer.
                 self.chat.loop.call_soon(self._decline, question)
         self._asked = question
+        if (holding := self.chat.leaving.holding) != self._holding:
+            self._holding = holding
+            self.show(f"({harmless(holding)}; Ctrl+C leaves now and cuts it off)" if holding else "")
         if self.chat.turn is None and self.chat.shell is None and not self.chat.held and not self.chat.asides:
             self._idle.set()
         else:
@@ -218,7 +222,12 @@ class PlainScreen:
             question.settle(question.default, "nobody is there to answer")
 
     def _interrupt(self) -> None:
-        if self.chat.background.unfollow() or self.chat.stop_shell() or self.chat.interrupt():
+        if (
+            self.chat.leaving.cut()
+            or self.chat.background.unfollow()
+            or self.chat.stop_shell()
+            or self.chat.interrupt()
+        ):
             return
         if self._interrupted or not self._interactive:
             self.leave()

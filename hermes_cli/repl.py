@@ -343,7 +343,12 @@ class Repl:
         elif self.buffer.text:
             self.history.append_string(self.pastes.unfold(self.buffer.text))
             self.buffer.reset()
-        elif self.chat.background.unfollow() or self.chat.stop_shell() or self.chat.interrupt():
+        elif (
+            self.chat.leaving.cut()
+            or self.chat.background.unfollow()
+            or self.chat.stop_shell()
+            or self.chat.interrupt()
+        ):
             pass
         elif time.monotonic() - self._last_ctrl_c < TWICE:
             self.chat.leaving.ask()

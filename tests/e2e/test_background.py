@@ -432,6 +432,35 @@ def test_what_was_not_told_is_told_at_the_next_start_once(start: Start) -> None:
         start(server).wait_for("#1 done · work", within=30)
 
 
+@pytest.mark.parametrize("aside", [True, False], ids=["task", "turn"])
+def test_keeping_work_lets_the_command_that_runs_come_to_its_end(start: Start, folder: Path, aside: bool) -> None:
+    steps = [shell("while [ ! -e go ]; do sleep 0.05; done; echo built > made"), say("it is over", delay=0.5)]
+    with OpenAIServer(default=by_prompt(work=steps)) as server:
+        hermes = start(server)
+        hermes.send("/yolo").send("/bg work" if aside else "work").wait_for(lambda seen: seen.runs("! -e go"))
+        hermes.press("ctrl+d").wait_for("K keep running").send("k")
+        hermes.wait_for(f"letting go of {'#1' if aside else 'the turn'}: terminal while")
+        hermes.stays(lambda seen: seen.runs("! -e go"), 3.0)
+        (folder / "go").touch()
+        assert hermes.wait_for_exit() == 0
+        assert (folder / "made").read_text() == "built\n"
+        start(server).wait_for("#1 done · work", within=30).wait_for("it is over")
+        assert "outcome unknown" not in json.dumps(server.bodies)
+
+
+def test_who_stays_after_all_goes_on_with_what_was_let_go_of(start: Start, folder: Path) -> None:
+    steps = [shell("while [ ! -e go ]; do sleep 0.05; done"), say("it is over")]
+    with OpenAIServer(default=by_prompt(work=steps)) as server:
+        hermes = start(server)
+        hermes.send("/yolo")
+        send_aside(hermes, "work").wait_for(lambda seen: seen.runs("! -e go"))
+        hermes.press("ctrl+d").wait_for("K keep running").send("k").wait_for("letting go of #1")
+        hermes.press("ctrl+d").wait_for("K keep running").send("n")
+        hermes.wait_for(lambda seen: "letting go" not in seen.text)
+        (folder / "go").touch()
+        hermes.wait_for("#1 done · work").wait_for("it is over")
+
+
 @pytest.mark.parametrize("how", ["window closed", "SIGTERM"])
 def test_a_turn_outlives_its_terminal_as_a_task(start: Start, folder: Path, how: str) -> None:
     steps = [shell("echo once >> made; sleep 0.7"), say("it is over", delay=0.5)]
@@ -495,6 +524,7 @@ def test_a_task_that_a_worker_runs_is_opened_after_its_step(start: Start) -> Non
         hermes.send("/yolo")
         send_aside(hermes, "work").wait_for(lambda seen: seen.runs("sleep 77"))
         hermes.press("ctrl+d").wait_for("K keep running").send("k")
+        hermes.wait_for("letting go of #1: terminal sleep 77 · Ctrl+C leaves now").press("ctrl+c")
         assert hermes.wait_for_exit() == 0
         again = start(server, "--yolo")
         again.wait_for(lambda _: len(server.bodies) == 2, why="the worker's request")
