@@ -39,9 +39,13 @@ Json = Annotated[bool, typer.Option("--json", help="for programs")]
 
 
 @app.callback()
-def _default(context: typer.Context) -> None:
+def _default(context: typer.Context, json: Json = False) -> None:
     if context.invoked_subcommand is None:
-        list_()
+        list_(json=json)
+    elif json:
+        raise HermesError(
+            "--json stands behind the command.", hint=f"hermes tasks {context.invoked_subcommand} --json"
+        )
 
 
 @app.command("list", help="what runs, waits and has ended, of every terminal")
@@ -169,7 +173,7 @@ def prune(
     found = task_facts.prunable(store.tasks(), before)
     if found and not dry_run:
         many = f"{len(found)} finished task{'' if len(found) == 1 else 's'}"
-        confirm(f"Forget {many}, with results and logs?", yes)
+        confirm(f"Forget {many} of all terminals, with results and logs?", yes)
     count, kept = (len(found), list[str]()) if dry_run else task_facts.forget(store, found, load_config().dirs.state)
     lines = [f"{'Would forget' if dry_run else 'Forgot'} {count} task{'' if count == 1 else 's'}.", *kept]
     typer.echo("\n".join(lines))

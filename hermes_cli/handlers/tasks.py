@@ -332,7 +332,7 @@ def _prune(chat: "Chat", days: str) -> None:
         chat.screen.show(chat.screen.renderer().note("\n".join(lines)))
 
     many = f"{len(found)} finished task{'' if len(found) == 1 else 's'}"
-    line = f"Forget {many}, with results and logs? That cannot be undone."
+    line = f"Forget {many} of all terminals, with results and logs? That cannot be undone."
     chat.ask(Question([line], {"y": "yes", "n": "no"}, "n", settle, about="prune"))
 
 

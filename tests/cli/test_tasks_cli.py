@@ -62,6 +62,7 @@ def test_tasks_are_listed_and_shown_to_people_and_to_programs(sub_command: Run, 
     assert all(text in shown for text in ("#1 count the files", "Two files.", "ls  exit 0", task.id))
     (row,) = json.loads(sub_command("tasks", "list", "--json").stdout)
     assert (row["number"], row["state"], row["result"]) == (1, "done", "Two files.")
+    assert json.loads(sub_command("tasks", "--json").stdout) == [row]
     whole = json.loads(sub_command("tasks", "show", task.id[:10], "--json").stdout)
     assert whole["receipt"]["commands"] == [{"command": "ls", "exit_code": 0}]
 
@@ -127,7 +128,7 @@ def test_finished_tasks_are_forgotten(sub_command: Run, store: SqliteStore) -> N
     assert sub_command("tasks", "prune", "--dry-run").stdout == "Would forget 1 task.\n"
     refused = sub_command("tasks", "prune")
     assert (refused.returncode, refused.stdout) == (1, "")
-    assert "Forget 1 finished task, with results and logs? Nobody is there to say yes." in refused.stderr
+    assert "Forget 1 finished task of all terminals, with results and logs? Nobody is there to say yes." in refused.stderr
     assert "Add --yes." in refused.stderr
     assert len(store.tasks()) == 2
     assert sub_command("tasks", "prune", "--yes").stdout == "Forgot 1 task.\n"
