@@ -128,7 +128,8 @@ def test_finished_tasks_are_forgotten(sub_command: Run, store: SqliteStore) -> N
     assert sub_command("tasks", "prune", "--dry-run").stdout == "Would forget 1 task.\n"
     refused = sub_command("tasks", "prune")
     assert (refused.returncode, refused.stdout) == (1, "")
-    assert "Forget 1 finished task of all terminals, with results and logs? Nobody is there to say yes." in refused.stderr
+    question = "Forget 1 finished task of all terminals, with results and logs?"
+    assert f"{question} Nobody is there to say yes." in refused.stderr
     assert "Add --yes." in refused.stderr
     assert len(store.tasks()) == 2
     assert sub_command("tasks", "prune", "--yes").stdout == "Forgot 1 task.\n"
