@@ -43,9 +43,7 @@ def _default(context: typer.Context, json: Json = False) -> None:
     if context.invoked_subcommand is None:
         list_(json=json)
     elif json:
-        raise HermesError(
-            "--json stands behind the command.", hint=f"hermes tasks {context.invoked_subcommand} --json"
-        )
+        raise HermesError("--json stands behind the command.", hint=f"hermes tasks {context.invoked_subcommand} --json")
 
 
 @app.command("list", help="what runs, waits and has ended, of every terminal")
