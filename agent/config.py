@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Literal, cast, get_type_hints
 
@@ -59,14 +59,17 @@ def directories(env: Mapping[str, str] = os.environ) -> Directories:
         dirs = platformdirs.PlatformDirs("hermes", appauthor=False)
         return Directories(dirs.user_config_path, dirs.user_state_path, dirs.user_cache_path)
 
-    def xdg(variable: str, default: str) -> Path:
-        # The specification says to ignore a relative path.
-        value = Path(env.get(variable, ""))
-        return (value if value.is_absolute() else Path.home() / default) / "hermes"
+    names = ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME")
+    return _xdg_directories(Path.home(), *(env.get(name, "") for name in names))
 
-    return Directories(
-        xdg("XDG_CONFIG_HOME", ".config"), xdg("XDG_STATE_HOME", ".local/state"), xdg("XDG_CACHE_HOME", ".cache")
-    )
+
+@lru_cache
+def _xdg_directories(home: Path, config: str, state: str, cache: str) -> Directories:
+    def xdg(value: str, default: str) -> Path:
+        # The specification says to ignore a relative path.
+        return (Path(value) if Path(value).is_absolute() else home / default) / "hermes"
+
+    return Directories(xdg(config, ".config"), xdg(state, ".local/state"), xdg(cache, ".cache"))
 
 
 # -- settings --------------------------------------------------------------------------------------
