@@ -1,86 +1,15 @@
 """What each command does in a chat. Adding one: a row in `agent/commands.py`, a function here."""
 
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
 
 from agent import __version__
-from agent.commands import (
-    CommandDef,
-    Parsed,
-    background_prompt,
-    commands_for,
-    help_lines,
-    preview,
-    search,
-    task_options,
-)
+from agent.commands import CommandDef, Parsed, commands_for, help_lines, preview, search
 from agent.errors import HermesError
-from agent.events import StepFinished, ToolFinished, TurnFinished, TurnStarted
 from agent.messages import Usage
-from agent.protocols import Decision, Scope, Task
-from agent.records import LIVE_STATES, TaskOptions
-from gateway.authorization import Verdict
-from gateway.conversations import CHAT, TURN, key_of, started_by
-from gateway.model import ModelOfChats
-from gateway.platforms.base import MessageEvent
-from gateway.service import Prompt, Service
-
-LISTED = 15
-"""Tasks in a list, newest last."""
-
-LOG_LINES = 40
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A command in a chat. `key` is the conversation's; `verdict` says what whoever gave it may do.
-
-    `event_name` names the message for ever, so that what it starts is started once.
-    """
-
-    service: Service
-    event: MessageEvent
-    key: str
-    arguments: str
-    verdict: Verdict
-    model: ModelOfChats | None = None
-
-    def with_arguments(self, arguments: str) -> "Call":
-        """The same, for the command that another one stands for."""
-        return replace(self, arguments=arguments)
-
-    @property
-    def event_name(self) -> str:
-        source = self.event.source
-        return f"in:{source.platform.value}:{self.event.event_id or self.event.message_id}"
-
-    @property
-    def word(self) -> str:
-        return self.arguments.partition(" ")[0].lower()
-
-    @property
-    def rest(self) -> str:
-        return self.arguments.partition(" ")[2].strip()
-
-    def tasks(self) -> list[Task]:
-        """The background tasks this person may see, oldest first: an admin those of every chat."""
-        return self.service.store.tasks(owner=CHAT if self.verdict.admin else CHAT + self.key)
-
-    def find(self, text: str) -> Task:
-        """One of them, or a turn (the chat's own; for admins anybody's), by number or id. Raises: HermesError."""
-        wanted = text.removeprefix("#").strip()
-        own = [
-            *self.tasks(),
-            *self.service.store.tasks(owner=TURN if self.verdict.admin else TURN + self.key, states=LIVE_STATES),
-        ]
-        found = [task for task in own if wanted and (str(task.number) == wanted or task.id.startswith(wanted))]
-        if len(found) != 1:
-            raise HermesError(f"There is no task {text!r} here.", hint="/tasks lists them.")
-        return found[0]
-
-
-Command = Callable[[Call], Awaitable[str | Prompt]]
+from agent.records import LIVE_STATES
+from gateway import task_commands
+from gateway.calls import Call, Command
+from gateway.service import Prompt
 
 
 def find(parsed: Parsed) -> Command:
@@ -96,43 +25,12 @@ async def _help(call: Call) -> str:
 
 
 def _explained(command: CommandDef) -> str:
-    subs = [f"  {sub.name} {sub.arguments} - {sub.summary}" for sub in command.subcommands if sub.name in _TASKS]
+    subs = [
+        f"  {sub.name} {sub.arguments} - {sub.summary}"
+        for sub in command.subcommands
+        if sub.name in task_commands.SUBCOMMANDS
+    ]
     return "\n".join([f"{command.usage} - {command.summary}", *subs])
-
-
-async def background(call: Call) -> str:
-    """Start a task and say so at once. Raises: StoreError."""
-    options, arguments = task_options(call.arguments)
-    prompt, for_tasks = background_prompt(arguments)
-    if for_tasks:
-        head = f"That is /tasks. To send it as a prompt: /background -- {prompt}"
-        word = "" if prompt.lower() in ("status", "ls") else prompt
-        return f"{head}\n\n{await _tasks(call.with_arguments(word))}"
-    if not prompt:
-        return USAGE
-    task = await call.service.aside(lambda: _submitted(call, prompt, options))
-    return started(prompt, task.id)
-
-
-def _submitted(call: Call, prompt: str, options: TaskOptions) -> Task:
-    service, owner = call.service, CHAT + call.key
-    if started := started_by(service.store, owner, call.event_name):
-        return started
-    settings, workspace = service.conversations.settings(), str(service.conversations.folder(call.key))
-    reply_to = call.event.message_id if call.event.source.is_group else ""
-    options = replace(options, event=call.event_name, reply_to=reply_to)
-    return service.tasks.submit(prompt, owner=owner, settings=settings, options=options, cwd=workspace)
-
-
-USAGE = "Usage: /background <prompt>\nExample: /background summarize the top stories of today"
-
-
-def started(prompt: str, task_id: str) -> str:
-    """What is answered to /background."""
-    return f'🔄 Background task started: "{preview(prompt)}"\nTask ID: {task_id}'
-
-
-# -- the conversation ------------------------------------------------------------------------------
 
 
 async def _new(call: Call) -> str:
@@ -287,182 +185,10 @@ async def _version(call: Call) -> str:
     return f"hermes {__version__}"
 
 
-# -- answers to questions --------------------------------------------------------------------------
-
-
-async def _approve(call: Call) -> str:
-    number, _, scope = call.arguments.partition(" ")
-    if call.arguments.lower() in ("once", "session", "always"):
-        number, scope = "", call.arguments
-    scopes: dict[str, Scope] = {"": "once", "once": "once", "session": "session", "always": "always"}
-    if scope.strip().lower() not in scopes:
-        raise HermesError(f"{scope!r} is no scope.", hint="There are: once, session, always.")
-    return await _answer(call, number, Decision(True, scope=scopes[scope.strip().lower()]))
-
-
-async def _deny(call: Call) -> str:
-    number, _, reason = call.arguments.partition(" ")
-    if not number.removeprefix("#").isdecimal():
-        number, reason = "", call.arguments
-    return await _answer(call, number, Decision(False, reason.strip()))
-
-
-async def _answer(call: Call, number: str, decision: Decision, mark: str = "") -> str:
-    # Here, and not only where the command is read: several commands and the buttons lead here.
-    if not call.verdict.may("approve" if decision.allowed else "deny"):
-        raise HermesError("That is not yours to answer.", hint="An admin of this gateway can do it.")
-    if decision.scope == "always" and not call.verdict.admin:
-        # It would go into the owner's policy.toml, and count for every chat and terminal.
-        raise HermesError("`always` is for admins of this gateway.", hint="/approve session holds for now.")
-
-    def settle() -> str:
-        task = call.find(number) if number else _that_waits(call)
-        request = call.service.tasks.answer(task.id, decision, mark=mark)
-        if request is None:
-            raise HermesError("Nothing waits for an answer there.")
-        # The pool that runs turns looks by itself, too; this spares it the wait.
-        call.service.turns.look()
-        return f"{'Approved' if decision.allowed else 'Denied'}: {request.tool} {request.title}"
-
-    return await call.service.aside(settle)
-
-
-def _that_waits(call: Call) -> Task:
-    owners = (TURN + call.key, CHAT + call.key)
-    waiting = [
-        task for owner in owners for task in call.service.store.tasks(owner=owner, states=frozenset({"waiting"}))
-    ]
-    if len(waiting) != 1:
-        what = "Nothing waits for an answer." if not waiting else "Several wait for an answer."
-        raise HermesError(what, hint="/tasks lists them; name one by its number.")
-    return waiting[0]
-
-
-async def press(service: Service, event: MessageEvent, key: str, *, verdict: Verdict) -> str:
-    """A button under a question was pressed. Raises: HermesError."""
-    what, _, named = event.data.partition(":")
-    task_id, _, mark = named.partition(":")
-    decisions = {"ok": Decision(True), "session": Decision(True, scope="session"), "no": Decision(False)}
-    if what not in decisions or not task_id or not mark:
-        raise HermesError("That button means nothing here.")
-    return await _answer(Call(service, event, key, "", verdict), task_id, decisions[what], mark)
-
-
-# -- tasks -----------------------------------------------------------------------------------------
-
-
-async def _tasks(call: Call) -> str:
-    if not call.arguments or call.word == "list":
-        return await call.service.aside(lambda: _list(call))
-    if call.word.removeprefix("#").isdecimal():
-        return await call.service.aside(lambda: _show(call, call.word, ""))
-    action = _TASKS.get(call.word)
-    if action is None:
-        raise HermesError(f"/tasks knows no {call.word!r}.", hint=f"It knows: list, {', '.join(_TASKS)}.")
-    if call.word in ("approve", "deny"):
-        answer = _approve if call.word == "approve" else _deny
-        return await answer(call.with_arguments(call.rest))
-    number, _, text = call.rest.partition(" ")
-    if not number:
-        raise HermesError(f"Usage: /tasks {call.word} N", hint="/tasks lists the numbers.")
-    return await call.service.aside(lambda: action(call, number, text.strip()))
-
-
-def _list(call: Call) -> str:
-    found = call.tasks()[-LISTED:]
-    lines = [_line(call, task) for task in found]
-    return "\n".join(lines) or "No background tasks. /background <prompt> starts one."
-
-
-def _line(call: Call, task: Task) -> str:
-    doing = task.activity or preview(task.prompt)
-    if task.state == "waiting" and (request := call.service.tasks.open_request(task.id)):
-        doing = f"needs you: {request.tool} {request.title}"
-    where = f" [{key_of(task.owner)}]" if task.owner != CHAT + call.key else ""
-    return f"#{task.number} {task.state}{where}  {doing}"
-
-
-def _show(call: Call, number: str, text: str) -> str:
-    del text
-    task = call.find(number)
-    spent = (task.finished or time.time()) - (task.started or task.created)
-    lines = [f"#{task.number} {task.state} · {spent:.0f} s · {task.steps} steps", preview(task.prompt, 200)]
-    return "\n\n".join([*lines, *[part for part in (task.error, task.result) if part]])
-
-
-def _log(call: Call, number: str, text: str) -> str:
-    del text
-    task = call.find(number)
-    lines: list[str] = []
-    for event in call.service.store.events(task.id):
-        match event:
-            case TurnStarted(prompt):
-                lines.append(f"prompt: {preview(prompt, 200)}")
-            case StepFinished(step=step, text=said):
-                lines.append(f"step {step}: {preview(said, 200)}")
-            case ToolFinished(name=name, title=title, summary=summary):
-                lines.append(f"{name} {title}  {summary}")
-            case TurnFinished(outcome=outcome, error=error):
-                lines.append(f"{outcome} {error}".strip())
-    return "\n".join(lines[-LOG_LINES:]) or f"#{task.number} is {task.state}; nothing has happened yet."
-
-
-def _stop_task(call: Call, number: str, text: str) -> str:
-    del text
-    if number == "all":
-        found = call.service.store.tasks(owner=CHAT + call.key, states=LIVE_STATES)
-    else:
-        found = [call.find(number)]
-    stopped = [task for task in found if call.service.tasks.stop(task.id)]
-    if not stopped:
-        raise HermesError("No task is running." if number == "all" else f"#{found[0].number} is over already.")
-    call.service.turns.look()
-    return f"Stopped {', '.join(f'#{task.number}' for task in stopped)}."
-
-
-def _steer_task(call: Call, number: str, text: str) -> str:
-    task = call.find(number)
-    if not text:
-        raise HermesError("Usage: /tasks steer N <text>")
-    if not call.service.tasks.steer(task.id, text):
-        raise HermesError(f"#{task.number} is over already.")
-    return f"#{task.number} reads it before its next step."
-
-
-def _resume(call: Call, number: str, text: str) -> str:
-    del text
-    task = call.find(number)
-    if call.service.tasks.resume(task.id) is None:
-        raise HermesError(f"#{task.number} is not paused.")
-    call.service.turns.look()
-    return f"#{task.number} goes on."
-
-
-def _retry_task(call: Call, number: str, text: str) -> str:
-    del text
-    again = call.service.tasks.retry(call.find(number).id)
-    return started(again.prompt, again.id)
-
-
-def _never(call: Call, number: str, text: str) -> str:
-    raise AssertionError(f"approve and deny are dealt with before: {call} {number} {text}")
-
-
-_TASKS: dict[str, Callable[[Call, str, str], str]] = {
-    "show": _show,
-    "log": _log,
-    "stop": _stop_task,
-    "steer": _steer_task,
-    "approve": _never,
-    "deny": _never,
-    "resume": _resume,
-    "retry": _retry_task,
-}
-
 _COMMANDS: dict[str, Command] = {
     "help": _help,
-    "background": background,
-    "tasks": _tasks,
+    "background": task_commands.background,
+    "tasks": task_commands.tasks,
     "new": _new,
     "stop": _stop,
     "steer": _steer,
@@ -477,8 +203,8 @@ _COMMANDS: dict[str, Command] = {
     "model": _model,
     "sethome": _sethome,
     "version": _version,
-    "approve": _approve,
-    "deny": _deny,
+    "approve": task_commands.approve,
+    "deny": task_commands.deny,
 }
 
 KNOWN = frozenset(_COMMANDS)

@@ -21,8 +21,9 @@ from agent.errors import HermesError
 from agent.models import catalog
 from agent.redact import Redactor, secret_values
 from agent.store.memory import new_session_id
-from gateway import chat_commands
+from gateway import chat_commands, task_commands
 from gateway.authorization import Verdict, judge
+from gateway.calls import Call
 from gateway.config import Platform, PlatformConfig
 from gateway.hooks import HookRegistry
 from gateway.model import ModelOfChats
@@ -140,7 +141,7 @@ class GatewayRunner:
         """A button was pressed. Raises: HermesError."""
         verdict = await self._judge(event)
         assert self.service is not None
-        return await chat_commands.press(self.service, event, key, verdict=verdict)
+        return await task_commands.press(self.service, event, key, verdict=verdict)
 
     async def _judge(self, event: MessageEvent) -> Verdict:
         """By the rules of now: somebody may have been paired or revoked since the event came."""
@@ -164,9 +165,9 @@ class GatewayRunner:
         config = self.configs.get(event.source.platform)
         return session_key(event.source, groups=config.sessions if config else "user")
 
-    def _call(self, event: MessageEvent, arguments: str, verdict: Verdict) -> chat_commands.Call:
+    def _call(self, event: MessageEvent, arguments: str, verdict: Verdict) -> Call:
         assert self.service is not None
-        return chat_commands.Call(self.service, event, self._key(event), arguments, verdict, self.model)
+        return Call(self.service, event, self._key(event), arguments, verdict, self.model)
 
     def _arguments(self, event: MessageEvent) -> str:
         parsed = commands.parse(event.text.strip(), "gateway")
@@ -182,17 +183,17 @@ class GatewayRunner:
     async def _handle_background_command(self, event: MessageEvent) -> str:
         """Start a task, and say so at once."""
         if self.service is not None:
-            return await chat_commands.background(self._call(event, self._arguments(event), await self._judge(event)))
+            return await task_commands.background(self._call(event, self._arguments(event), await self._judge(event)))
         prompt, for_tasks = commands.background_prompt(self._arguments(event))
         if for_tasks:
             return f"Nothing is kept here, so there is no list of tasks. As a prompt: /background -- {prompt}"
         if not prompt:
-            return chat_commands.USAGE
+            return task_commands.USAGE
         task_id = f"bg_{time.strftime('%H%M%S')}_{token_hex(3)}"
         task = asyncio.create_task(self._run_background_task(prompt, event.source, task_id))
         self._background_tasks.add(task)
         task.add_done_callback(self._background_tasks.discard)
-        return chat_commands.started(prompt, task_id)
+        return task_commands.started(prompt, task_id)
 
     async def _run_background_task(self, prompt: str, source: SessionSource, task_id: str) -> None:
         """Run a prompt on an agent of its own, and tell the chat what came of it."""

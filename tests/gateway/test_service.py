@@ -23,7 +23,7 @@ from agent.records import Delivery, Lease
 from agent.redact import Redactor
 from agent.store.memory import MemoryStore
 from agent.task_runner import TaskRunner
-from gateway import chat_commands
+from gateway import calls, chat_commands, task_commands
 from gateway.authorization import Verdict
 from gateway.config import Platform
 from gateway.conversations import Busy
@@ -57,7 +57,7 @@ class House:
             {Platform.MEMORY: self.platform},
             run=TaskRunner(config, self.store, policy=Policy("ask"), model=model, redact=Redactor()),
             obey=self._obey,
-            press=lambda event, key: chat_commands.press(self.service, event, key, verdict=self._verdict(event)),
+            press=lambda event, key: task_commands.press(self.service, event, key, verdict=self._verdict(event)),
             settings=lambda: "{}",
             workspace=folder,
             new_lease=lambda: Lease(worker, 1, 1.0, 0.0),
@@ -96,7 +96,7 @@ class House:
         return Verdict(allowed=True, admin=event.source.user_id in self.admins, approver=self.approvers)
 
     async def _obey(self, event: MessageEvent, command: Parsed, *, key: str) -> str | Prompt:
-        call = chat_commands.Call(self.service, event, key, command.arguments, self._verdict(event))
+        call = calls.Call(self.service, event, key, command.arguments, self._verdict(event))
         return await chat_commands.find(command)(call)
 
     async def _receive(self, event: MessageEvent) -> None:

@@ -1,0 +1,64 @@
+"""A command in a chat, as what carries it out sees it."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+from agent.errors import HermesError
+from agent.protocols import Task
+from agent.records import LIVE_STATES
+from gateway.authorization import Verdict
+from gateway.conversations import CHAT, TURN
+from gateway.model import ModelOfChats
+from gateway.platforms.base import MessageEvent
+from gateway.service import Prompt, Service
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A command in a chat. `key` is the conversation's; `verdict` says what whoever gave it may do.
+
+    `event_name` names the message for ever, so that what it starts is started once.
+    """
+
+    service: Service
+    event: MessageEvent
+    key: str
+    arguments: str
+    verdict: Verdict
+    model: ModelOfChats | None = None
+
+    def with_arguments(self, arguments: str) -> "Call":
+        """The same, for the command that another one stands for."""
+        return replace(self, arguments=arguments)
+
+    @property
+    def event_name(self) -> str:
+        source = self.event.source
+        return f"in:{source.platform.value}:{self.event.event_id or self.event.message_id}"
+
+    @property
+    def word(self) -> str:
+        return self.arguments.partition(" ")[0].lower()
+
+    @property
+    def rest(self) -> str:
+        return self.arguments.partition(" ")[2].strip()
+
+    def tasks(self) -> list[Task]:
+        """The background tasks this person may see, oldest first: an admin those of every chat."""
+        return self.service.store.tasks(owner=CHAT if self.verdict.admin else CHAT + self.key)
+
+    def find(self, text: str) -> Task:
+        """One of them, or a turn (the chat's own; for admins anybody's), by number or id. Raises: HermesError."""
+        wanted = text.removeprefix("#").strip()
+        own = [
+            *self.tasks(),
+            *self.service.store.tasks(owner=TURN if self.verdict.admin else TURN + self.key, states=LIVE_STATES),
+        ]
+        found = [task for task in own if wanted and (str(task.number) == wanted or task.id.startswith(wanted))]
+        if len(found) != 1:
+            raise HermesError(f"There is no task {text!r} here.", hint="/tasks lists them.")
+        return found[0]
+
+
+Command = Callable[[Call], Awaitable[str | Prompt]]
