@@ -5,10 +5,9 @@ only, and only the names marked for projects), user `config.toml`, default. Keys
 they live in `credentials.toml` (0600) or in the environment.
 """
 
-import contextlib
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from functools import cache, lru_cache
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, Literal, cast, get_type_hints
 
 from agent import trust
 from agent.errors import ConfigError
+from agent.own_files import changing, write_private
 
 ApprovalMode = Literal["ask", "edits", "plan", "yolo"]
 SandboxMode = Literal["off", "read-only", "workspace-write"]
@@ -232,10 +232,11 @@ def set_value(dirs: Directories, name: str, text: str) -> Any:
 
     value = convert(name, text, "command line")
     path = dirs.config_file
-    _read_toml(path)  # A file that does not parse is reported with its line, and left as it is.
-    document = tomlkit.parse(path.read_text("utf-8")) if path.exists() else tomlkit.document()
-    document[name] = value
-    write_private(path, tomlkit.dumps(document), mode=0o644)
+    with changing(path):
+        _read_toml(path)  # A file that does not parse is reported with its line, and left as it is.
+        document = tomlkit.parse(path.read_text("utf-8")) if path.exists() else tomlkit.document()
+        document[name] = value
+        write_private(path, tomlkit.dumps(document), mode=0o644)
     return value
 
 
@@ -316,55 +317,9 @@ def store_key(dirs: Directories, provider: str, key: str) -> None:
     """Keep a provider's API key, in a file only its owner can read; an empty key removes it."""
     import tomlkit
 
-    keys = read_keys(dirs)
-    keys[provider] = key
-    write_private(dirs.credentials_file, tomlkit.dumps({name: value for name, value in keys.items() if value}))
-
-
-def write_private(path: Path, text: str, *, mode: int = 0o600) -> None:
-    """Replace a file in one move, so that a crash leaves the old one or the new one.
-
-    Raises: ConfigError.
-    """
-    from secrets import token_hex
-
-    path = path.resolve()  # A link stays a link.
-    temporary = path.with_name(f".{path.name}.{token_hex(4)}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise ConfigError(f"Cannot write {path}: {error}.") from error
-
-
-@contextlib.contextmanager
-def changing(path: Path) -> Iterator[None]:
-    """While a file is read, changed and written, nobody else does, where the system has such locks.
-
-    Raises: ConfigError.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    path = path.resolve()
-    lock = path.with_name(f".{path.name}.lock")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(lock, os.O_WRONLY | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise ConfigError(f"Cannot write {path}: {error}.") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+    with changing(dirs.credentials_file):
+        keys = read_keys(dirs) | {provider: key}
+        write_private(dirs.credentials_file, tomlkit.dumps({name: value for name, value in keys.items() if value}))
 
 
 # -- the model in force ----------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from agent.errors import ConfigError
+from agent.own_files import changing, write_private
 from agent.shell import Command, Word, parse
 
 Verdict = Literal["allow", "ask", "deny"]
@@ -237,8 +238,6 @@ def place_for(rule: Rule, rules: Sequence[Rule]) -> int:
 def save_rule(path: Path, rule: Rule) -> None:
     """Write a rule into the file, keeping what a person wrote there. Raises: ConfigError."""
     import tomlkit
-
-    from agent.config import changing, write_private
 
     with changing(path):
         place = place_for(rule, load_rules(path))

@@ -8,6 +8,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from agent.own_files import changing, write_private
+
 FILE = "trust.json"
 
 
@@ -35,8 +37,6 @@ def trusted(state: Path) -> list[str]:
 
 def remember(state: Path, cwd: Path, said: bool) -> None:
     """Keep an answer. Raises: ConfigError."""
-    from agent.config import changing, write_private
-
     with changing(state / FILE):
         answers = _answers(state) | {str(root_of(cwd)): said}
         write_private(state / FILE, json.dumps(answers, indent=1, sort_keys=True))

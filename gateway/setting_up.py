@@ -5,8 +5,9 @@ import asyncio
 import tomlkit
 import typer
 
-from agent.config import Directories, load_config, read_keys, store_key, write_private
+from agent.config import Directories, load_config, read_keys, store_key
 from agent.errors import ConfigError, HermesError
+from agent.own_files import changing, write_private
 from gateway.config import Platform, PlatformConfig, is_person, platform_configs
 from gateway.platforms.base import MessageEvent
 from gateway.platforms.registry import REGISTRY, open_adapter
@@ -68,12 +69,13 @@ def _try(config: PlatformConfig) -> None:
 
 
 def _write(dirs: Directories, platform: Platform, ids: list[str]) -> None:
-    text = dirs.config_file.read_text("utf-8") if dirs.config_file.exists() else ""
-    document = tomlkit.parse(text)
-    gateway = document.setdefault("gateway", tomlkit.table(is_super_table=True))
-    table = gateway.setdefault(platform.value, tomlkit.table())
-    if ids:
-        table["allow"] = ids
-    else:
-        table["pairing"] = True
-    write_private(dirs.config_file, tomlkit.dumps(document))
+    path = dirs.config_file
+    with changing(path):
+        document = tomlkit.parse(path.read_text("utf-8") if path.exists() else "")
+        gateway = document.setdefault("gateway", tomlkit.table(is_super_table=True))
+        table = gateway.setdefault(platform.value, tomlkit.table())
+        if ids:
+            table["allow"] = ids
+        else:
+            table["pairing"] = True
+        write_private(path, tomlkit.dumps(document))

@@ -8,8 +8,8 @@ from msgspec import Meta
 
 from agent import memory
 from agent.cancel import CancelToken
-from agent.config import write_private
 from agent.errors import ConfigError, ToolError
+from agent.own_files import changing, write_private
 from agent.protocols import Action, ToolContext, ToolResult
 from agent.tools import files
 from agent.tools.output import printable
@@ -49,11 +49,12 @@ class Memory:
 
     def run(self, args: MemoryArguments, context: ToolContext, cancel: CancelToken) -> ToolResult:
         cancel.raise_if_cancelled()
-        text, change = self._change(args, context)
-        files.require_agreed(change.diff, context)
         path = files.target(str(self._folder / args.file), context)
         try:
-            write_private(path, text)
+            with changing(path):
+                text, change = self._change(args, context)
+                files.require_agreed(change.diff, context)
+                write_private(path, text)
         except ConfigError as error:
             raise ToolError(str(error)) from error
         size = f"{len(text):,} of {memory.LIMITS[args.file]:,} characters"

@@ -16,9 +16,9 @@ from agent.config import (
     set_value,
     setting_fields,
     store_key,
-    write_private,
 )
 from agent.errors import ConfigError
+from agent.own_files import write_private
 
 
 @pytest.fixture

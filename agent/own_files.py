@@ -1,0 +1,65 @@
+"""Hermes's own small files: replaced in one move, and changed by one process at a time."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from agent.errors import ConfigError
+
+
+def write_private(path: Path, text: str, *, mode: int = 0o600) -> None:
+    """Replace a file in one move, so that a crash leaves the old one or the new one.
+
+    Raises: ConfigError.
+    """
+    from secrets import token_hex
+
+    path = path.resolve()  # A link stays a link.
+    temporary = path.with_name(f".{path.name}.{token_hex(4)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise ConfigError(f"Cannot write {path}: {error}.") from error
+
+
+@contextlib.contextmanager
+def changing(path: Path) -> Iterator[None]:
+    """While a file is read, changed and written, no other process and no other thread does so.
+
+    Whoever dies lets go. Raises: ConfigError.
+    """
+    path = path.resolve()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_WRONLY | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise ConfigError(f"Cannot write {path}: {error}.") from error
+    try:
+        _lock(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    """Wait until it is ours; closing it, or the end of the process, gives it back."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        while True:
+            with contextlib.suppress(OSError):  # it gives up after ten seconds
+                msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)
+                return
+    import fcntl
+
+    # Where a file system knows no locks, the file is still replaced in one move.
+    with contextlib.suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
