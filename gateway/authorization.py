@@ -18,6 +18,8 @@ Where a platform has admins only they answer questions of the agent; where it ha
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
+from agent.approvals import Policy, load_policy
+from agent.config import Config
 from gateway.config import Platform, PlatformConfig, is_person
 from gateway.platforms.base import MessageEvent
 
@@ -69,3 +71,9 @@ def _meant(event: MessageEvent, config: PlatformConfig) -> bool:
             return True
         case "mentioned":
             return event.addressed or event.kind == "press"
+
+
+def policy_of_chats(config: Config) -> Policy:
+    """The rules of `policy.toml`, never in the mode that asks for nothing. Raises: ConfigError."""
+    mode = "ask" if config.values.approvals == "yolo" else config.values.approvals
+    return load_policy(config.dirs, mode)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from agent.chats import Outbound
 from agent.errors import StoreError
@@ -19,9 +19,13 @@ from agent.events import (
     TurnFinished,
     TurnSuspended,
 )
+from agent.records import Task
+from agent.task_rows import options_of
+from gateway.config import Platform
+from gateway.conversations import key_of
 from gateway.outbox import UNKNOWN, Outbox
 from gateway.platforms.base import Adapter, CanEdit, CanType, DeliveryError, RetryAfter, Unavailable
-from gateway.session import Chat
+from gateway.session import Chat, chat_of
 
 _log = logging.getLogger(__name__)
 
@@ -183,3 +187,43 @@ class LiveAnswer:
 def _line(text: str) -> str:
     text = " ".join(text.split()).replace("`", "'")
     return f"`{text if len(text) <= ACTIVITY else text[: ACTIVITY - 1] + '…'}`"
+
+
+class Lives:
+    """The answers that grow now, by task. Belongs to the loop; only `of` may be called on any thread."""
+
+    def __init__(self, outbox: Outbox, adapters: Mapping[Platform, Adapter], loop: asyncio.AbstractEventLoop) -> None:
+        self._outbox, self._adapters, self._loop = outbox, adapters, loop
+        self._by_task: dict[str, LiveAnswer] = {}
+        self._endings: dict[Chat, set[asyncio.Task[None]]] = {}
+
+    def of(self, task: Task) -> LiveAnswer | None:
+        """What shows the turn that begins, None where nobody speaks with its platform."""
+        chat = chat_of(key_of(task.owner))
+        if (adapter := self._adapters.get(chat.platform)) is None:
+            return None
+        reply_to = options_of(task).reply_to
+        return LiveAnswer(self._outbox, adapter, chat, key=f"turn:{task.id}", loop=self._loop, reply_to=reply_to)
+
+    def begin(self, task_id: str, live: LiveAnswer) -> None:
+        self._by_task[task_id] = live
+        live.start(after=self._endings.get(live.chat, ()))
+
+    def take(self, task_id: str) -> LiveAnswer | None:
+        """The answer of a turn that runs no more; it is the caller's to stop."""
+        return self._by_task.pop(task_id, None)
+
+    def end(self, chat: Chat, telling: asyncio.Task[None]) -> None:
+        """The next turn there may begin before the outcome of the last was posted; it is not to be shown before."""
+        endings = self._endings.setdefault(chat, set())
+        endings.add(telling)
+        telling.add_done_callback(lambda done: self._ended(chat, done))
+
+    async def close(self) -> None:
+        await asyncio.gather(*(live.stop() for live in self._by_task.values()), return_exceptions=True)
+
+    def _ended(self, chat: Chat, telling: asyncio.Task[None]) -> None:
+        if endings := self._endings.get(chat):
+            endings.discard(telling)
+            if not endings:
+                del self._endings[chat]

@@ -1,10 +1,11 @@
-"""Files that came with messages: kept in the workspace, and named to the agent."""
+"""What came with a message, as the agent reads it; its files are kept in the workspace, and named."""
 
 import contextlib
 import logging
 import re
 from pathlib import Path
 
+from agent.reports import quoted
 from gateway.platforms.base import Attachment, DeliveryError, MessageEvent, TakesFiles
 from gateway.telling import Aside
 
@@ -17,6 +18,18 @@ LIMIT = 20_000_000
 """Bytes of one file."""
 
 NAME_LENGTH = 80
+
+
+def as_prompt(event: MessageEvent, files: list[str]) -> str:
+    """A message as the agent reads it: what is not the person's own words is marked as such."""
+    text = event.text
+    if event.kind == "edit":
+        text = f"(I have changed an earlier message. It now says:)\n{text}"
+    if event.forwarded:
+        text = "\n".join(["(I forward what somebody else wrote:)", *quoted(text)])
+    if event.quoted:
+        text = "\n".join(["(In answer to:)", *quoted(event.quoted), "", text])
+    return "\n".join([text, *files]).strip()
 
 
 async def take_in(adapter: object, event: MessageEvent, workspace: Path, aside: Aside) -> list[str]:

@@ -15,14 +15,14 @@ from typing import Any
 
 import run_agent
 from agent import commands
-from agent.approvals import Gatekeeper, load_policy, nobody
+from agent.approvals import Gatekeeper, nobody
 from agent.config import load_config, read_keys
 from agent.errors import HermesError
 from agent.models import catalog
 from agent.redact import Redactor, secret_values
 from agent.store.memory import new_session_id
 from gateway import chat_commands, task_commands
-from gateway.authorization import Verdict, judge
+from gateway.authorization import Verdict, judge, policy_of_chats
 from gateway.calls import Call
 from gateway.config import Platform, PlatformConfig
 from gateway.hooks import HookRegistry
@@ -51,11 +51,10 @@ def _resolve_runtime_agent_kwargs() -> dict[str, Any]:
     keys = read_keys(config.dirs)
     choice = catalog.in_force(config.values, keys=keys)
     api_key = None if catalog.needs_key(choice) else choice.api_key or NO_KEY
-    mode = "ask" if config.values.approvals == "yolo" else config.values.approvals
     session_id = new_session_id()
     return {
         "session_id": session_id,
-        "gate": Gatekeeper(load_policy(config.dirs, mode), nobody, session_id=session_id),
+        "gate": Gatekeeper(policy_of_chats(config), nobody, session_id=session_id),
         "choice": choice,
         "settings": config.values,
         "redact": Redactor([*secret_values(os.environ), *keys.values()]),

@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agent.approvals import Policy, load_policy
 from agent.commands import commands_for
 from agent.config import Config, load_config, read_keys
 from agent.errors import ConfigError, HermesError, StoreError
@@ -24,6 +23,7 @@ from agent.store.leases import is_alive, new_lease
 from agent.store.sqlite import SqliteStore
 from agent.task_runner import TaskRunner
 from agent.tools.bench import close_all
+from gateway.authorization import policy_of_chats
 from gateway.config import Platform, PlatformConfig, platform_configs
 from gateway.conversations import Busy, Folders
 from gateway.home import LINK
@@ -128,7 +128,7 @@ def _prepare(config: Config, store: SqliteStore, adapters: Mapping[Platform, Ada
         configs=configs,
         adapters=adapters,
         model=ModelOfChats(config.values, store, env=os.environ, keys=keys),
-        run=TaskRunner(config, store, policy=_policy(config), redact=redact),
+        run=TaskRunner(config, store, policy=policy_of_chats(config), redact=redact),
         hooks=hooks,
         workspace=workspace,
     )
@@ -264,12 +264,6 @@ def _mark(config: PlatformConfig) -> str:
     token.
     """
     return f"gateway:{config.platform.value}"
-
-
-def _policy(config: Config) -> Policy:
-    """Chats never get the mode that asks for nothing."""
-    mode = "ask" if config.values.approvals == "yolo" else config.values.approvals
-    return load_policy(config.dirs, mode)
 
 
 def _notify(state: str) -> None:

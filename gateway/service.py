@@ -8,10 +8,9 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from secrets import token_hex
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -23,17 +22,16 @@ from agent.errors import HermesError, StoreError
 from agent.events import Event, StepFinished, TaskChanged, TurnFinished, TurnStarted, TurnSuspended
 from agent.protocols import Decision, Sink, Store, Task
 from agent.records import IsAlive, Lease
-from agent.store.text import cleaned
-from agent.task_rows import options_of
 from agent.task_runs import RunTask
 from agent.tasks import TaskPool
 from agent.tools.bench import close_bench
+from gateway.arrivals import Arrivals
 from gateway.config import Platform
 from gateway.conversations import CHAT, TURN, Busy, Conversations, Folders, key_of
 from gateway.home import Homes
 from gateway.lines import Item, Lines
-from gateway.live import LiveAnswer
-from gateway.media import take_in
+from gateway.live import LiveAnswer, Lives
+from gateway.media import as_prompt, take_in
 from gateway.outbox import Letter, Outbox
 from gateway.platforms.base import Adapter, CanReact, MessageEvent
 from gateway.session import Chat, chat_of
@@ -128,13 +126,10 @@ class Service:
             also_ask=self.homes.for_question,
         )
         self.lines = Lines(self._deal_with, self._busy)
-        self._receiver = ThreadPoolExecutor(1, thread_name_prefix="receive")
+        self._arrivals = Arrivals(store, self.lines.add)
+        self._lives = Lives(self.outbox, adapters, self._loop)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="glance")
-        self._arriving: list[tuple[Item, asyncio.Future[bool]]] = []
-        self._storing: asyncio.Task[None] | None = None
-        self._lives: dict[str, LiveAnswer] = {}
         self._changes: set[asyncio.Task[None]] = set()
-        self._endings: dict[Chat, set[asyncio.Task[None]]] = {}
         self._closing = False
 
     async def start(self) -> None:
@@ -153,17 +148,17 @@ class Service:
     async def close(self, seconds: float = 5.0) -> None:
         """Take nothing more in, park what runs, and stop sending. What is left is the next process's."""
         self._closing = True
-        if self._storing is not None:
-            await asyncio.wait([self._storing])
+        await self._arrivals.settled()
         await self.lines.close(seconds)
         pools = (self.turns, self.tasks)
         parked = [self.aside(partial(pool.close, park=True, wait=seconds)) for pool in pools]
         await asyncio.gather(*parked, return_exceptions=True)
         await asyncio.sleep(0)  # the last announcements come to the loop
         await asyncio.gather(*self._changes, return_exceptions=True)
-        await asyncio.gather(*(live.stop() for live in self._lives.values()), return_exceptions=True)
+        await self._lives.close()
         await self.outbox.close()
-        for threads in (self._threads, self._receiver, self._readers):
+        self._arrivals.close()
+        for threads in (self._threads, self._readers):
             threads.shutdown(wait=False)
 
     async def receive(self, event: MessageEvent, key: str) -> bool:
@@ -173,38 +168,7 @@ class Service:
         """
         if self._closing:
             raise StoreError("The gateway is leaving.")
-        event = cleaned(event)
-        if not event.event_id:
-            # The id of a message is unique in its chat only.
-            source, here = event.source, event.message_id or token_hex(8)
-            event = replace(event, event_id=f"{source.chat_id}/{source.thread_id}/{here}/{event.kind}")
-        payload = msgspec.json.encode(event).decode()
-        item = Item(event, Inbound(event.source.platform.value, event.event_id, key, payload, 0.0))
-        stored: asyncio.Future[bool] = self._loop.create_future()
-        self._arriving.append((item, stored))
-        if self._storing is None:
-            self._storing = asyncio.create_task(self._store_arriving(), name="receive")
-        # Whoever waits here may be cut off: what is stored then is dealt with all the same.
-        return await asyncio.shield(stored)
-
-    async def _store_arriving(self) -> None:
-        """Store what has come, all that came meanwhile in one transaction: each costs a wait for the disk."""
-        while self._arriving:
-            batch, self._arriving = self._arriving, []
-            rows = [
-                (one.platform, one.message_id, one.chat, one.payload) for one in (item.inbound for item, _ in batch)
-            ]
-            try:
-                are_new = await self._loop.run_in_executor(self._receiver, self.store.receive_all, rows)
-            except Exception as error:  # noqa: BLE001  (goes to all who wait)
-                for _, stored in batch:
-                    stored.set_exception(error)
-                continue
-            for (item, stored), is_new in zip(batch, are_new, strict=True):
-                if is_new:
-                    self.lines.add(item)
-                stored.set_result(is_new)
-        self._storing = None
+        return await self._arrivals.receive(event, key)
 
     async def aside(self, work: Callable[[], _Result]) -> _Result:
         """Something that waits for the store, off the loop."""
@@ -283,7 +247,7 @@ class Service:
                 if event.attachments:
                     folder = await self.aside(lambda: self.conversations.folder(key))
                     files = await take_in(self.adapters.get(event.source.platform), event, folder, self.aside)
-                return await self._say(item, behind, Prompt(_as_prompt(event, files)))
+                return await self._say(item, behind, Prompt(as_prompt(event, files)))
         return True
 
     async def _say(self, item: Item, behind: bool, prompt: "Prompt") -> bool:
@@ -333,9 +297,9 @@ class Service:
 
     def _run_turn(self, task: Task, *, emit: Sink, cancel: CancelToken) -> TurnFinished | TurnSuspended:
         """On a pool's thread."""
-        if (live := self._live(task)) is None:
+        if (live := self._lives.of(task)) is None:
             return self._run_task(task, emit=emit, cancel=cancel)
-        self._call(self._begin_live, task.id, live)
+        self._call(self._lives.begin, task.id, live)
 
         def tell(event: Event) -> None:
             emit(event)
@@ -359,17 +323,6 @@ class Service:
 
         return self._run(task, emit=tell, cancel=cancel)
 
-    def _live(self, task: Task) -> LiveAnswer | None:
-        chat = chat_of(key_of(task.owner))
-        adapter, reply_to = self.adapters.get(chat.platform), options_of(task).reply_to
-        if adapter is None:
-            return None
-        return LiveAnswer(self.outbox, adapter, chat, key=f"turn:{task.id}", loop=self._loop, reply_to=reply_to)
-
-    def _begin_live(self, task_id: str, live: LiveAnswer) -> None:
-        self._lives[task_id] = live
-        live.start(after=self._endings.get(live.chat, ()))
-
     def _call(self, function: Callable[..., None], *arguments: object) -> None:
         """On the loop, in order; from any thread."""
         with contextlib.suppress(RuntimeError):  # the loop is closed: the next process tells it
@@ -383,19 +336,10 @@ class Service:
         self._call(self._change, event)
 
     def _change(self, event: TaskChanged) -> None:
-        live = None if event.state in ("queued", "running") else self._lives.pop(event.task_id, None)
+        live = None if event.state in ("queued", "running") else self._lives.take(event.task_id)
         change = self._spawn(self._changed(event, live))
         if live is not None:
-            # The next turn there may begin before the outcome of this one was posted; it is not to be shown before.
-            endings = self._endings.setdefault(live.chat, set())
-            endings.add(change)
-            change.add_done_callback(lambda done: self._ended(live.chat, done))
-
-    def _ended(self, chat: Chat, change: asyncio.Task[None]) -> None:
-        if endings := self._endings.get(chat):
-            endings.discard(change)
-            if not endings:
-                del self._endings[chat]
+            self._lives.end(live.chat, change)
 
     def _refused(self, one: Outbound) -> None:
         chat = chat_of(one.chat)
@@ -438,19 +382,3 @@ class Service:
         if task is not None and task.owner.startswith(TURN):
             await self.aside(lambda: self.conversations.catch_up(task))
             self.lines.look(key_of(task.owner))
-
-
-def _as_prompt(event: MessageEvent, files: list[str]) -> str:
-    """A message as the agent reads it: what is not the person's own words is marked as such."""
-    text = event.text
-    if event.kind == "edit":
-        text = f"(I have changed an earlier message. It now says:)\n{text}"
-    if event.forwarded:
-        text = f"(I forward what somebody else wrote:)\n{_quoted(text)}"
-    if event.quoted:
-        text = f"(In answer to:)\n{_quoted(event.quoted)}\n\n{text}"
-    return "\n".join([text, *files]).strip()
-
-
-def _quoted(text: str) -> str:
-    return "\n".join(f"> {line}" for line in text.split("\n"))
