@@ -17,6 +17,7 @@ from agent.config import ModelChoice, Settings, directories
 from agent.context import Gauge, size_of_tools
 from agent.errors import HermesError, StoreError
 from agent.events import Compacted, Event, TurnFinished, TurnSuspended, cleaned
+from agent.lineage import lineage
 from agent.messages import INTERRUPTED, ImagePart, Message, Usage, unanswered_calls
 from agent.models import catalog, portable, windows
 from agent.outputs import Outputs
@@ -88,6 +89,7 @@ class AIAgent:
         self._is_task = source == TASK_SOURCE
         self._redact = redact or Redactor(secret_values(os.environ))
         bench = bench_of(self._bench, state=self._state)
+        self._outputs = Outputs(self._state)
         self._house = House(worktree, bench.seen) if worktree else None
         row = self.store.session(self.session_id)
         self._sources = sources_for(self.store, row, source)
@@ -103,10 +105,11 @@ class AIAgent:
                 self.settings.output_limit,
                 self.settings.command_timeout,
                 redact=self._redact,
+                owns=self._owns,
             ),
             gate=gate or Gatekeeper(Policy("ask"), nobody, session_id=self.session_id),
             keeper=self.checkpoints,
-            outputs=Outputs(self._state),
+            outputs=self._outputs,
         )
         stored = portable.dump(self._choice, self.tool_specs)
         self.store.create_session(
@@ -125,6 +128,10 @@ class AIAgent:
             yield SessionSearch(self.store, self._sources, current=lambda: self.session_id)
         if self._sources == AT_THE_MACHINE:
             yield Memory(directories().config)
+
+    def _owns(self, path: Path) -> bool:
+        """Whether a file was kept for this conversation: of the session it is in, or of one it went on from."""
+        return self._outputs.holds(path, (session.id for session in lineage(self.store, self.session_id)))
 
     @property
     def model(self) -> ChatModel:

@@ -15,8 +15,8 @@ from agent.errors import ApprovalPending, ConfigError
 from agent.events import ApprovalRequested, ApprovalSettled
 from agent.floor import below_floor
 from agent.messages import ToolCall
-from agent.outputs import FOLDER
-from agent.protocols import Action, Decision, Sink, Store, ToolContext
+from agent.own_places import OwnPlaces
+from agent.protocols import Action, Decision, Sink, Store, ToolContext, nothing
 from agent.reading import only_reads, places, read_by, written_by
 from agent.rules import (
     Rule,
@@ -36,6 +36,8 @@ from agent.shell import Command, Line, parse
 UNATTENDED = "nobody is there to approve it; run with --yolo, or add a rule to policy.toml"
 
 _STRICTNESS: dict[Verdict, int] = {"allow": 0, "ask": 1, "deny": 2}
+
+_PRIVATE = "it reads Hermes's own files: settings, credentials, other conversations"
 
 _Found = tuple[Rule, Verdict] | None
 """The rule that decides so far, and what it says."""
@@ -69,14 +71,14 @@ class Policy:
     granted: list[Rule] = field(default_factory=list)
     sessions: dict[str, list[Rule]] = field(default_factory=dict)
 
-    def verdict(self, tool: str, action: Action, cwd: Path) -> Ruling:
-        """May this run in the workspace `cwd`?"""
+    def verdict(self, tool: str, action: Action, cwd: Path, *, owns: Callable[[Path], bool] = nothing) -> Ruling:
+        """May this run in the workspace `cwd`? What the conversation `owns` elsewhere it may read."""
         line = parse(action.command) if action.kind == "execute" else Line(())
         start = action.directory or cwd
         if self.mode != "yolo" and (why := below_floor(tool, action, line, cwd, self.dirs)):
             return Ruling("deny", f"{why}; no rule allows that")
         rulings = list(self._of_line(tool, action, line, cwd) if action.kind == "execute" else ())
-        ruling = max(rulings, key=_strictness) if rulings else self._of_action(tool, action, cwd)
+        ruling = max(rulings, key=_strictness) if rulings else self._of_action(tool, action, cwd, owns)
         if ruling.verdict == "deny" or self.mode != "plan":
             return ruling
         if action.kind == "read" or (action.kind == "execute" and only_reads(line, start, cwd)):
@@ -127,8 +129,11 @@ class Policy:
         for rule in self._in_force():
             said = rule.verdict if rule in whole else _on_command(rule, tool, command, read, cwd)
             found = (rule, said) if said else found
-        if read is not None or confined:
+        if confined:
             return self._decided(found, Ruling("allow"))
+        if read is not None:
+            private = any(map(OwnPlaces.of(self.dirs, cwd).holds, read))
+            return self._decided(found, Ruling("ask", _PRIVATE) if private else Ruling("allow"))
         return self._decided(found, Ruling("ask", f"{command.name or 'it'} may do more than read in this folder"))
 
     def _of_writes(
@@ -158,12 +163,12 @@ class Policy:
 
     # -- everything else ---------------------------------------------------------------------------
 
-    def _of_action(self, tool: str, action: Action, cwd: Path) -> Ruling:
+    def _of_action(self, tool: str, action: Action, cwd: Path, owns: Callable[[Path], bool] = nothing) -> Ruling:
         found: _Found = None
         for rule in self._in_force():
             if said := _on_action(rule, tool, action, cwd):
                 found = (rule, said)
-        return self._decided(found, Ruling("allow" if self._free(action, cwd) else "ask"))
+        return self._decided(found, self._by_place(action, cwd, owns))
 
     def _decided(self, found: _Found, default: Ruling) -> Ruling:
         """The ruling of the rule that decides, or the default; in the mode "yolo" only what is forbidden counts."""
@@ -172,11 +177,16 @@ class Policy:
             return Ruling(said, rule.why if said != "allow" else "")
         return Ruling("allow") if self.mode == "yolo" else default
 
-    def _free(self, action: Action, cwd: Path) -> bool:
+    def _by_place(self, action: Action, cwd: Path, owns: Callable[[Path], bool]) -> Ruling:
         inside = _is_inside(action.paths, cwd)
-        if action.kind == "read":
-            return inside or (self.dirs is not None and _is_inside(action.paths, self.dirs.state / FOLDER))
-        return self.mode == "edits" and inside and not any(is_guarded(path) for path in action.paths)
+        if action.kind != "read":
+            free = self.mode == "edits" and inside and not any(is_guarded(path) for path in action.paths)
+            return Ruling("allow" if free else "ask")
+        if action.paths and all(map(owns, action.paths)):
+            return Ruling("allow")
+        if any(map(OwnPlaces.of(self.dirs, cwd).holds, action.paths)):
+            return Ruling("ask", _PRIVATE)
+        return Ruling("allow" if inside else "ask")
 
 
 def _on_command(rule: Rule, tool: str, command: Command, read: frozenset[Path] | None, cwd: Path) -> Verdict | None:
@@ -274,7 +284,7 @@ class Gatekeeper:
         emit: Sink,
         cancel: CancelToken,
     ) -> Decision:
-        ruling = self._policy.verdict(call.name, action, context.cwd)
+        ruling = self._policy.verdict(call.name, action, context.cwd, owns=context.owns)
         if ruling.verdict != "ask":
             return Decision(ruling.verdict == "allow", ruling.why)
         shown = preview()

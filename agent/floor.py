@@ -7,11 +7,11 @@ safeguards; what is merely unwise is for the person who is asked.
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from agent import memory
 from agent.config import Directories
+from agent.own_places import OwnPlaces
 from agent.protocols import Action
 from agent.reading import read_by, written_by
 from agent.shell import Command, Line
@@ -23,49 +23,13 @@ _SYSTEM = frozenset(
 _DISK = re.compile(r"/dev/(?:sd|hd|vd|xvd|nvme|mmcblk|disk|rdisk|mapper/|dm-|md|loop|zram|mem$|kmem$|port$)")
 _BOMB = re.compile(r"(?P<name>[\w:.]+)\s*\(\)\s*\{[^}]*?(?P=name)\s*\|\s*(?P=name)\s*&[^}]*\}")
 _WIPERS = re.compile(r"mkfs(?:\..*)?|wipefs|blkdiscard|sgdisk|fdisk|sfdisk|parted|mkswap|cryptsetup|badblocks|hdparm")
-WORKTREES = "worktrees"
-"""Below the state directory: the working copies of tasks."""
 _MOST_FOLDERS = 32
 _REMOVERS = frozenset({"rm", "shred", "unlink", "srm", "rmdir", "mv", "chmod", "chown", "chgrp", "chattr", "setfacl"})
 
 
-@dataclass(frozen=True, slots=True)
-class _Own:
-    """The folders that hold settings, rules, credentials and the store: as written, and where their links lead.
-
-    `free` is the working copy in the state directory that a task has for a workspace: it may do there what it likes.
-    """
-
-    folders: tuple[Path, ...]
-    free: tuple[Path, ...] = ()
-
-    @classmethod
-    def of(cls, dirs: Directories | None, cwd: Path) -> "_Own":
-        if dirs is None:
-            return cls(())
-        copies = [place for base in {dirs.state, dirs.state.resolve()} if (place := _copy_in(base / WORKTREES, cwd))]
-        folders = (dirs.config, dirs.state)
-        return cls(tuple({place for folder in folders for place in (folder, folder.resolve())}), tuple(copies))
-
-    def holds(self, path: Path) -> bool:
-        return any(_holds(place, path) for place in self.folders) and not any(_holds(copy, path) for copy in self.free)
-
-    def named_in(self, text: str) -> bool:
-        for copy in self.free:
-            text = text.replace(str(copy), "")
-        return any(spelling in text for folder in self.folders for spelling in _spellings(folder))
-
-
-def _copy_in(folder: Path, cwd: Path) -> Path | None:
-    """The folder of one task below the one for all, where `cwd` is in such a one."""
-    there = cwd.resolve()
-    inside = there.relative_to(folder).parts if there.is_relative_to(folder) else ()
-    return folder / inside[0] if inside else None
-
-
 def below_floor(tool: str, action: Action, line: Line, cwd: Path, dirs: Directories | None) -> str:
     """Why an action may not be done at all in the workspace `cwd`; "" when it may be thought about."""
-    own = _Own.of(dirs, cwd)
+    own = OwnPlaces.of(dirs, cwd)
     if action.kind == "execute":
         return _of_line(action, line, cwd, own)
     changed = set(action.paths) - (_notes(dirs) if tool == "memory" else set())
@@ -81,16 +45,7 @@ def _notes(dirs: Directories | None) -> set[Path]:
     )
 
 
-def _holds(folder: Path, path: Path) -> bool:
-    there, above = _folded(path), _folded(folder)
-    return there[: len(above)] == above
-
-
-def _folded(path: Path) -> list[str]:
-    return [part.casefold() for part in path.parts]
-
-
-def _of_line(action: Action, line: Line, cwd: Path, own: _Own) -> str:
+def _of_line(action: Action, line: Line, cwd: Path, own: OwnPlaces) -> str:
     if _BOMB.search(action.command):
         return "it is a fork bomb"
     folders = _folders(line, action.directory or cwd)
@@ -167,7 +122,7 @@ def _is_system(word: str, folder: Path, cwd: Path) -> bool:
     return str(path) in _SYSTEM or str(written) in _SYSTEM or path == Path.home().resolve() or path in cwd.parents
 
 
-def _against_own(command: Command, folder: Path, cwd: Path, own: _Own) -> str:
+def _against_own(command: Command, folder: Path, cwd: Path, own: OwnPlaces) -> str:
     """Whatever a command that is not known to only read may do to Hermes's own folders, it may not do."""
     written = written_by(command, frozenset({folder})) or []
     if any(map(own.holds, written)):
@@ -180,7 +135,7 @@ def _against_own(command: Command, folder: Path, cwd: Path, own: _Own) -> str:
     return "it could change Hermes's own settings, rules or store"
 
 
-def _names_any(command: Command, folder: Path, own: _Own) -> bool:
+def _names_any(command: Command, folder: Path, own: OwnPlaces) -> bool:
     texts = [word.text for word in command.words[1:]]
     if any(map(own.named_in, texts)):
         return True
@@ -194,12 +149,3 @@ def _paths(texts: Iterable[str], folder: Path) -> Iterator[Path]:
                 yield (folder / _expanded(text.rpartition("=")[2])).resolve()
             except (OSError, RuntimeError, ValueError):
                 continue
-
-
-def _spellings(folder: Path) -> list[str]:
-    home = str(Path.home())
-    written = str(folder)
-    if not written.startswith(f"{home}/"):
-        return [written]
-    rest = written.removeprefix(home)
-    return [written, f"~{rest}", f"$HOME{rest}", f"${{HOME}}{rest}"]

@@ -3,6 +3,7 @@
 import os
 import re
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,6 +26,12 @@ class Outputs:
     def __init__(self, state: Path) -> None:
         self._folder = state / FOLDER
         self._tidied = False
+
+    def holds(self, path: Path, sessions: Iterable[str]) -> bool:
+        """Whether a path is what was kept of one of these sessions. `sessions` is looked at only when it may be."""
+        folder, there = self._folder.resolve(), path.resolve()
+        inside = there.relative_to(folder).parts if there.is_relative_to(folder) else ()
+        return bool(inside) and inside[0] in map(_safe, sessions)
 
     def keep(self, session_id: str, call_id: str, text: str) -> str:
         """Write a text that holds no secret, for its owner only; gives the line that names it, "" when it could not."""

@@ -129,11 +129,19 @@ class Verbatim:
         return text[start:end]
 
 
+def nothing(path: Path) -> bool:
+    """What a conversation owns that has kept nothing."""
+    del path
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class ToolContext:
     """Where a tool works. `cwd` is absolute; `output_limit` is in characters, `command_timeout` in seconds.
 
     `approved` is there while a call runs: a tool uses its paths and does not look for them a second time.
+
+    `owns` tells the files outside of it that this conversation has kept for itself: it reads them unasked.
 
     A tool that cuts text short cuts what `redact` gives, for half a secret is not known as one. What it returns is
     cleaned once more.
@@ -145,6 +153,7 @@ class ToolContext:
     call_id: str = ""
     approved: Approved | None = None
     redact: Redact = Verbatim()
+    owns: Callable[[Path], bool] = nothing
 
     def for_call(self, call_id: str, approved: Approved | None = None) -> "ToolContext":
         return replace(self, call_id=call_id, approved=approved)

@@ -13,6 +13,7 @@ from pathlib import Path, PurePath
 
 from agent.commands import preview
 from agent.git import GitError, attempt, author, git, names_of
+from agent.own_places import WORKTREES
 from agent.records import Task
 
 BRANCHES = "hermes/"
@@ -28,7 +29,7 @@ _adding = threading.Lock()
 
 def of_task(task: Task, cwd: str, state: Path) -> "Worktree":
     """The worktree of a task that was sent from `cwd`; `state` is the state directory."""
-    return Worktree(task.id, Path(cwd), state / "worktrees", f"Hermes task #{task.number}: {preview(task.prompt)}")
+    return Worktree(task.id, Path(cwd), state / WORKTREES, f"Hermes task #{task.number}: {preview(task.prompt)}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from typing import Any
 from agent.commands import commands_for
 from agent.config import Config, load_config, read_keys
 from agent.errors import ConfigError, HermesError, StoreError
+from agent.own_places import CHATS
 from agent.redact import secret_values
 from agent.store.leases import is_alive, new_lease
 from agent.store.sqlite import SqliteStore
@@ -118,7 +119,7 @@ def _prepare(config: Config, store: SqliteStore, adapters: Mapping[Platform, Ada
     if adapters is None:
         check(configs, store)
         adapters = {platform: open_adapter(one) for platform, one in configs.items()}
-    workspace = Path(settings.workspace or config.dirs.state / "chats").expanduser().absolute()
+    workspace = Path(settings.workspace or config.dirs.state / CHATS).expanduser().absolute()
     workspace.mkdir(parents=True, exist_ok=True)
     hooks = HookRegistry()
     if loaded := hooks.load(config.dirs.config / "hooks"):

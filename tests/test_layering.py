@@ -42,6 +42,8 @@ FLOORS: dict[str, int] = {
     "agent.task_runs": 2,
     "agent.steps": 2,
     "agent.outputs": 1,
+    "agent.own_places": 1,
+    "agent.lineage": 2,
     "agent.budgets": 2,
     "agent.prompt": 2,
     "agent.git": 2,

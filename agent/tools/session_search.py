@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from agent.cancel import CancelToken
 from agent.errors import ToolError
+from agent.lineage import lineage
 from agent.messages import Message
 from agent.protocols import Action, Redact, ToolContext, ToolResult
 from agent.records import TASK_SOURCE, Hit, Session, SessionStore
@@ -23,8 +24,6 @@ AROUND = 3
 """Messages shown on each side of the one that was asked for."""
 SHOWN = 1_500
 """Characters of each."""
-ANCESTORS = 100
-"""Sessions gone back through, from a task to the conversation that sent it."""
 
 
 class SessionSearchArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -109,11 +108,9 @@ def _day(at: float) -> str:
 
 def sources_for(store: SessionStore, session: Session | None, source: str) -> tuple[str, ...]:
     """The sources that the agent of a session may search; none for a task that took no conversation along."""
-    for _ in range(ANCESTORS):
-        if session is None or session.source != TASK_SOURCE or not session.parent:
-            break
-        session = store.session(session.parent)
-    found = session.source if session else source
+    found = source
+    if session is not None:
+        found = next((one.source for one in lineage(store, session.id) if one.source != TASK_SOURCE), TASK_SOURCE)
     if found in AT_THE_MACHINE:
         return AT_THE_MACHINE
     return () if found == TASK_SOURCE else (found,)

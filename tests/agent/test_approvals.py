@@ -139,6 +139,35 @@ def test_a_task_changes_what_it_likes_in_its_own_working_copy_only(cwd: Path) ->
         assert policy.verdict("terminal", running(f"rm {other}"), copy).verdict == "deny"
 
 
+@pytest.mark.parametrize("folder", ["chats", "chats/telegram-1"])
+def test_a_chat_works_in_its_folder_in_the_state_directory_and_in_no_other(folder: str, cwd: Path) -> None:
+    dirs = directories({"HERMES_HOME": str(cwd.parent / "hermes")})
+    here = dirs.state / folder
+    here.mkdir(parents=True)
+    policy = Policy("edits", dirs=dirs)
+    assert policy.verdict("write_file", writing(here / "a.py"), here).verdict == "allow"
+    assert policy.verdict("read_file", Action("read", "x", (here / "a.py",)), here).verdict == "allow"
+    assert policy.verdict("terminal", running("ls; cat a.py"), here).verdict == "allow"
+    others = [dirs.state / "state.db", dirs.policy_file]
+    others += [here.parent / "telegram-2" / "a.py"] if here.name != "chats" else []
+    for other in others:
+        assert policy.verdict("write_file", writing(other), here).verdict == "deny"
+        assert policy.verdict("read_file", Action("read", "x", (other,)), here).verdict == "ask"
+
+
+def test_hermes_own_files_are_not_read_unasked_where_they_lie_inside_the_working_directory(cwd: Path) -> None:
+    dirs = beside(cwd / ".config" / "hermes" / "policy.toml")
+    policy = Policy("ask", dirs=dirs)
+    read = Action("read", "x", (dirs.credentials_file,))
+    ruling = policy.verdict("read_file", read, cwd)
+    assert (ruling.verdict, "Hermes's own files" in ruling.why) == ("ask", True)
+    assert policy.verdict("read_file", Action("read", "x", (cwd / "a", dirs.database)), cwd).verdict == "ask"
+    assert policy.verdict("terminal", running("cat .config/hermes/credentials.toml"), cwd).verdict == "ask"
+    assert policy.verdict("terminal", running("cat a.txt .config/other"), cwd).verdict == "allow"
+    allowed = Policy("ask", [Rule("read_file", str(dirs.credentials_file), "allow")], dirs=dirs)
+    assert allowed.verdict("read_file", read, cwd).verdict == "allow"
+
+
 # -- rules -----------------------------------------------------------------------------------------
 
 

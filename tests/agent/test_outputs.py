@@ -11,7 +11,6 @@ from agent.config import Settings, directories
 from agent.errors import ContextFullError
 from agent.models.scripted import Call, Fail, ScriptedModel
 from agent.outputs import Outputs, forget, named_in, prune
-from agent.protocols import Action
 from agent.redact import Redactor
 from agent.store.memory import MemoryStore
 from run_agent import AIAgent
@@ -112,18 +111,32 @@ def test_the_oldest_go_first_and_what_is_very_old_always(tmp_path: Path) -> None
     assert not paths[3].parent.exists()
 
 
-def test_the_agent_may_read_them_unasked_and_nothing_beside_them(tmp_path: Path) -> None:
-    dirs = directories({"HERMES_HOME": str(tmp_path / "hermes")})
-    policy = Policy("ask", dirs=dirs)
+def test_a_conversation_reads_its_own_unasked_also_from_before_it_was_compacted_and_nobody_elses(tmp_path: Path) -> None:
+    store, kept = MemoryStore(), Outputs(directories().state)
+    store.create_session("old", source="terminal")
+    store.create_session("other", source="terminal")
+    child = store.continue_session("old", [])
 
-    def verdict(kind: str, path: Path) -> str:
-        action = Action(kind, "x", (path.resolve(),))  # type: ignore[arg-type]
-        return policy.verdict("read_file", action, tmp_path / "work").verdict
+    def allowed(session_id: str) -> list[bool]:
+        """Whether these are read unasked: what is kept of "old", of "other", of all; the store; a way around."""
+        old, other = (kept_in(kept.keep(session, "c", "text")) for session in ("old", "other"))
+        paths = [old, other, other.parent.parent, directories().state / "state.db", old.parent / ".." / "other/c.txt"]
+        calls = [Call("read_file", path=str(path)) for path in paths]
+        one = AIAgent(model=ScriptedModel([calls, "done"]), store=store, session_id=session_id, cwd=tmp_path)
+        one.run_turn("go")
+        return [not content.startswith("Not run.") for content in results(one)[-len(paths) :]]
 
-    assert verdict("read", dirs.state / "outputs" / "s" / "c.txt") == "allow"
-    assert verdict("read", dirs.state / "outputs" / ".." / "state.db") == "ask"
-    assert verdict("read", dirs.state / "state.db") == "ask"
-    assert verdict("write", dirs.state / "outputs" / "s" / "c.txt") == "deny"
+    assert allowed("old") == allowed(child) == [True, False, False, False, False]
+    assert allowed("other") == [False, True, False, False, True]
+
+
+def test_what_another_session_put_out_is_refused_where_nobody_can_be_asked(tmp_path: Path) -> None:
+    path = kept_in(Outputs(directories().state).keep("somebody", "c", "their secret plan"))
+    one = AIAgent(model=ScriptedModel([[Call("read_file", path=str(path))], "done"]), cwd=tmp_path)
+    one.run_turn("go")
+    (content,) = results(one)
+    assert content.startswith("Not run.")
+    assert "secret plan" not in content
 
 
 def test_a_compaction_that_trims_an_output_still_names_the_whole(tmp_path: Path) -> None:
