@@ -1,4 +1,4 @@
-"""Which sessions a conversation went through: it goes on in a new one when it is compacted, branched or gone back in."""
+"""Which sessions a conversation went through: compacted, branched or gone back in, it goes on in a new one."""
 
 from collections.abc import Iterator
 

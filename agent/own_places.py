@@ -32,7 +32,9 @@ class OwnPlaces:
         return cls(tuple({*states, dirs.config, dirs.config.resolve()}), tuple(free))
 
     def holds(self, path: Path) -> bool:
-        return any(_holds(place, path) for place in self.folders) and not any(_holds(place, path) for place in self.free)
+        if any(_holds(place, path) for place in self.free):
+            return False
+        return any(_holds(place, path) for place in self.folders)
 
     def named_in(self, text: str) -> bool:
         """Whether a text spells one of them."""

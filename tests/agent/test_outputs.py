@@ -111,7 +111,7 @@ def test_the_oldest_go_first_and_what_is_very_old_always(tmp_path: Path) -> None
     assert not paths[3].parent.exists()
 
 
-def test_a_conversation_reads_its_own_unasked_also_from_before_it_was_compacted_and_nobody_elses(tmp_path: Path) -> None:
+def test_a_conversation_reads_its_own_unasked_also_after_a_compaction_and_nobody_elses(tmp_path: Path) -> None:
     store, kept = MemoryStore(), Outputs(directories().state)
     store.create_session("old", source="terminal")
     store.create_session("other", source="terminal")
