@@ -85,7 +85,8 @@ class AIAgent:
         self._running = threading.Lock()
         self._cancel = CancelToken()
         self._bench = self.session_id
-        self._state = directories().state
+        self._directories = directories()
+        self._state = self._directories.state
         self._is_task = source == TASK_SOURCE
         self._redact = redact or Redactor(secret_values(os.environ))
         bench = bench_of(self._bench, state=self._state)
@@ -94,7 +95,7 @@ class AIAgent:
         row = self.store.session(self.session_id)
         self._sources = sources_for(self.store, row, source)
         if tools is None:
-            bench.sandbox = sandbox_for(self.settings, directories())
+            bench.sandbox = sandbox_for(self.settings, self._directories)
             tools = default_tools(bench, self.settings)
             tools = (*tools, *self._tools_of_the_person(owner))
         self.checkpoints = self._checkpoints() if self.settings.checkpoints else None
@@ -127,7 +128,7 @@ class AIAgent:
         if self._sources:
             yield SessionSearch(self.store, self._sources, current=lambda: self.session_id)
         if self._sources == AT_THE_MACHINE:
-            yield Memory(directories().config)
+            yield Memory(self._directories.config)
 
     def _owns(self, path: Path) -> bool:
         """Whether a file was kept for this conversation: of the session it is in, or of one it went on from."""
@@ -251,7 +252,7 @@ class AIAgent:
 
     def _instructions(self) -> str:
         trusted = trust.is_trusted(self._state, self.cwd, self.settings.trusted_folders)
-        notes = memory.for_prompt(directories().config) if self._sources == AT_THE_MACHINE else ""
+        notes = memory.for_prompt(self._directories.config) if self._sources == AT_THE_MACHINE else ""
         text = prompt.build(self.cwd, trusted=trusted, notes=self._redact(notes))
         return self._house.renamed(text) if self._house else text
 

@@ -1,7 +1,7 @@
 """What the JSON texts of a task's row mean, and how its log and its receipt come about."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from agent.events import (
     Compacted,
@@ -33,9 +33,11 @@ def options_of(task: Task) -> TaskOptions:
 
 def options_text(options: TaskOptions) -> str:
     """For `Task.options`: what differs from the defaults."""
-    import json
+    import msgspec
 
-    return json.dumps({name: value for name, value in asdict(options).items() if value})
+    # Not by `asdict` and `json`: see `portable.dump`.
+    said = {name: value for name, value in msgspec.to_builtins(options).items() if value}
+    return msgspec.json.encode(said).decode()
 
 
 def receipt_of(task: Task) -> Receipt:

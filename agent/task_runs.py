@@ -108,10 +108,10 @@ class TaskRuns:
     @property
     def lease(self) -> Lease:
         """Who this pool is: the holder of its tasks, the teller of their outcomes."""
-        with self._lock:
-            if self._lease is None:
-                self._lease = self._new_lease()
-            return self._lease
+        if self._lease is None:
+            with self._lock:
+                self._lease = self._lease or self._new_lease()
+        return self._lease
 
     def idle(self, owner: str, seconds: float) -> bool:
         """Wait until nothing of this owner's runs in this process, stopped tasks too. False when something does."""

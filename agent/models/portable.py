@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from agent.config import ModelChoice, Settings
 from agent.models import catalog
@@ -16,13 +16,13 @@ def dump(choice: ModelChoice, tools: Sequence[ToolSpec] = ()) -> str:
     """JSON without API keys."""
     import msgspec
 
-    def without_key(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        return {name: value for name, value in pairs if name != "api_key"}
-
     # Not by `asdict` and `json`, which take a millisecond for each of two hundred tasks that start at once.
+    chosen = msgspec.to_builtins(choice)
+    for one in (chosen, chosen["fallback"] or {}):
+        one.pop("api_key", None)
     specs = [{"name": one.name, "description": one.description, "parameters": one.parameters} for one in tools]
     told = {"tools": specs} if specs else {}
-    return msgspec.json.encode({**asdict(choice, dict_factory=without_key), **told}).decode()
+    return msgspec.json.encode({**chosen, **told}).decode()
 
 
 def tools(text: str) -> tuple[ToolSpec, ...]:
