@@ -96,8 +96,9 @@ class LiveAnswer:
             case TextDelta(text):
                 self._texts.append(text)
                 self._activity = ""
-            case StepRestarted():
+            case StepRestarted(reason):
                 self._texts.clear()
+                self._activity = _line(f"⏳ {reason}")
             case StepFinished(text=text):
                 self._texts.clear()
                 if text.strip():

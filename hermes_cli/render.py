@@ -119,8 +119,8 @@ class Renderer:
             case StepRestarted(reason):
                 # It was read, so it stays; what follows says that it does not count.
                 yield from map(self._answer, self._cutter.finish())
+                yield self.note(f"the answer begins again: {reason}" if self._streamed else reason)
                 self._bullet, self._streamed = True, False
-                yield self.note(f"the answer begins again: {reason}")
             case Compacted():
                 yield self.note(f"Conversation {compacted(event)}")
             case StepFinished(text=text):

@@ -29,6 +29,10 @@ from agent.errors import Cancelled, ConfigError
 _T = TypeVar("_T")
 
 CONNECT_SECONDS = 15.0
+
+TOLD_SECONDS = 1.0
+"""A wait between two attempts that a person should hear of."""
+
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _SocketOption = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
 
@@ -143,8 +147,20 @@ class Work:
         return result
 
 
+class LongWait(Exception):  # noqa: N818  (a request to wait, caught where it can be told)
+    """The SDK is to wait `seconds` before it tries again, and `retries` attempts are left then."""
+
+    def __init__(self, seconds: float, retries: int, status: int | None) -> None:
+        super().__init__(seconds)
+        self.seconds, self.retries, self.status = seconds, retries, status
+
+
 class _Client(OpenAI):
-    """The SDK's client, with its back-off between two attempts cut short by a cancel."""
+    """The SDK's client, with its back-off between two attempts cut short by a cancel.
+
+    It still decides whether and how long to wait. A long wait is raised, as `LongWait`: from in here nobody could be
+    told of it.
+    """
 
     def _sleep_for_retry(self, *, retries_taken: int, max_retries: int, options: Any, response: Any) -> None:
         work: Work | None = getattr(_thread, "work", None)
@@ -152,8 +168,11 @@ class _Client(OpenAI):
             return super()._sleep_for_retry(
                 retries_taken=retries_taken, max_retries=max_retries, options=options, response=response
             )
-        headers = None if response is None else response.headers
-        return work.sleep(self._calculate_retry_timeout(max_retries - retries_taken, options, headers))
+        headers, left = None if response is None else response.headers, max_retries - retries_taken
+        seconds = self._calculate_retry_timeout(left, options, headers)
+        if seconds >= TOLD_SECONDS:
+            raise LongWait(seconds, left - 1, None if response is None else response.status_code)
+        return work.sleep(seconds)
 
 
 # -- transport -------------------------------------------------------------------------------------

@@ -95,19 +95,35 @@ class OpenAIChatModel:
 
         work = Work(cancel)
         with cancel.closing(work.stop):
-            response, restarted = self._post(request, work)
+            response = yield from self._post(request, work)
             try:
-                if restarted:
-                    yield Restarted(restarted)
                 return (yield from _read(response, request, work))
             finally:
                 response.close()
 
-    def _post(self, request: "Request", work: "Work") -> tuple["httpx2.Response", str]:
-        """The response, its body unread, and what the server made us leave out, if a person should know.
+    def _post(self, request: "Request", work: "Work") -> Generator[ModelOutput, None, "httpx2.Response"]:
+        """The response, its body unread. Tells of long waits, and of what the server made us leave out.
 
         A server that rejects a field it does not know is asked without it, from then on.
         """
+        from agent.models._http import LongWait
+
+        retries = self._max_retries
+        while True:
+            try:
+                response, told = self._try(request, work, retries)
+            except LongWait as wait:
+                status = f" ({wait.status})" if wait.status else ""
+                yield Restarted(f"the server asks for patience{status}: trying again in {wait.seconds:.0f} s")
+                work.sleep(wait.seconds)
+                retries = wait.retries
+                continue
+            if told:
+                yield Restarted(told)
+            return response
+
+    def _try(self, request: "Request", work: "Work", retries: int) -> tuple["httpx2.Response", str]:
+        """The response, and what the server made us leave out, if a person should know. Raises: LongWait."""
         import openai
 
         from agent.models._http import timeout
@@ -123,7 +139,7 @@ class OpenAIChatModel:
                         "/chat/completions",
                         cast_to=object,
                         body=body,
-                        options={"timeout": limits, "max_retries": self._max_retries},
+                        options={"timeout": limits, "max_retries": retries},
                         stream=True,
                         stream_cls=openai.Stream[object],
                     )

@@ -354,7 +354,7 @@ def test_a_wrong_key_is_reported_with_what_to_do(start: Start) -> None:
 def test_a_rate_limit_is_waited_out(start: Start) -> None:
     with OpenAIServer([Status(429, "slow down", retry_after=1), "made it"]) as server:
         hermes = start(server)
-        hermes.send("go").wait_for("● made it")
+        hermes.send("go").wait_for("trying again in 1 s").wait_for("● made it")
         assert server.requests[-1].at - server.requests[-2].at >= 0.9
 
 

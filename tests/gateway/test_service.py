@@ -17,7 +17,7 @@ from agent.config import load_config
 from agent.errors import RefusedError, StoreError
 from agent.events import TurnFinished, TurnSuspended
 from agent.messages import Message
-from agent.models.scripted import Answer, Call, Fail, Say, Script, ScriptedModel, Until, Wait
+from agent.models.scripted import Answer, Call, Fail, Restart, Say, Script, ScriptedModel, Until, Wait
 from agent.protocols import Sink, Task
 from agent.records import Delivery, Lease
 from agent.redact import Redactor
@@ -177,6 +177,15 @@ async def test_what_the_tools_do_is_one_line_that_changes(tmp_path: Path) -> Non
         await house.shows(lambda: any("read_file a.txt" in text for text in house.platform.texts("1")))
         more.set()
         await house.shows(lambda: house.platform.texts("1") == ["It says alpha."])
+
+
+async def test_a_wait_that_the_server_asks_for_is_shown_until_the_answer_comes(tmp_path: Path) -> None:
+    more = threading.Event()
+    async with served(tmp_path, [[Restart("trying again in 20 s"), Until(more), Say("Here.")]]) as house:
+        await house.platform.say("go")
+        await house.shows(lambda: house.platform.texts("1") == ["⏳ trying again in 20 s"])
+        more.set()
+        await house.shows(lambda: house.platform.texts("1") == ["Here."])
 
 
 async def test_a_message_during_a_turn_reaches_the_agent_and_is_acknowledged_at_once(tmp_path: Path) -> None:

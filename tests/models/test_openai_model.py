@@ -257,6 +257,25 @@ def test_the_sdk_waits_and_tries_again() -> None:
     assert third - second >= 0.1
 
 
+def test_a_long_wait_is_told_before_it_begins() -> None:
+    with OpenAIServer([Status(429, retry_after=1.2), Status(429, retry_after=1.2), "fine"]) as server:
+        outputs = ask(server, max_retries=2)
+        assert [output for output in outputs if isinstance(output, Restarted)] == [
+            Restarted("the server asks for patience (429): trying again in 1 s")
+        ] * 2
+        assert reply_of(outputs).message.content == "fine"
+        first, second, third = (request.at for request in server.requests)
+    assert second - first >= 1.2
+    assert third - second >= 1.2
+
+
+def test_long_waits_use_up_the_retries() -> None:
+    with OpenAIServer(default=Status(429, "slow down", retry_after=1)) as server:
+        with pytest.raises(UnavailableError):
+            ask(server, max_retries=1)
+        assert len(server.requests) == 2
+
+
 def test_when_the_retries_are_used_up_the_wait_is_told() -> None:
     error = failure(Status(429, "slow down", retry_after=30))
     assert isinstance(error, UnavailableError)
