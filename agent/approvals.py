@@ -11,7 +11,7 @@ from typing import Protocol
 
 from agent.cancel import CancelToken
 from agent.config import ApprovalMode, Directories
-from agent.errors import ApprovalPending, ConfigError
+from agent.errors import ApprovalPending, ConfigError, HermesError
 from agent.events import ApprovalRequested, ApprovalSettled
 from agent.floor import below_floor
 from agent.messages import ToolCall
@@ -34,6 +34,9 @@ from agent.rules import (
 from agent.shell import Command, Line, parse
 
 UNATTENDED = "nobody is there to approve it; run with --yolo, or add a rule to policy.toml"
+NOBODY_ANSWERS = "nobody is there to answer"
+NO_ANSWER = "-"
+"""What a person types who does not want to answer a question."""
 
 _STRICTNESS: dict[Verdict, int] = {"allow": 0, "ask": 1, "deny": 2}
 
@@ -73,6 +76,8 @@ class Policy:
 
     def verdict(self, tool: str, action: Action, cwd: Path, *, owns: Callable[[Path], bool] = nothing) -> Ruling:
         """May this run in the workspace `cwd`? What the conversation `owns` elsewhere it may read."""
+        if action.kind == "ask":
+            return Ruling("ask")  # in every mode: the question is the call
         line = parse(action.command) if action.kind == "execute" else Line(())
         start = action.directory or cwd
         if self.mode != "yolo" and (why := below_floor(tool, action, line, cwd, self.dirs)):
@@ -298,20 +303,48 @@ class Gatekeeper:
             directory=str(action.directory or context.cwd),
             pattern=pattern_for(action, context.cwd),
             why=ruling.why,
+            choices=action.choices,
         )
         decision = self._ask(request, emit=emit, cancel=cancel)
         try:
             self._policy.remember(request, decision)
         except ConfigError as error:
             decision = Decision(decision.allowed, f"{decision.reason} (the rule was not saved: {error})".strip())
-        emit(ApprovalSettled(request.request_id, decision.allowed, decision.reason))
+        # What was answered to a question, the call's own result tells.
+        said = "" if decision.allowed and request.kind == "ask" else decision.reason
+        emit(ApprovalSettled(request.request_id, decision.allowed, said))
         return decision
 
 
 def nobody(request: ApprovalRequested, *, emit: Sink, cancel: CancelToken) -> Decision:
     """The asker of an unattended run: the answer is no."""
-    del request, emit, cancel
-    return Decision(False, UNATTENDED)
+    del emit, cancel
+    return unattended(request)
+
+
+def unattended(request: ApprovalRequested) -> Decision:
+    """The answer to a request that nobody is there for."""
+    return Decision(False, NOBODY_ANSWERS if request.kind == "ask" else UNATTENDED)
+
+
+def answer_to(request: ApprovalRequested, text: str) -> Decision:
+    """What a person typed in answer to a question: the number or the words of a choice, or anything else.
+
+    Raises: HermesError, when that is no answer to what is asked.
+    """
+    text = text.strip()
+    if request.kind != "ask":
+        raise HermesError(
+            "That asks for your permission, and has no other answer than yes or no.",
+            hint="/tasks approve N, or /tasks deny N [reason].",
+        )
+    if not text:
+        raise HermesError("There is no answer in that.", hint=f"{NO_ANSWER} says that you do not want to answer.")
+    if text == NO_ANSWER:
+        return Decision(False, "the person does not want to answer")
+    numbered = {str(number): choice for number, choice in enumerate(request.choices, 1)}
+    named = {choice.casefold(): choice for choice in request.choices}
+    return Decision(True, numbered.get(text) or named.get(text.casefold()) or text)
 
 
 class Desk:

@@ -117,7 +117,7 @@ class Checkpoints:
 
     def before(self, action: Action) -> str:
         """Save what the action may change. Gives what a person should know: that something was not saved, once."""
-        if action.kind == "read" or self._only_reads(action):
+        if action.kind in ("read", "ask") or self._only_reads(action):
             return ""
         with self._lock:
             try:

@@ -92,6 +92,9 @@ _TASKS = (
     SubCommand("steer", "N <text>", "tell it something before its next step", "live task"),
     SubCommand("approve", "N [session|always]", "yes to what it asks", "waiting task"),
     SubCommand("deny", "N [reason]", "no to what it asks", "waiting task"),
+    SubCommand(
+        "answer", "N <answer>", "answer its question: the number of a choice, or your own words", "waiting task"
+    ),
     SubCommand("open", "N", "go on with it here, as the conversation", "task"),
     SubCommand("retry", "N", "send its prompt again, as a new task", "finished task"),
     SubCommand("resume", "N", "go on with a parked task; a budget it reached is granted again", "parked task"),

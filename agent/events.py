@@ -24,7 +24,8 @@ from typing import Literal, TypeVar
 from agent.messages import Usage
 
 Outcome = Literal["done", "failed", "cancelled", "limit"]
-ActionKind = Literal["read", "write", "execute"]
+ActionKind = Literal["read", "write", "execute", "ask"]
+"""What a tool call does: looks, changes files, runs a command, or asks the person a question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,10 @@ class ToolFinished:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalRequested:
-    """Somebody must say yes or no before the call `call_id` runs; settle it by `request_id`. `why` it is asked for."""
+    """Somebody must answer before the call `call_id` runs; settle it by `request_id`. `why` it is asked for.
+
+    The answer is a yes or a no; to a question (`kind` is "ask") it is words, which `choices` suggest.
+    """
 
     request_id: str
     call_id: str
@@ -118,6 +122,7 @@ class ApprovalRequested:
     directory: str
     pattern: str
     why: str = ""
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +228,8 @@ def cleaned(event: Told, redact: Callable[[str], str]) -> Told:
             return replace(event, reason=redact(reason))
         case ApprovalRequested(title=title, preview=preview, pattern=pattern, why=why):
             title, preview, pattern, why = map(redact, (title, preview, pattern, why))
-            return replace(event, title=title, preview=preview, pattern=pattern, why=why)
+            choices = tuple(map(redact, event.choices))
+            return replace(event, title=title, preview=preview, pattern=pattern, why=why, choices=choices)
         case ApprovalSettled(reason=reason) if reason:
             return replace(event, reason=redact(reason))
         case TurnSuspended(reason=reason) if reason:

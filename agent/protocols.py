@@ -85,7 +85,7 @@ class Action:
 
     `title` is one line. `paths` are absolute and resolved. `command` is what a shell would be given, in `directory`
     where that is not the session's own; `outside` when it is to leave the sandbox, `confined` when it cannot. `host` is
-    the machine that would be spoken to.
+    the machine that would be spoken to. A question to the person suggests `choices`.
     """
 
     kind: ActionKind
@@ -96,6 +96,7 @@ class Action:
     directory: Path | None = None
     outside: bool = False
     confined: bool = False
+    choices: tuple[str, ...] = ()
 
 
 CHANGED = "Not run: it changed while waiting for the answer; try again."
@@ -103,10 +104,14 @@ CHANGED = "Not run: it changed while waiting for the answer; try again."
 
 @dataclass(frozen=True, slots=True)
 class Approved:
-    """What was agreed to. `preview` is what the person saw, "" when nobody had to be asked."""
+    """What was agreed to. `preview` is what the person saw, "" when nobody had to be asked.
+
+    `answer` is what the person said to a question.
+    """
 
     action: Action
     preview: str = ""
+    answer: str = ""
 
 
 class Redact(Protocol):
@@ -210,7 +215,10 @@ Scope = Literal["once", "session", "always"]
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """An answer to an approval request. `reason` is told to the model when it is a no."""
+    """An answer to an approval request. `reason` is told to the model when it is a no.
+
+    To a question the yes means that it was answered, and `reason` is the answer.
+    """
 
     allowed: bool
     reason: str = ""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from agent import task_rows
-from agent.approvals import decision_key, mark_of
+from agent.approvals import answer_to, decision_key, mark_of
 from agent.errors import HermesError, StoreError
 from agent.events import ApprovalRequested, ApprovalSettled
 from agent.messages import Message
@@ -153,7 +153,7 @@ class TaskPool(TaskRuns):
 
         `mark` is that of the request the person saw (`approvals.mark_of`); without one whatever is open is answered.
 
-        Raises: HermesError, when another one is open by now: nobody has seen it yet.
+        Raises: HermesError, when another one is open by now, which nobody has seen yet, or a plain yes is no answer.
         """
         task, request = self._store.task(task_id), self.open_request(task_id)
         if task is None or request is None:
@@ -163,9 +163,20 @@ class TaskPool(TaskRuns):
                 f"That question is over: #{task.number} asks another one by now.",
                 hint=f"Look at what it asks: /tasks show {task.number}",
             )
+        if request.kind == "ask" and decision.allowed and not decision.reason:
+            raise HermesError(
+                f"#{task.number} asks a question: {request.title}", hint=f"/tasks answer {task.number} <answer>"
+            )
         self._store.record_decision(task.session_id, decision_key(request.request_id), decision)
         self._requeue(task_id)
         return request
+
+    def reply(self, task_id: str, text: str, *, mark: str = "") -> ApprovalRequested | None:
+        """Answer the task's question in words, and queue it again; as `answer`. Raises: HermesError."""
+        request = self.open_request(task_id)
+        if request is None:
+            return None
+        return self.answer(task_id, answer_to(request, text), mark=mark or mark_of(request))
 
     def live(self, owner: str | None = None) -> list[Task]:
         """Tasks that are not over, oldest first."""

@@ -39,13 +39,17 @@ Begin = Callable[[ToolCall], bool]
 
 @dataclass(frozen=True, slots=True)
 class _Planned:
-    """A call that passed validation. `preview` is what a person agreed to, None when nobody was asked."""
+    """A call that passed validation. `preview` is what a person agreed to, None when nobody was asked.
+
+    `answer` is what they said to a question.
+    """
 
     call: ToolCall
     tool: Tool
     args: object
     action: Action
     preview: str | None = None
+    answer: str = ""
 
 
 class Toolset:
@@ -115,7 +119,9 @@ class Toolset:
                 continue
             if not decision.allowed:
                 yield from flush()
-                yield self._refused(call, _denial(decision.reason), "denied", emit, title=title)
+                asked = planned.action.kind == "ask"
+                why = _unanswered(decision.reason) if asked else _denial(decision.reason)
+                yield self._refused(call, why, "not answered" if asked else "denied", emit, title=title)
             elif planned.action.kind == "read":
                 reads.append(planned)
             else:
@@ -132,7 +138,8 @@ class Toolset:
 
         call, context = planned.call, self._context
         decision = self._gate.review(call, planned.action, context, preview=preview, emit=emit, cancel=cancel)
-        return replace(planned, preview=shown[0] if shown else None), decision
+        answer = decision.reason if planned.action.kind == "ask" and decision.allowed else ""
+        return replace(planned, preview=shown[0] if shown else None, answer=answer), decision
 
     def _plan(self, call: ToolCall) -> _Planned:
         tool = self._tools.get(call.name)
@@ -184,7 +191,7 @@ class Toolset:
             return ToolResult(INTERRUPTED, "interrupted", ok=False), 0.0
         try:
             self._require_same(planned)
-            approved = Approved(planned.action, planned.preview or "")
+            approved = Approved(planned.action, planned.preview or "", planned.answer)
             note = self._keeper.before(planned.action)
             result = planned.tool.run(planned.args, self._context.for_call(planned.call.id, approved), cancel)
         except Cancelled:
@@ -267,6 +274,10 @@ def bounded(text: str, limit: int) -> str:
 def _denial(reason: str) -> str:
     because = f": {reason}" if reason else ""
     return f"Not run. The answer was no{because}. Do not try the same thing another way; ask, or do something else."
+
+
+def _unanswered(reason: str) -> str:
+    return f"Not answered: {reason or 'no reason was given'}. Decide by yourself, and say what you took for granted."
 
 
 def _decode(call: ToolCall, tool: Tool) -> object:

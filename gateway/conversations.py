@@ -41,7 +41,7 @@ NAME_LENGTH = 120
 class Said:
     """What became of a person's message. `wait`: it is to be said again when the turn is over."""
 
-    outcome: Literal["started", "steered", "wait"]
+    outcome: Literal["started", "steered", "answered", "wait"]
     turn: Task | None = None
 
 
@@ -121,11 +121,13 @@ class Conversations:
         busy: Busy | None = None,
         behind: bool = False,
         again: bool = False,
+        answer: str = "",
         reply_to: str = "",
     ) -> Said:
         """Take a person's message: tell the turn that runs, or start one. `event` is the message's id, unique for ever.
 
         `behind`: earlier messages wait, so this one starts nothing. `again`: it may have started a turn already.
+        `answer` are the words in it that answer the turn's question, if it asks one.
 
         Raises: StoreError.
         """
@@ -135,9 +137,16 @@ class Conversations:
             running = self.turn(key)
             if running is None:
                 return Said("wait") if behind else Said("started", self._start(key, text, event, reply_to))
+            if answer and self._asks(running) and self._turns.reply(running.id, answer):
+                return Said("answered", running)
             if (busy or self.busy) == "steer" and self._turns.steer(running.id, text):
                 return Said("steered", running)
             return Said("wait", running)
+
+    def _asks(self, turn: Task) -> bool:
+        """Whether it waits for an answer in words."""
+        request = self._turns.open_request(turn.id) if turn.state == "waiting" else None
+        return request is not None and request.kind == "ask"
 
     def stop(self, key: str) -> Task | None:
         """Stop the turn. None when none runs."""

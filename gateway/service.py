@@ -53,10 +53,14 @@ class GatewayStore(Store, ChatStore, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a command has the agent told. `busy` says what becomes of it while a turn runs; None: as of any message."""
+    """What a command has the agent told. `busy` says what becomes of it while a turn runs; None: as of any message.
+
+    `answer` are a person's own words, which answer the question of the turn, if it asks one.
+    """
 
     text: str
     busy: Busy | None = None
+    answer: str = ""
 
 
 class Obey(Protocol):
@@ -247,7 +251,9 @@ class Service:
                 if event.attachments:
                     folder = await self.aside(lambda: self.conversations.folder(key))
                     files = await take_in(self.adapters.get(event.source.platform), event, folder, self.aside)
-                return await self._say(item, behind, Prompt(as_prompt(event, files)))
+                own = event.kind == "message" and not event.forwarded and not event.attachments
+                words = event.text.strip() if own else ""
+                return await self._say(item, behind, Prompt(as_prompt(event, files), answer=words))
         return True
 
     async def _say(self, item: Item, behind: bool, prompt: "Prompt") -> bool:
@@ -260,11 +266,12 @@ class Service:
                 busy=prompt.busy,
                 behind=behind,
                 again=item.again,
+                answer=prompt.answer,
                 reply_to=event.message_id if event.source.is_group else "",
             )
         )
         match said.outcome:
-            case "started":
+            case "started" | "answered":
                 await self._settle(item)
             case "steered":
                 await self._settle(item, await self._seen(event))

@@ -93,6 +93,22 @@ async def _answer(call: Call, number: str, decision: Decision, mark: str = "") -
     return await call.service.aside(settle)
 
 
+async def _reply(call: Call, number: str, text: str, mark: str = "") -> str:
+    """Answer a question in words: whoever may write here may."""
+    if not call.verdict.allowed:
+        raise HermesError("That is not yours to answer.")
+
+    def settle() -> str:
+        task = call.find(number)
+        request = call.service.tasks.reply(task.id, text, mark=mark)
+        if request is None:
+            raise HermesError("Nothing waits for an answer there.")
+        call.service.turns.look()
+        return f"Answered: {request.title}"
+
+    return await call.service.aside(settle)
+
+
 def _that_waits(call: Call) -> Task:
     owners = (TURN + call.key, CHAT + call.key)
     waiting = [
@@ -108,6 +124,8 @@ async def press(service: Service, event: MessageEvent, key: str, *, verdict: Ver
     """A button under a question was pressed. Raises: HermesError."""
     what, _, named = event.data.partition(":")
     task_id, _, mark = named.partition(":")
+    if what.isdecimal() and task_id and mark:
+        return await _reply(Call(service, event, key, "", verdict), task_id, what, mark)
     decisions = {"ok": Decision(True), "session": Decision(True, scope="session"), "no": Decision(False)}
     if what not in decisions or not task_id or not mark:
         raise HermesError("That button means nothing here.")
@@ -129,6 +147,8 @@ async def tasks(call: Call) -> str:
         answer = approve if call.word == "approve" else deny
         return await answer(call.with_arguments(call.rest))
     number, _, text = call.rest.partition(" ")
+    if call.word == "answer":
+        return await _reply(call, number, text)
     if not number:
         raise HermesError(f"Usage: /tasks {call.word} N", hint="/tasks lists the numbers.")
     return await call.service.aside(lambda: action(call, number, text.strip()))
@@ -211,7 +231,7 @@ def _retry_task(call: Call, number: str, text: str) -> str:
 
 
 def _never(call: Call, number: str, text: str) -> str:
-    raise AssertionError(f"approve and deny are dealt with before: {call} {number} {text}")
+    raise AssertionError(f"what answers a question is dealt with before: {call} {number} {text}")
 
 
 SUBCOMMANDS: dict[str, Callable[[Call, str, str], str]] = {
@@ -221,6 +241,7 @@ SUBCOMMANDS: dict[str, Callable[[Call, str, str], str]] = {
     "steer": _steer_task,
     "approve": _never,
     "deny": _never,
+    "answer": _never,
     "resume": _resume,
     "retry": _retry_task,
 }

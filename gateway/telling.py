@@ -155,17 +155,19 @@ class Telling:
         self._open[task.id] = request, asked[-1] if asked else time.time()
         who = "" if task.owner.startswith(TURN) else f"#{task.number} "
         shown = request.preview if len(request.preview) <= PREVIEW else f"{request.preview[:PREVIEW]}\n…"
-        lines = [f"⏸ {who}May I? {request.tool}: {request.title}"]
-        if shown.strip() and shown.strip() != request.title.strip():
-            lines.append(f"```\n{shown.replace('```', '` ` `')}\n```")
+        if request.kind == "ask":
+            lines = [f"❓ {who}{shown}"]
+        else:
+            lines = [f"⏸ {who}May I? {request.tool}: {request.title}"]
+            if shown.strip() and shown.strip() != request.title.strip():
+                lines.append(f"```\n{shown.replace('```', '` ` `')}\n```")
         chat, key, buttons = _chat(task), f"ask:{request.request_id}", question_buttons(task, request)
-        number = "" if task.owner.startswith(TURN) else f" {task.number}"
-        last = f"/approve{number} [session|always] · /deny{number} [reason]"
+        last = _how_to_answer(request, "" if task.owner.startswith(TURN) else f" {task.number}")
         letter = Letter(text="\n".join([*lines, last]), buttons=buttons, reply_to=_reply_to(task))
         await self._outbox.post(chat, letter, key=key)
         other = await self._aside(lambda: self._also_ask(chat))
         if other is not None:
-            last = f"For {address(chat)}. /approve {task.number} [session|always] · /deny {task.number} [reason]"
+            last = f"For {address(chat)}. {_how_to_answer(request, f' {task.number}')}"
             await self._outbox.post(other, Letter(text="\n".join([*lines, last]), buttons=buttons), key=f"{key}:also")
 
     async def _answered(self, task: Task) -> None:
@@ -178,6 +180,8 @@ class Telling:
         mark = marks[None if decision is None else decision.allowed]
         why = f" ({decision.reason})" if decision is not None and decision.reason else ""
         text, key = f"{mark}: {request.tool} {request.title}{why}", f"ask:{request.request_id}"
+        if request.kind == "ask" and decision is not None:
+            text = f"{'💬' if decision.allowed else '❌'} {request.title}\n→ {decision.reason or 'not answered'}"
         for chat, of in ((_chat(task), key), (await self._aside(lambda: self._also_ask(_chat(task))), f"{key}:also")):
             if chat is not None:
                 await self._outbox.change(chat, text, of=of, key=f"{of}:answered")
@@ -213,6 +217,12 @@ class Telling:
 def question_buttons(task: Task, request: ApprovalRequested) -> tuple[tuple[Button, ...], ...]:
     """The buttons under a question. Their data names the task and the request: a press answers no later question."""
     named = f"{task.id}:{mark_of(request)}"
+    if request.kind == "ask":
+        choices = [
+            Button(label=f"{number}. {choice}", data=f"{number}:{named}")
+            for number, choice in enumerate(request.choices, 1)
+        ]
+        return tuple(tuple(choices[at : at + 2]) for at in range(0, len(choices), 2))
     return (
         (
             Button(label="Approve", data=f"ok:{named}", style="good"),
@@ -220,6 +230,13 @@ def question_buttons(task: Task, request: ApprovalRequested) -> tuple[tuple[Butt
             Button(label="Deny", data=f"no:{named}", style="bad"),
         ),
     )
+
+
+def _how_to_answer(request: ApprovalRequested, number: str) -> str:
+    """`number` says which one is meant, "" in the chat whose turn asks."""
+    if request.kind == "ask":
+        return f"/tasks answer{number} <answer>" if number else "Just write your answer; - for none."
+    return f"/approve{number} [session|always] · /deny{number} [reason]"
 
 
 def task_outcome(task: Task) -> str:

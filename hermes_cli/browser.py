@@ -184,6 +184,14 @@ class TaskBrowser:
         if task is None or request is None:
             return
         self._show_request()
+        if request.kind == "ask":
+            number = f"{len(request.choices)} choices; a number or words" if request.choices else "words"
+            self._ask(
+                f"answer #{task.number} ({number}): ",
+                "",
+                lambda text: self._order(partial(self._reply, task, request, text)),
+            )
+            return
 
         def take(letter: str) -> None:
             scope: Literal["once", "session", "always"] = "once"
@@ -249,6 +257,10 @@ class TaskBrowser:
     def _answer(self, task: Task, request: ApprovalRequested, decision: Decision) -> str:
         answered = self._chat.background.pool.answer(task.id, decision, mark=mark_of(request))
         return "It waits for nothing any more." if answered is None else "Approved." if decision.allowed else "Denied."
+
+    def _reply(self, task: Task, request: ApprovalRequested, text: str) -> str:
+        answered = self._chat.background.pool.reply(task.id, text, mark=mark_of(request))
+        return "It waits for nothing any more." if answered is None else "Answered."
 
     # -- typing ------------------------------------------------------------------------------------
 

@@ -60,9 +60,9 @@ def live_fragments(chat: "Chat", tail: str, *, width: int, rows: int, tick: int,
             left_out = f"  {glyphs.ellipsis} {len(body) - room + 1} more rows, Ctrl+O shows them"
             body = [*body[:first], left_out, *body[len(body) - (room - first - 1) :]]
         lines += [("class:question", f"  {row}") for row in body]
-        for part in _wrapped(question.choices.split("   "), width - 4):
+        for part in _wrapped([] if question.listed or question.free else question.choices.split("   "), width - 4):
             lines.append(("class:question.choices", f"  {part}"))
-        hint = "Ctrl+S sets your draft aside; then a letter and Enter" if drafting else "a letter, then Enter"
+        hint = f"Ctrl+S sets your draft aside; then {question.hint}" if drafting else question.hint
         lines.append(("class:question.hint", f"  {hint}{more}"))
     return [(style, f"{clip_raw(text, width - 1)}\n") for style, text in lines]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent import __version__
-from agent.approvals import Policy
+from agent.approvals import NOBODY_ANSWERS, Policy
 from agent.config import Config
 from agent.errors import HermesError, StoreError
 from agent.store.kept import open_store
@@ -102,7 +102,7 @@ class PlainScreen:
     def refresh(self) -> None:
         question = self.chat.questions[0] if self.chat.questions else None
         if question is not None and question is not self._asked:
-            choices = [] if question.listed else [question.choices]
+            choices = [f"({question.hint})"] if question.free else [] if question.listed else [question.choices]
             self.show("\n" + "\n".join([*question.lines, *choices]))
             if not self._interactive:
                 # Whoever wrote the pipe is not there to answer.
@@ -203,15 +203,15 @@ class PlainScreen:
 
     def _give_up_waiting(self) -> None:
         """At the end of the input nobody is left to answer a task."""
-        from agent.approvals import UNATTENDED
-        from agent.protocols import Decision
+        from agent.approvals import unattended
 
         background = self.chat.background
         for task in background.live():
             # Not before it was told what is asked, so that the no has something to stand under.
             if task.state == "waiting" and task.id in background.asked:
                 background.asked.remove(task.id)
-                background.pool.answer(task.id, Decision(False, UNATTENDED))
+                if (request := background.pool.open_request(task.id)) is not None:
+                    background.pool.answer(task.id, unattended(request))
 
     def _warn(self, news: StoreError | str) -> None:
         sys.stderr.write(f"{news if isinstance(news, str) else news.explain()}\n")
@@ -219,7 +219,7 @@ class PlainScreen:
     def _decline(self, question: Question) -> None:
         if question in self.chat.questions:
             self.chat.questions.remove(question)
-            question.settle(question.default, "nobody is there to answer")
+            question.settle(question.default, "" if question.free else NOBODY_ANSWERS)
 
     def _interrupt(self) -> None:
         if (

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent import trust
+from agent.approvals import NO_ANSWER, answer_to, unattended
+from agent.commands import Parsed, Unknown, parse
 from agent.events import ApprovalRequested
 from agent.protocols import Decision
 from hermes_cli.glyphs import Glyphs
@@ -33,7 +35,8 @@ class Question:
 
     `options` maps a letter to what it does, `settle` takes the letter and what was typed after it.
     `full` is what is asked about without any cut, "" when `lines` hold all of it.
-    `listed`: the lines name the options already.
+    `listed`: the lines name the options already. `free`: any words are an answer, but for a command; they come to
+    `settle` behind the letter "".
     `ready` becomes true when the draft is empty while the question stands: only then can a line be its answer.
     """
 
@@ -47,9 +50,12 @@ class Question:
     asked: float = field(default_factory=time.monotonic)
     ready: bool = False
     listed: bool = False
+    free: bool = False
 
     def take(self, line: str) -> bool:
         """Settle with this line, if it is an answer."""
+        if self.free:
+            return self._take_words(line)
         letter, _, rest = line.strip().partition(" ")
         letter = _WORDS.get(letter.lower(), letter.lower())
         if not letter:
@@ -60,6 +66,21 @@ class Question:
             return False
         self.settle(letter, rest.strip())
         return True
+
+    def _take_words(self, line: str) -> bool:
+        # A slash, or the sign of a shell command, means what it means elsewhere.
+        if not line.strip() or line.startswith("!") or isinstance(parse(line.strip(), "terminal"), Parsed | Unknown):
+            return False
+        self.settle("", line.strip())
+        return True
+
+    @property
+    def hint(self) -> str:
+        """What to press."""
+        if not self.free:
+            return "a letter, then Enter"
+        what = "a number or your own words" if self.listed else "your answer"
+        return f"{what}, then Enter; {NO_ANSWER} for no answer"
 
     @property
     def choices(self) -> str:
@@ -85,7 +106,9 @@ def trust_question(cwd: Path, state: Path, named: Iterable[str]) -> Question | N
 def approval_question(
     request: ApprovalRequested, settle: Callable[[ApprovalRequested, Decision], None], glyphs: Glyphs
 ) -> Question:
-    """May this call run? Enter alone means no."""
+    """May this call run? Enter alone means no. To a question of the agent Enter alone is no answer."""
+    if request.kind == "ask":
+        return _asked_by_agent(request, settle, glyphs)
     answers = {
         "y": Decision(True),
         "s": Decision(True, scope="session"),
@@ -112,9 +135,22 @@ def approval_question(
     )
 
 
+def _asked_by_agent(
+    request: ApprovalRequested, settle: Callable[[ApprovalRequested, Decision], None], glyphs: Glyphs
+) -> Question:
+    def answer(_letter: str, words: str) -> None:
+        settle(request, answer_to(request, words) if words else unattended(request))
+
+    lines = approval_lines(request, glyphs)
+    listed = bool(request.choices)
+    return Question(lines, {}, "", answer, about=request.request_id, full=request.preview, free=True, listed=listed)
+
+
 def approval_lines(request: ApprovalRequested, glyphs: Glyphs) -> list[str]:
-    """What a person reads before saying yes: exactly what would run or change, and where."""
+    """What a person reads before an answer: exactly what would run or change, and where; or what is asked."""
     lines = harmless(request.preview).rstrip().split("\n")
+    if request.kind == "ask":
+        return ["The agent asks:", *(f"  {_shortened(line, glyphs)}" for line in lines)]
     left_out = len(lines) - PREVIEW_LINES
     more = [f"{glyphs.ellipsis} {left_out} more lines"] if left_out > 0 else []
     verb = {"execute": "run", "write": "change", "read": "read"}[request.kind]

@@ -273,7 +273,7 @@ class Repl:
         if self.chat.questions and self.chat.questions[0].ready:
             document = self.buffer.document
             self.buffer.reset()  # before the answer counts, for it may put another draft here
-            if self.chat.reply(draft):
+            if self.chat.reply(self.pastes.unfold(draft)):
                 return
             self.buffer.document = document
         if not draft.strip():

@@ -14,6 +14,7 @@ from agent.records import LIVE_STATES, TASK_SOURCE, Receipt, Task
 from hermes_cli.text import count, money, seconds
 
 if TYPE_CHECKING:
+    from agent.events import ApprovalRequested
     from agent.records import Store
     from agent.worktree import Worktree
 
@@ -121,6 +122,13 @@ def approval(scope: str) -> Decision:
             return Decision(True, scope="always")
         case other:
             raise HermesError(f"{other!r} is no scope.", hint="There are: once, session, always.")
+
+
+def settled(task: Task, request: "ApprovalRequested", *, allowed: bool) -> str:
+    """What is said when a task's question was answered."""
+    if request.kind == "ask":
+        return f"{'Answered' if allowed else 'Not answered,'} for #{task.number}: {request.title}"
+    return f"{'Approved' if allowed else 'Denied'} for #{task.number}: {request.tool} {request.title}"
 
 
 def prunable(tasks: Sequence[Task], before: float) -> list[Task]:

@@ -23,7 +23,7 @@ from hermes_cli.task_facts import age, must_pick, title, used
 from hermes_cli.text import clip, harmless, seconds
 
 if TYPE_CHECKING:
-    from agent.events import TaskChanged, TurnFinished, TurnSuspended
+    from agent.events import ApprovalRequested, TaskChanged, TurnFinished, TurnSuspended
     from agent.worktree import Worktree
 
 LISTED = 30
@@ -79,8 +79,11 @@ def show(which: Which, json: Json = False) -> None:
     typer.echo(harmless(f"#{task.number} {task.prompt}\n"))
     request = _pool(store).open_request(task.id)
     if request is not None:
-        typer.echo(harmless(f"{request.tool} wants to run, in {request.directory}:\n{request.preview}"))
-        typer.echo(f"hermes tasks approve {task.number} | hermes tasks deny {task.number} [REASON]\n")
+        asks = request.kind == "ask"
+        head = "The agent asks:" if asks else f"{request.tool} wants to run, in {request.directory}:"
+        yes = f"hermes tasks {'answer' if asks else 'approve'} {task.number}{' ANSWER' if asks else ''}"
+        typer.echo(harmless(f"{head}\n{request.preview}"))
+        typer.echo(f"{yes} | hermes tasks deny {task.number} [REASON]\n")
     for text in filter(None, (task.error, task.result)):
         typer.echo(harmless(f"{text}\n"))
     for line in task_facts.receipt_lines(store, task):
@@ -129,12 +132,17 @@ def steer(which: Which, words: Annotated[list[str], typer.Argument(metavar="TEXT
 
 @app.command("approve", help="yes to what it asks: once, in this session, or always")
 def approve(which: Which, scope: Annotated[str, typer.Argument(metavar="[session|always]")] = "") -> None:
-    _answer(which, task_facts.approval(scope), "Approved")
+    _settle(which, task_facts.approval(scope))
 
 
 @app.command("deny", help="no to what it asks, and why")
 def deny(which: Which, reason: Annotated[list[str] | None, typer.Argument(metavar="[REASON]")] = None) -> None:
-    _answer(which, Decision(False, " ".join(reason or ())), "Denied")
+    _settle(which, Decision(False, " ".join(reason or ())))
+
+
+@app.command("answer", help="answer its question: the number of a choice, or your own words")
+def answer(which: Which, words: Annotated[list[str], typer.Argument(metavar="ANSWER")]) -> None:
+    _say_settled(which, lambda pool, task: pool.reply(task.id, " ".join(words)), allowed=True)
 
 
 @app.command("retry", help="send its prompt again, as a new task")
@@ -199,14 +207,18 @@ def _tree(which: str) -> "Worktree":
     return tree
 
 
-def _answer(which: str, decision: Decision, verb: str) -> None:
+def _settle(which: str, decision: Decision) -> None:
+    _say_settled(which, lambda pool, task: pool.answer(task.id, decision), allowed=decision.allowed)
+
+
+def _say_settled(which: str, settle: "Callable[[TaskPool, Task], ApprovalRequested | None]", *, allowed: bool) -> None:
     store = _store()
     task = must_pick(store.tasks(), which)
-    request = _pool(store).answer(task.id, decision)
+    request = settle(_pool(store), task)
     if request is None:
         raise HermesError(f"#{task.number} is not waiting for an answer.")
     _have_run(store, task)
-    typer.echo(harmless(f"{verb} for #{task.number}: {request.tool} {request.title}"))
+    typer.echo(harmless(task_facts.settled(task, request, allowed=allowed)))
 
 
 def _store() -> Store:

@@ -18,6 +18,7 @@ def default_tools(bench: "Workbench | None" = None, settings: Settings | None = 
     They are imported here and not above, so that a start pays for them only when an agent is built.
     """
     from agent.tools.apply_patch import ApplyPatch
+    from agent.tools.ask_user import AskUser
     from agent.tools.bench import Workbench
     from agent.tools.edit_file import EditFile
     from agent.tools.process import Process
@@ -41,5 +42,6 @@ def default_tools(bench: "Workbench | None" = None, settings: Settings | None = 
         SearchFiles(),
         WebFetch(private=settings.web_private),
         Todo(),
+        AskUser(),
         *([search] if search else ()),
     )

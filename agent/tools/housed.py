@@ -59,7 +59,9 @@ class House:
         try:
             if not self.tree.made and self.tree.is_as_the_person_sees():
                 action = tool.plan(args, replace(context, cwd=self._source))
-                if action.kind == "read" and not any(path.is_relative_to(self.tree.root) for path in action.paths):
+                if action.kind in ("read", "ask") and not any(
+                    path.is_relative_to(self.tree.root) for path in action.paths
+                ):
                     return self._moved(action, self._source, self.cwd)
             if not self.tree.made:
                 self.tree.make()

@@ -9,7 +9,7 @@ from rich.text import Text
 from agent.approvals import mark_of
 from agent.commands import preview, subcommand
 from agent.errors import HermesError
-from agent.events import ToolFinished, TurnFinished
+from agent.events import ApprovalRequested, ToolFinished, TurnFinished
 from agent.protocols import Decision, Task
 from agent.records import LIVE_STATES
 from hermes_cli import task_facts
@@ -100,6 +100,8 @@ def need_notice(chat: "Chat", task: Task) -> str:
     request = chat.background.pool.open_request(task.id)
     lines = approval_lines(request, chat.screen.glyphs) if request else []
     foot = f"/tasks approve {number} · /tasks deny {number} [reason]"
+    if request is not None and request.kind == "ask":
+        foot = f"/tasks answer {number} <answer> · /tasks show {number}"
     return renderer.panel(f"#{number} needs you · {title(task, 48)}", "\n".join(lines), foot, markdown=False)
 
 
@@ -229,18 +231,26 @@ def _deny(chat: "Chat", text: str) -> None:
     _settle(chat, _find(chat, which), Decision(False, reason.strip()))
 
 
+def _answer(chat: "Chat", text: str) -> None:
+    which, _, words = text.partition(" ")
+    task = _find(chat, which)
+    _say_settled(chat, task, lambda: chat.background.pool.reply(task.id, words), allowed=True)
+
+
 def _settle(chat: "Chat", task: Task, decision: Decision, mark: str = "") -> None:
-    def say(said: str) -> None:
-        chat.screen.show(chat.screen.renderer().note(said))
+    pool = chat.background.pool
+    _say_settled(chat, task, lambda: pool.answer(task.id, decision, mark=mark), allowed=decision.allowed)
 
-    def settle() -> str:
-        request = chat.background.pool.answer(task.id, decision, mark=mark)
-        if request is None:
+
+def _say_settled(chat: "Chat", task: Task, settle: Callable[[], ApprovalRequested | None], *, allowed: bool) -> None:
+    """Answer what a task asks, aside, and say so."""
+
+    def settled() -> str:
+        if (request := settle()) is None:
             raise HermesError(f"#{task.number} is not waiting for an answer.")
-        verb = "Approved" if decision.allowed else "Denied"
-        return f"{verb} for #{task.number}: {request.tool} {request.title}"
+        return task_facts.settled(task, request, allowed=allowed)
 
-    chat.aside(settle, say)
+    chat.aside(settled, lambda said: chat.screen.show(chat.screen.renderer().note(said)))
 
 
 def _retry(chat: "Chat", which: str) -> None:
@@ -348,6 +358,7 @@ _ACTIONS: dict[str, Callable[["Chat", str], None]] = {
     "steer": _steer,
     "approve": _approve,
     "deny": _deny,
+    "answer": _answer,
     "open": _open,
     "retry": _retry,
     "resume": _resume,

@@ -50,6 +50,21 @@ def waiting(store: SqliteStore) -> tuple[Task, ApprovalRequested]:
     return task, request
 
 
+def test_a_question_is_answered_in_words(sub_command: Run, store: SqliteStore) -> None:
+    task = store.create_task(prompt="set it up", owner=OWNER, settings="{}")
+    asked = ApprovalRequested(
+        "r1", "c1", "ask_user", "ask", "Which?", "Which?\n1. a\n2. b", "/", "", choices=("a", "b")
+    )
+    store.append_event(task.id, asked)
+    store.update_task(task.id, state="waiting")
+    assert "The agent asks:\nWhich?" in sub_command("tasks", "show", "1").stdout
+    assert "answer 1" in sub_command("tasks", "approve", "1").stderr
+    assert sub_command("tasks", "answer", "1", "neither", "of", "them").stdout == "Answered for #1: Which?\n"
+    decision = store.decision(task.session_id, decision_key("r1"))
+    assert decision is not None
+    assert (decision.allowed, decision.reason) == (True, "neither of them")
+
+
 def test_without_tasks_it_says_so(sub_command: Run) -> None:
     assert sub_command("tasks").stdout == "No background tasks.\n"
     assert json.loads(sub_command("tasks", "list", "--json").stdout) == []

@@ -533,3 +533,14 @@ def test_a_task_that_a_worker_runs_is_opened_after_its_step(start: Start) -> Non
         again.settle()
         assert "#1 done" not in again.text
         assert len(server.bodies) == 3
+
+
+def test_a_task_that_asks_is_answered_from_here(start: Start) -> None:
+    ask = call("ask_user", question="Which database?", choices=["PostgreSQL", "SQLite"])
+    with OpenAIServer([ask, "over"]) as server:
+        hermes = start(server)
+        send_aside(hermes, "set it up").wait_for("#1 needs you").wait_for("/tasks answer 1 <answer>")
+        hermes.send("/tasks approve 1").wait_for("#1 asks a question: Which database?")
+        hermes.send("/tasks answer 1 2").wait_for("Answered for #1: Which database?").wait_for("#1 done")
+        assert "their own words" in json.dumps(server.bodies[1])
+        assert server.bodies[1]["messages"][-1]["content"].endswith("SQLite")

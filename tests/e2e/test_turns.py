@@ -416,3 +416,31 @@ def test_ctrl_o_fits_the_screen_and_counts_what_does_not(start: Start) -> None:
         for _ in range(6):
             hermes.press("ctrl+o").settle(0.1)
         assert len(hermes.lines) <= rows + 20
+
+
+# -- questions of the agent ------------------------------------------------------------------------
+
+ASK = call("ask_user", question="Which database?", choices=["PostgreSQL", "SQLite"])
+
+
+def test_a_question_of_the_agent_is_answered_by_number_or_words_and_never_by_enter_alone(start: Start) -> None:
+    with OpenAIServer([ASK, ASK, "done"]) as server:
+        hermes = start(server)
+        hermes.send("set it up").wait_for("The agent asks:").wait_for("2. SQLite").wait_for("your own words")
+        hermes.press("enter").stays(lambda seen: "The agent asks:" in seen.text, 0.7)
+        hermes.send("/version").wait_for("Python")
+        hermes.send("2").wait_for("ask_user Which database?").wait_for(
+            lambda _: len(server.bodies) > 1, why="a request"
+        )
+        assert messages(server, 1)[-1]["content"].endswith("SQLite")
+        hermes.wait_for("The agent asks:").send("neither, use files").wait_for("● done")
+        assert messages(server, 2)[-1]["content"].endswith("in their own words:\nneither, use files")
+
+
+def test_a_question_of_the_agent_leaves_a_draft_alone_and_esc_ends_it(start: Start) -> None:
+    with OpenAIServer([replace(ASK, delay=0.5), "done"]) as server:
+        hermes = start(server)
+        hermes.send("set it up").wait_for("Esc interrupts").type("half a thought").wait_for("The agent asks:")
+        hermes.press("enter").wait_for("next: half a thought")
+        assert "The agent asks:" in hermes.text
+        hermes.press("esc").wait_for("interrupted").wait_for(lambda seen: "The agent asks:" not in seen.text)

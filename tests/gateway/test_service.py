@@ -624,3 +624,49 @@ async def test_a_live_message_that_may_stand_in_the_chat_is_followed_by_a_marked
     async with served(tmp_path, [[Say("I am"), Wait(0.1), Say(" back.")]], store, "two") as second:
         await second.shows(lambda: f"{REPEAT}I am back." in second.platform.texts("1"))
         assert "I am" not in second.platform.texts("1")
+
+
+# -- questions of the agent ------------------------------------------------------------------------
+
+ASK = Call("ask_user", question="Which database?", choices=["PostgreSQL", "SQLite"])
+
+
+def results(house: House) -> list[str]:
+    messages = house.store.messages(house.service.conversations.session("memory:1"))
+    return [message.content for message in messages if message.role == "tool"]
+
+
+@pytest.mark.parametrize("approvers", [True, False])
+@pytest.mark.parametrize(("typed", "answer"), [("", "SQLite"), ("1", "PostgreSQL"), ("use files", "use files")])
+async def test_a_question_in_a_chat_is_answered_by_a_button_or_a_message(
+    tmp_path: Path, typed: str, answer: str, approvers: bool
+) -> None:
+    async with served(tmp_path, [ASK, "Thanks."]) as house:
+        house.approvers = approvers
+        await house.platform.say("set it up")
+        await house.shows(lambda: any(shown.buttons for shown in house.platform.shown))
+        question = next(shown for shown in house.platform.shown if shown.buttons)
+        assert question.text.startswith("❓ Which database?\n1. PostgreSQL\n2. SQLite")
+        await house.shows(lambda: house.service.conversations.turn("memory:1").state == "waiting")
+        if typed:
+            await house.platform.say(typed)
+        else:
+            await house.platform.press(question, question.buttons[0][1].data)
+        await house.shows(lambda: "Thanks." in house.platform.texts("1"))
+        assert [text.splitlines()[-1] for text in results(house)] == [answer]
+        await house.shows(lambda: any(f"→ {answer}" in shown.text for shown in house.platform.shown))
+        told = house.model.requests[-1].messages
+        assert [message.content for message in told if message.role == "user"] == ["set it up"]
+
+
+async def test_a_question_of_a_background_task_is_answered_by_its_number_and_not_by_talk(tmp_path: Path) -> None:
+    async with served(tmp_path, [ASK, "Hello.", "Thanks."]) as house:
+        await house.platform.say("/background set it up")
+        await house.shows(lambda: any(shown.buttons for shown in house.platform.shown))
+        await house.platform.say("hi")
+        await house.shows(lambda: "Hello." in house.platform.texts("1"))
+        await house.platform.say("/approve")
+        await house.shows(lambda: any("asks a question" in text for text in house.platform.texts("1")))
+        await house.platform.say("/tasks answer 1 2")
+        await house.shows(lambda: any("Background task complete" in text for text in house.platform.texts("1")))
+        assert "SQLite" in house.model.requests[-1].messages[-1].content

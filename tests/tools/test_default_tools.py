@@ -11,7 +11,7 @@ from agent.tools import default_tools
 def test_the_tools_in_a_fixed_order() -> None:
     assert [tool.name for tool in default_tools()] == [
         "terminal", "process", "read_file", "write_file", "edit_file", "apply_patch", "search_files",
-        "web_fetch", "todo",
+        "web_fetch", "todo", "ask_user",
     ]  # fmt: skip
 
 
