@@ -89,7 +89,8 @@ class TaskOptions:
     `sender` sent it while its approval mode was `approvals`: no process that takes the task up is freer with it.
     `max_cost` is in US dollars, `timeout` in seconds of running; when one is reached, as with `max_steps`, the task is
     parked and asks, and a person who resumes it allows as much again. `history` counts the messages that its session
-    held before it; `event` is the message of a chat that it answers; an answer is to point at `reply_to`, its id there.
+    held before it; `taken` those that its own session began with, its prompt the last; `event` is the message of a chat
+    that it answers; an answer is to point at `reply_to`, its id there.
     """
 
     context: bool = False
@@ -102,6 +103,7 @@ class TaskOptions:
     sender: str = ""
     approvals: str = ""
     history: int = 0
+    taken: int = 0
     event: str = ""
     reply_to: str = ""
 

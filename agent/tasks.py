@@ -16,7 +16,7 @@ from agent.errors import HermesError, StoreError
 from agent.events import ApprovalRequested, ApprovalSettled
 from agent.messages import Message
 from agent.protocols import LIVE_STATES, Decision, Task
-from agent.records import TaskOptions
+from agent.records import Session, TaskOptions
 from agent.task_runs import CUT, PARKED, PARKED_BY_HAND, QUEUED, RUNNING, TaskRuns
 
 _log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class TaskPool(TaskRuns):
                 prompt=prompt,
                 owner=owner,
                 settings=settings,
-                options=task_rows.options_text(replace(options, sender=owner)),
+                options=task_rows.options_text(replace(options, sender=owner, taken=len(history))),
                 name=options.name,
                 cwd=cwd,
                 session_id=session_id,
@@ -89,14 +89,24 @@ class TaskPool(TaskRuns):
         task = self._store.task(task_id)
         if task is None or task.state in LIVE_STATES:
             raise HermesError("There is no such task." if task is None else f"#{task.number} is not over.")
-        session = self._store.session(task.session_id)
+        options, session = task_rows.options_of(task), self._first_session(task)
         return self.submit(
             task.prompt,
             owner=task.owner if self._owner is None else self._owner,
             settings=task.settings,
-            options=task_rows.options_of(task),
+            # A turn of a conversation begins one of its own, and answers no message but the one that asks for it now.
+            options=replace(options, history=0, event=""),
             cwd=session.cwd if session else "",
+            parent=session.parent if session and options.taken else "",
+            history=self._store.messages(session.id)[: options.taken] if session else (),
         )
+
+    def _first_session(self, task: Task) -> Session | None:
+        """The session that the task began in: it may have been compacted into others since."""
+        session = self._store.session(task.session_id)
+        while session and (parent := self._store.session(session.parent)) and parent.created >= task.created:
+            session = parent
+        return session
 
     def stop(self, task_id: str) -> Task | None:
         """Cancel a live task: its row says so at once, its work is dead within a second. None when it was over."""

@@ -18,6 +18,7 @@ from agent.messages import Message, ToolCall, Usage
 from agent.models.scripted import Call, Finish, Say, Script, ScriptedModel
 from agent.protocols import Task
 from agent.records import CommandRun, TaskOptions
+from agent.reports import context_for
 from agent.store.memory import MemoryStore
 from agent.task_rows import options_of, options_text, receipt_of
 from agent.task_runner import TaskRunner
@@ -240,6 +241,36 @@ def test_a_task_that_died_after_its_session_was_compacted_goes_on_and_is_not_ask
     one.wait(task, "done")
     assert [message.content for message in one.store.messages(child) if message.role == "user"] == ["[Hermes: …]", "x"]
     assert one.row(task).session_id == child
+
+
+def test_a_task_that_took_a_conversation_along_is_retried_with_it(shop: Open) -> None:
+    one = shop(["first", "second"])
+    one.store.create_session("mine", source="terminal")
+    history = context_for([Message("system", "be good"), Message("user", "x"), Message("assistant", "yes")], "x")
+    options = TaskOptions(context=True)
+    task = one.pool.submit("x", owner=ME, options=options, cwd=str(one.home), parent="mine", history=history)
+    over = one.wait(task, "done")
+    # It is as well to have been compacted since.
+    one.store.continue_session(over.session_id, [history[0], Message("user", "[Hermes: …]")])
+    again = one.wait(one.pool.retry(task.id), "done")
+    assert again.result == "second"
+    assert one.store.messages(again.session_id)[:-1] == history
+    session = one.store.session(again.session_id)
+    assert session
+    assert session.parent == "mine"
+
+
+def test_a_turn_of_a_conversation_is_retried_in_one_of_its_own_and_asked_once(shop: Open) -> None:
+    one = shop(["first", [Call("note")], "second"])
+    one.store.create_session("chat", source="telegram:1")
+    one.store.append("chat", Message("system", "be good"))
+    options = TaskOptions(history=1, event="telegram:7")
+    task = one.pool.submit("x", owner=ME, options=options, cwd=str(one.home), session_id="chat")
+    one.wait(task, "done")
+    again = one.pool.retry(task.id)
+    assert (options_of(again).history, options_of(again).event) == (0, "")
+    one.wait(again, "done")
+    assert [one.role for one in one.store.messages(again.session_id)].count("user") == 1
 
 
 def test_a_stopped_task_has_a_receipt_of_what_it_did_until_then(shop: Open) -> None:
