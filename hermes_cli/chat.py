@@ -393,30 +393,47 @@ class Chat:
             self.screen.draft(self.queued.popleft())
         self.screen.refresh()
 
-    def aside(self, work: Callable[[], _Result], then: Callable[[_Result], None] = lambda _result: None) -> None:
+    def aside(
+        self,
+        work: Callable[[], _Result],
+        then: Callable[[_Result], None] = lambda _result: None,
+        *,
+        failed: Callable[[], None] = lambda: None,
+    ) -> None:
         """Run `work` on a thread, in the order of the calls, then `then` with its result here.
 
-        For whatever may wait for the disk. A HermesError, of either, is shown to the person.
+        For whatever may wait for the disk. An error, of either, is shown to the person; `failed` is called after it.
         """
 
         def done(finished: "Future[_Result]") -> None:
-            self.post(lambda: self._arrived(finished, then))
+            self.post(lambda: self._arrived(finished, then, failed))
 
         with contextlib.suppress(RuntimeError):  # we are leaving
             self._aside.submit(work).add_done_callback(done)
             self.asides += 1
 
-    def _arrived(self, finished: "Future[_Result]", then: Callable[[_Result], None]) -> None:
+    def _arrived(
+        self, finished: "Future[_Result]", then: Callable[[_Result], None], failed: Callable[[], None]
+    ) -> None:
         self.asides -= 1
         try:
             then(finished.result())
         except HermesError as error:
             self.complain(str(error), error.hint)
+            failed()
         except Exception as fault:  # noqa: BLE001
             # A fault aside must not end the prompt.
             _log.exception("aside")
             self.complain(f"{type(fault).__name__}: {fault}", f"More is in {self.config.dirs.state / 'hermes.log'}.")
+            failed()
+        self.leaving.if_settled()
         self.screen.refresh()
+
+    async def settle(self, seconds: float) -> None:
+        """Wait until what is done aside is done, and what follows from it. No longer than so many seconds."""
+        until = time.monotonic() + seconds
+        while self.asides and time.monotonic() < until:
+            await asyncio.sleep(0.01)
 
     def complain(self, text: str, hint: str = "") -> None:
         self.screen.show(self.screen.renderer().error(text, hint))
@@ -472,13 +489,13 @@ class Chat:
                     return f"The answer was not kept: {error}"
                 return ""
 
-            def go_on(problem: str) -> None:
+            def go_on(problem: str = "") -> None:
                 self.held = False
                 if problem:
                     self.complain(problem)
                 self._begin(Turn(text))
 
-            self.aside(keep, go_on)
+            self.aside(keep, go_on, failed=go_on)
 
         self.held = True
         self.ask(replace(question, settle=settle))

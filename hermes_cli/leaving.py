@@ -35,9 +35,15 @@ class Leaving:
         self.waits = False
         self.keeps = False
         self.holding = ""
+        self._asked = False
 
     def ask(self) -> None:
         """Leave; with work under way, ask first."""
+        if self._chat.asides:
+            # It may become a task.
+            self._asked, self.holding = True, "letting what was sent arrive"
+            self._chat.screen.refresh()
+            return
         unfinished = self.unfinished()
         if not unfinished:
             self._chat.screen.leave()
@@ -59,6 +65,12 @@ class Leaving:
         unsaved = [f"  {chat.store.unsaved} messages are not on the disk yet"] if chat.store.unsaved else []
         tasks = (f"  #{task.number} {task.state}  {preview(task.prompt, 50)}" for task in chat.background.live())
         return [*unsaved, *turn, *shell, *tasks]
+
+    def if_settled(self) -> None:
+        """Ask, if the person wants to leave and nothing is on its way any more."""
+        if self._asked and not self._chat.asides:
+            self._asked, self.holding = False, ""
+            self.ask()
 
     def if_over(self) -> None:
         """Leave, if the person waits for that and nothing is left to be done or told."""

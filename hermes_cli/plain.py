@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 MOST_PICKED = 20
 """Choices of a list; whoever wants another one names it."""
 
-LEAVE_WITHIN, STOPPED_WITHIN = 4.0, 1.5
+LEAVE_WITHIN, SETTLED_WITHIN, STOPPED_WITHIN = 4.0, 1.0, 1.5
 """Seconds after which leaving waits for nothing any more, and seconds it waits for a turn that was stopped."""
 
 
@@ -155,6 +155,7 @@ class PlainScreen:
             if reading.done():
                 reading.result()
         finally:
+            await self.chat.settle(SETTLED_WITHIN)
             exit_within(LEAVE_WITHIN)
             reading.cancel()
             leaving.cancel()

@@ -77,6 +77,9 @@ QUIET, AT_MOST = 1.0, 3.0
 LEAVE_WITHIN = 4.0
 """Seconds after which leaving does not wait for anything any more."""
 
+SETTLED_WITHIN = 1.0
+"""Seconds that leaving waits for what was sent last to arrive in the store."""
+
 STOPPED_WITHIN = 1.5
 """Seconds that leaving waits for a turn that was cancelled."""
 
@@ -499,6 +502,8 @@ class Repl:
             _log.warning("the terminal has gone")
             self._hang_up()
         finally:
+            if self._met:
+                await self.chat.settle(SETTLED_WITHIN)
             exit_within(LEAVE_WITHIN)
             for timer in self._timers.values():
                 timer.cancel()

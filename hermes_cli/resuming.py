@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,20 +51,14 @@ def begin(chat: "Chat", wanted: Wanted) -> None:
     """Restore the session that the command line asks for. What is sent meanwhile waits for it."""
     chat.hold()
 
-    def look() -> list[Session] | HermesError:
-        try:
-            if wanted.here:
-                last = last_in(chat.store, chat.cwd)
-                return [last] if last else []
-            return find(chat.store, wanted.which) if wanted.which else offered(chat.store, chat.cwd)
-        except HermesError as error:
-            return error
+    def look() -> list[Session]:
+        if wanted.here:
+            last = last_in(chat.store, chat.cwd)
+            return [last] if last else []
+        return find(chat.store, wanted.which) if wanted.which else offered(chat.store, chat.cwd)
 
-    def found(sessions: list[Session] | HermesError) -> None:
-        if isinstance(sessions, HermesError):
-            chat.complain(str(sessions), sessions.hint)
-            chat.release(keep=False)
-        elif not sessions:
+    def found(sessions: list[Session]) -> None:
+        if not sessions:
             chat.screen.show(chat.screen.renderer().note(f"No session to continue in {place(str(chat.cwd))} yet."))
             chat.release(keep=True)
         elif len(sessions) == 1 and (wanted.which or wanted.here):
@@ -71,7 +66,12 @@ def begin(chat: "Chat", wanted: Wanted) -> None:
         else:
             pick(chat, sessions, stay=wanted.stay, own_model=wanted.own_model)
 
-    chat.aside(look, found)
+    chat.aside(look, found, failed=_not_there(chat))
+
+
+def _not_there(chat: "Chat") -> Callable[[], None]:
+    """What waited for a conversation that cannot be had becomes a draft again."""
+    return partial(chat.release, keep=False)
 
 
 def pick(chat: "Chat", sessions: Sequence[Session], *, stay: bool = False, own_model: bool = False) -> None:
@@ -121,14 +121,11 @@ def _restore(chat: "Chat", session: Session, where: Path, *, own_model: bool, wh
     """Not `whole`: a copy of one that goes on elsewhere, so how its last turn ends is not asked here."""
     chat.hold()
 
-    def read() -> _Restored | _Taken | HermesError:
+    def read() -> _Restored | _Taken:
         if who := chat.seats.take(session.id):
             return _Taken(who)
-        try:
-            messages = chat.store.messages(session.id)
-            usage = sum((row.usage for row in chat.store.usage(session_id=session.id)), Usage())
-        except HermesError as error:
-            return error
+        messages = chat.store.messages(session.id)
+        usage = sum((row.usage for row in chat.store.usage(session_id=session.id)), Usage())
         if own_model or session.settings == portable.NOTHING:
             return _Restored(messages, usage, None, None)
         try:
@@ -136,13 +133,9 @@ def _restore(chat: "Chat", session: Session, where: Path, *, own_model: bool, wh
         except HermesError as error:
             return _Restored(messages, usage, None, error)
 
-    def then(restored: _Restored | _Taken | HermesError) -> None:
+    def then(restored: _Restored | _Taken) -> None:
         if isinstance(restored, _Taken):
             _offer_a_copy(chat, session, where, restored.who, own_model=own_model)
-            return
-        if isinstance(restored, HermesError):
-            chat.complain(str(restored), restored.hint)
-            chat.release(keep=False)
             return
         chat.go_on(session.id, usage=restored.usage)
         if where != chat.cwd:
@@ -156,31 +149,26 @@ def _restore(chat: "Chat", session: Session, where: Path, *, own_model: bool, wh
             _offer_the_rest(chat)
         chat.release(keep=True)
 
-    chat.aside(read, then)
+    chat.aside(read, then, failed=_not_there(chat))
 
 
 def _offer_a_copy(chat: "Chat", session: Session, where: Path, who: str, *, own_model: bool) -> None:
     """Two that write into one history would spoil it for both."""
 
-    def copy() -> Session | HermesError | None:
-        try:
-            messages = settled(chat.store.messages(session.id))
-            child = chat.store.copy_session(session.id, messages, title=f"{title(session)} (branch)")
-            return chat.store.session(child)
-        except HermesError as error:
-            return error
+    def copy() -> Session | None:
+        messages = settled(chat.store.messages(session.id))
+        child = chat.store.copy_session(session.id, messages, title=f"{title(session)} (branch)")
+        return chat.store.session(child)
 
-    def copied(child: Session | HermesError | None) -> None:
-        if isinstance(child, Session):
-            _restore(chat, child, where, own_model=own_model, whole=False)
-            return
+    def copied(child: Session | None) -> None:
         if child is not None:
-            chat.complain(str(child), child.hint)
-        chat.release(keep=False)
+            _restore(chat, child, where, own_model=own_model, whole=False)
+        else:
+            chat.release(keep=False)
 
     def settle(letter: str, _words: str) -> None:
         if letter == "b":
-            chat.aside(copy, copied)
+            chat.aside(copy, copied, failed=_not_there(chat))
         else:
             chat.release(keep=False)
 
@@ -220,31 +208,24 @@ def back_to(chat: "Chat", at: int, then: Then) -> None:
     old = chat.conversation
     chat.hold()
 
-    def work() -> tuple[str, Message] | HermesError:
-        try:
-            messages = chat.store.messages(old)
-            child = chat.store.continue_session(old, messages[:at])
-            chat.seats.take(child)
-            row = chat.store.session(child)
-            begins_anew = not any(message.role == "user" for message in messages[:at])
-            if begins_anew and row is not None and row.title == title_from(messages[at].content):
-                chat.store.rename_session(child, "")
-            return child, messages[at]
-        except HermesError as error:
-            return error
+    def work() -> tuple[str, Message]:
+        messages = chat.store.messages(old)
+        child = chat.store.continue_session(old, messages[:at])
+        chat.seats.take(child)
+        row = chat.store.session(child)
+        begins_anew = not any(message.role == "user" for message in messages[:at])
+        if begins_anew and row is not None and row.title == title_from(messages[at].content):
+            chat.store.rename_session(child, "")
+        return child, messages[at]
 
-    def done(result: tuple[str, Message] | HermesError) -> None:
-        if isinstance(result, HermesError):
-            chat.complain(str(result), result.hint)
-            chat.release(keep=False)
-            return
+    def done(result: tuple[str, Message]) -> None:
         child, prompt = result
         chat.go_on(child, usage=chat.usage)
         chat.screen.show(chat.screen.renderer().note(f"Back to before that prompt. As it was: /resume {old}"))
         chat.release(keep=True)
         then(prompt)
 
-    chat.aside(work, done)
+    chat.aside(work, done, failed=_not_there(chat))
 
 
 def branch(chat: "Chat", name: str) -> None:
@@ -252,27 +233,20 @@ def branch(chat: "Chat", name: str) -> None:
     old = chat.conversation
     chat.hold()
 
-    def work() -> str | HermesError:
-        try:
-            row = chat.store.session(old)
-            child = chat.store.continue_session(old, chat.store.messages(old))
-            chat.store.update_session(old, archived=False)
-            chat.seats.take(child)
-            chat.store.rename_session(child, name or f"{row.title if row else ''} (branch)")
-            return child
-        except HermesError as error:
-            return error
+    def work() -> str:
+        row = chat.store.session(old)
+        child = chat.store.continue_session(old, chat.store.messages(old))
+        chat.store.update_session(old, archived=False)
+        chat.seats.take(child)
+        chat.store.rename_session(child, name or f"{row.title if row else ''} (branch)")
+        return child
 
-    def then(child: str | HermesError) -> None:
-        if isinstance(child, HermesError):
-            chat.complain(str(child), child.hint)
-            chat.release(keep=False)
-            return
+    def then(child: str) -> None:
         chat.go_on(child, usage=chat.usage)
         chat.screen.show(chat.screen.renderer().note(f"This is a branch now. The other one: /resume {old}"))
         chat.release(keep=True)
 
-    chat.aside(work, then)
+    chat.aside(work, then, failed=_not_there(chat))
 
 
 def rewind(chat: "Chat") -> None:

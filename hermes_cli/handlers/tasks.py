@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -285,7 +286,12 @@ def _open(chat: "Chat", which: str) -> None:
     chat.screen.show(chat.screen.renderer().note(f"#{task.number} comes here after its next step."))
 
     until = time.monotonic() + OPEN_WITHIN
-    chat.aside(lambda: chat.background.pool.park(task.id), lambda _: _when_let_go(chat, task, until))
+
+    def park() -> bool:
+        chat.background.pool.park(task.id)
+        return _runs(chat, task)
+
+    chat.aside(park, lambda runs: _when_let_go(chat, task, until, runs), failed=partial(chat.release, keep=False))
 
 
 def _runs(chat: "Chat", task: Task) -> bool:
@@ -293,11 +299,15 @@ def _runs(chat: "Chat", task: Task) -> bool:
     return now is not None and now.state == "running"
 
 
-def _when_let_go(chat: "Chat", task: Task, until: float) -> None:
-    if not _runs(chat, task):
+def _when_let_go(chat: "Chat", task: Task, until: float, runs: bool) -> None:
+    def look() -> None:
+        again = partial(_when_let_go, chat, task, until)
+        chat.aside(partial(_runs, chat, task), again, failed=partial(chat.release, keep=False))
+
+    if not runs:
         _take(chat, task)
     elif time.monotonic() < until:
-        chat.loop.call_later(0.05, _when_let_go, chat, task, until)
+        chat.loop.call_later(0.05, look)
     else:
         _not_opened(chat, f"#{task.number} is in a long step, and is parked after it.", "/tasks open it again then.")
 
@@ -321,7 +331,7 @@ def _take(chat: "Chat", task: Task) -> None:
             chat.queue(task.prompt)
         resume(chat, session)
 
-    chat.aside(lambda: chat.background.pool.stop(task.id), stopped)
+    chat.aside(lambda: chat.background.pool.stop(task.id), stopped, failed=partial(chat.release, keep=False))
 
 
 def _prune(chat: "Chat", days: str) -> None:

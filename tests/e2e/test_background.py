@@ -6,7 +6,7 @@ import signal
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -290,6 +290,58 @@ def test_leaving_with_live_tasks_asks_and_stay_stays(start: Start) -> None:
             lambda seen: "▶ 1 task" in seen.status
         )
         hermes.type("still here").wait_for(lambda seen: seen.draft == "still here")
+
+
+def test_leaving_right_after_sending_a_task_asks_about_it(start: Start) -> None:
+    with OpenAIServer(default=Stream(delay=30)) as server:
+        hermes = start(server)
+        hermes.type("/bg look").wait_for(lambda seen: seen.draft == "/bg look")
+        hermes.type("\r\x04").wait_for("Not everything is over:").wait_for("  #1 ").send("s")
+        assert hermes.wait_for_exit(5) == 0
+
+
+def test_what_was_sent_just_before_the_terminal_went_is_stored(start: Start, tmp_path: Path) -> None:
+    with OpenAIServer(default=by_prompt(look="found it")) as server:
+        hermes = start(server, "-m", "test-model")
+        hermes.send("/tasks").wait_for("No background tasks.")
+        with other_writer(tmp_path):
+            hermes.send("/bg look").wait_for("› /bg look").send("/bg look again").wait_for("› /bg look again")
+            hermes.process.send_signal(signal.SIGTERM)
+            hermes.stays(lambda seen: seen.process.poll() is None, 0.3)
+        hermes.process.wait(10)
+        again = start(server).wait_for(lambda seen: seen.count("done · look") == 2, within=30)
+        assert "look again" in again.text
+
+
+def test_a_conversation_that_cannot_be_opened_does_not_keep_the_next_prompt_waiting(
+    start: Start, tmp_path: Path
+) -> None:
+    with OpenAIServer(default=by_prompt(make=shell("touch made"), hello="Hello!")) as server:
+        hermes = start(server)
+        send_aside(hermes, "make it").wait_for("#1 needs you")
+        change(tmp_path, "CREATE TRIGGER never BEFORE UPDATE ON tasks BEGIN SELECT RAISE(ABORT, 'never'); END")
+        hermes.send("/tasks open 1").wait_for("never")
+        change(tmp_path, "DROP TRIGGER never")
+        hermes.send("hello").wait_for("Hello!")
+
+
+def change(tmp_path: Path, statement: str) -> None:
+    """Something happens to the store that another process did."""
+    with contextlib.closing(sqlite3.connect(database(tmp_path), isolation_level=None)) as connection:
+        connection.execute(statement)
+
+
+def database(tmp_path: Path) -> Path:
+    return next((tmp_path / "hermes").rglob("*.db"))
+
+
+@contextlib.contextmanager
+def other_writer(tmp_path: Path) -> Iterator[None]:
+    """Another process writes all the while."""
+    with contextlib.closing(sqlite3.connect(database(tmp_path), isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("ROLLBACK")
 
 
 def test_leaving_can_stop_the_tasks(start: Start) -> None:
