@@ -7,6 +7,7 @@ aside, for another process may hold it.
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -38,9 +39,6 @@ FOLLOW = 0.25
 TOGETHER = 0.15
 """Seconds within which tasks that end come as one notice."""
 
-SHOWN_AFTER = 0.2
-"""Seconds after which a notice that was given to the screen is on it, and counts as told."""
-
 
 class Background:
     """The tasks of one `Chat`.
@@ -59,6 +57,7 @@ class Background:
         self._claiming = 0
         self._to_tell: list[Delivery] = []
         self._telling: list[Delivery] = []
+        self._told: deque[Delivery] = deque()
         self.pool = TaskPool(
             chat.store,
             self._run,
@@ -192,15 +191,15 @@ class Background:
         chat.post(lambda: say_started(chat, task))
 
     def close(self, *, park: bool, wait: float) -> None:
-        """Stop every task of this terminal, or `park` them, for which they have `wait` seconds.
+        """Stop every task of this terminal, or `park` them, for which they have `wait` seconds."""
+        self.pool.close(park=park, wait=wait)
 
-        What was claimed and not told is left to the next terminal.
-        """
+    def finish(self) -> None:
+        """The last word is said: what was claimed and is not told is left to the next terminal."""
         self._mark_told()
-        for one in self._to_tell:
+        for one in [*self._to_tell, *self._telling]:
             with contextlib.suppress(StoreError):  # then it is found in the hands of a dead one
                 self._chat.store.release_delivery(one.task_id, one.surface)
-        self.pool.close(park=park, wait=wait)
 
     # -- following a log ---------------------------------------------------------------------------
 
@@ -239,8 +238,17 @@ class Background:
         first = not self._to_tell
         self._to_tell += found
         if first and found:
-            self._chat.loop.call_later(TOGETHER, lambda: self._chat.screen.notify(self._finished, urgent=False))
+            self._chat.loop.call_later(TOGETHER, self._notify)
         self._chat.leaving.if_over()
+
+    def _notify(self) -> None:
+        self._chat.screen.notify(self._finished, urgent=False, shown=self._shown)
+
+    def _shown(self) -> None:
+        """It stands above the prompt, all that was given to the screen."""
+        self._told += self._telling
+        self._telling.clear()
+        self._chat.aside(self._mark_told)
 
     def _finished(self) -> str:
         """What ended since the last notice, as one."""
@@ -249,7 +257,6 @@ class Background:
         found, self._to_tell = self._to_tell, []
         rows = [(task, one.repeat) for one in found if (task := self._chat.store.task(one.task_id)) is not None]
         self._telling += found
-        self._chat.loop.call_later(SHOWN_AFTER, lambda: self._chat.aside(self._mark_told))
         self._chat.loop.call_soon(self._chat.leaving.if_over)
         return finished_notice(self._chat, rows)
 
@@ -264,8 +271,7 @@ class Background:
 
     def _mark_told(self) -> None:
         """On any thread. What could not be marked is told again, by whoever comes after us."""
-        while self._telling:
-            one = self._telling.pop()
+        while (one := _first(self._told)) is not None:
             try:
                 self._chat.store.mark_told(one.task_id, one.surface)
             except StoreError as error:
@@ -289,3 +295,11 @@ class Background:
             redact=chat.model.redact,
             pace=chat.screen.keyboard.pace,
         )
+
+
+def _first(told: deque[Delivery]) -> Delivery | None:
+    """Take it, on any of the threads that do."""
+    try:
+        return told.popleft()
+    except IndexError:
+        return None

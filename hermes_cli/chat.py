@@ -71,6 +71,10 @@ SLICE = 0.008
 """Seconds of rendering after which the keyboard has its turn."""
 
 
+def nothing() -> None:
+    """Nobody need hear of it."""
+
+
 class Screen(Protocol):
     """What shows a session: the full prompt, or plain lines."""
 
@@ -104,10 +108,10 @@ class Screen(Protocol):
         """The session works in another folder now."""
         ...
 
-    def notify(self, notice: Callable[[], str], *, urgent: bool) -> None:
+    def notify(self, notice: Callable[[], str], *, urgent: bool, shown: Callable[[], None] = nothing) -> None:
         """Put a notice above the prompt when it disturbs least; ring if the person looks elsewhere.
 
-        `notice` is asked for its text at that moment; "" shows nothing.
+        `notice` is asked for its text at that moment; "" shows nothing. `shown` is called when it stands there.
         """
         ...
 
@@ -187,7 +191,7 @@ class Chat:
         self._showing: deque[Iterator[str]] = deque()
         self.background = Background(self, workers=config.values.background_workers)
         self._desk = Desk(timeout=config.values.approval_timeout)
-        self.asides = 0
+        self.asides, self._settled = 0, asyncio.Event()
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="aside")
         self._agent: AIAgent | None = None
         # One makes an agent at a time; whose it becomes is settled in a moment, which the UI loop may wait for.
@@ -336,6 +340,7 @@ class Chat:
         if self.turn is not None and self.turn.thread is not None:
             self.turn.thread.join(seconds)
         self._aside.shutdown(wait=False)
+        self.background.finish()
         if self.shell is not None:
             from hermes_cli.handlers.shell import kill
 
@@ -398,7 +403,7 @@ class Chat:
         work: Callable[[], _Result],
         then: Callable[[_Result], None] = lambda _result: None,
         *,
-        failed: Callable[[], None] = lambda: None,
+        failed: Callable[[], None] = nothing,
     ) -> None:
         """Run `work` on a thread, in the order of the calls, then `then` with its result here.
 
@@ -411,6 +416,7 @@ class Chat:
         with contextlib.suppress(RuntimeError):  # we are leaving
             self._aside.submit(work).add_done_callback(done)
             self.asides += 1
+            self._settled.clear()
 
     def _arrived(
         self, finished: "Future[_Result]", then: Callable[[_Result], None], failed: Callable[[], None]
@@ -426,14 +432,15 @@ class Chat:
             _log.exception("aside")
             self.complain(f"{type(fault).__name__}: {fault}", f"More is in {self.config.dirs.state / 'hermes.log'}.")
             failed()
-        self.leaving.if_settled()
+        if not self.asides:
+            self._settled.set()
+            self.leaving.if_settled()
         self.screen.refresh()
 
     async def settle(self, seconds: float) -> None:
         """Wait until what is done aside is done, and what follows from it. No longer than so many seconds."""
-        until = time.monotonic() + seconds
-        while self.asides and time.monotonic() < until:
-            await asyncio.sleep(0.01)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._settled.wait(), seconds)
 
     def complain(self, text: str, hint: str = "") -> None:
         self.screen.show(self.screen.renderer().error(text, hint))

@@ -18,7 +18,7 @@ from agent.config import Config
 from agent.errors import HermesError, StoreError
 from agent.store.kept import open_store
 from hermes_cli import glyphs as glyph_sets
-from hermes_cli.chat import Chat
+from hermes_cli.chat import Chat, nothing
 from hermes_cli.courtesy import KeyboardFirst
 from hermes_cli.questions import Question
 from hermes_cli.resuming import begin, resume
@@ -93,9 +93,10 @@ class PlainScreen:
     def moved(self) -> None:
         self.show(f"(working in {self.chat.cwd})")
 
-    def notify(self, notice: Callable[[], str], *, urgent: bool) -> None:
+    def notify(self, notice: Callable[[], str], *, urgent: bool, shown: Callable[[], None] = nothing) -> None:
         if text := notice():
             self.show(text)
+        shown()
         if urgent and self._interactive:
             self.show("\a")
 

@@ -140,7 +140,8 @@ class Repl:
         self.pastes = Pastes()
         self.focused = True
         self._outbox: list[str] = []
-        self._notices: list[Callable[[], str]] = []
+        self._notices: list[tuple[Callable[[], str], Callable[[], None] | None]] = []
+        self._unseen: list[Callable[[], None]] = []
         self._flushes: deque[float] = deque(maxlen=BURST)
         self._held_since = 0.0
         self._last_key = 0.0
@@ -237,11 +238,11 @@ class Repl:
         self._files.move(self.chat.cwd)
         self.show(self.renderer().note(f"Working in {place(str(self.chat.cwd))}"))
 
-    def notify(self, notice: Callable[[], str], *, urgent: bool) -> None:
+    def notify(self, notice: Callable[[], str], *, urgent: bool, shown: Callable[[], None] | None = None) -> None:
         if (urgent or not self.focused) and self.config.values.bell:
             ring(self.app.output, "Hermes needs you" if urgent else "Hermes: a task is over")
         self._held_since = self._held_since if self._notices else time.monotonic()
-        self._notices.append(notice)
+        self._notices.append((notice, shown))
         self._release_notices()
 
     def refresh(self) -> None:
@@ -515,6 +516,8 @@ class Repl:
                 self.app.output.write_raw("\x1b[?1004l")
                 self.app.output.write_raw(last_words.replace("\n", "\r\n"))
                 self.app.output.flush()
+                if not self._hung_up:
+                    self._seen()
             self.history.close()
             if self._met:
                 self.chat.wait_until_stopped(STOPPED_WITHIN)
@@ -628,6 +631,7 @@ class Repl:
         self._flushes.append(asyncio.get_running_loop().time())
         self._draw_live()
         self.app.print_above(text)
+        self._seen()
 
     def _draw_live(self) -> None:
         if not self._met:
@@ -708,7 +712,14 @@ class Repl:
     def _taken_notices(self) -> str:
         """What the held notices say by now."""
         notices, self._notices = self._notices, []
-        return "".join(notice() for notice in notices)
+        self._unseen += [shown for _, shown in notices if shown]
+        return "".join(notice() for notice, _ in notices)
+
+    def _seen(self) -> None:
+        """What was waiting for the terminal stands there."""
+        unseen, self._unseen = self._unseen, []
+        for shown in unseen:
+            shown()
 
     def _say_below(self, text: str) -> None:
         """A passing word in the live region."""

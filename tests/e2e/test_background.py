@@ -325,6 +325,30 @@ def test_a_conversation_that_cannot_be_opened_does_not_keep_the_next_prompt_wait
         hermes.send("hello").wait_for("Hello!")
 
 
+@pytest.mark.parametrize("how", ["kill", "come back"])
+def test_a_result_counts_as_told_when_it_stands_above_the_prompt(start: Start, tmp_path: Path, how: str) -> None:
+    editor, go = tmp_path / "editor", tmp_path / "go"
+    editor.write_text(f"#!/bin/sh\nwhile [ ! -e {go} ]; do sleep 0.1; done\n")
+    editor.chmod(0o755)
+    with OpenAIServer(default=by_prompt(look=say("found it", delay=1.0))) as server:
+        hermes = start(server, env={"EDITOR": str(editor)})
+        send_aside(hermes, "look").press("ctrl+g").wait_for(lambda seen: seen.runs(str(editor)))
+        hermes.wait_for(lambda _: told(tmp_path) == "sending").stays(lambda _: told(tmp_path) == "sending", 0.6)
+        if how == "kill":
+            hermes.process.kill()
+            hermes.process.wait(10)
+            start(server).wait_for("#1 done · look")
+        else:
+            go.touch()
+            hermes.wait_for("#1 done · look").wait_for(lambda _: told(tmp_path) == "told")
+
+
+def told(tmp_path: Path) -> str:
+    """How far the only task's outcome is."""
+    with contextlib.closing(sqlite3.connect(database(tmp_path))) as connection:
+        return "".join(state for (state,) in connection.execute("SELECT state FROM deliveries"))
+
+
 def change(tmp_path: Path, statement: str) -> None:
     """Something happens to the store that another process did."""
     with contextlib.closing(sqlite3.connect(database(tmp_path), isolation_level=None)) as connection:
