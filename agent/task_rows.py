@@ -78,8 +78,9 @@ def receipt_text(task: Task, events: Iterable[Event], *, finished: float) -> str
 def record(store: Store, task_id: str, worker: str, event: Event) -> bool:
     """Put an event into a task's log, and what follows from it into its row. False when the worker holds it no more."""
     held: Task | None = None
-    match event:
-        case TextDelta() | ReasoningDelta():
+    kept = logged(event)
+    match kept:
+        case None:
             return True
         case StepStarted(step):
             held = _doing(store, task_id, worker, f"thinking (step {step})")
@@ -88,16 +89,25 @@ def record(store: Store, task_id: str, worker: str, event: Event) -> bool:
             if task is not None:
                 steps = task.steps + isinstance(event, StepFinished)
                 held = store.update_task(task_id, expect=_RUNNING, holder=worker, steps=steps, usage=task.usage + usage)
-        case ToolStarted(name=name, title=title, arguments=arguments):
+        case ToolStarted(name=name, title=title):
             held = _doing(store, task_id, worker, f"{name} {title}")
-            event = replace(event, arguments=_cut(arguments))
         case ToolFinished():
             held = _doing(store, task_id, worker, "thinking")
-        case _:
-            store.append_event(task_id, event)
+        case other:
+            store.append_event(task_id, other)
             return True
-    store.append_event(task_id, event)
+    store.append_event(task_id, kept)
     return held is not None
+
+
+def logged(event: Event) -> Event | None:
+    """As it stands in a log; None for what does not."""
+    match event:
+        case TextDelta() | ReasoningDelta():
+            return None
+        case ToolStarted(arguments=arguments):
+            return replace(event, arguments=_cut(arguments))
+    return event
 
 
 def _doing(store: Store, task_id: str, worker: str, activity: str) -> Task | None:

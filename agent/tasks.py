@@ -7,13 +7,13 @@ be run, stopped, steered and answered by any process that shares the store. `age
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from agent import task_rows
 from agent.approvals import answer_to, decision_key, mark_of
 from agent.errors import HermesError, StoreError
-from agent.events import ApprovalRequested, ApprovalSettled
+from agent.events import ApprovalRequested, ApprovalSettled, Event
 from agent.messages import Message
 from agent.protocols import LIVE_STATES, Decision, Task
 from agent.records import Session, TaskOptions
@@ -57,8 +57,11 @@ class TaskPool(TaskRuns):
         session_id: str = "",
         parent: str = "",
         history: Sequence[Message] = (),
+        log: Iterable[Event] = (),
     ) -> Task:
         """Store a task and queue it. `session_id` names a session whose turn it goes on with.
+
+        That turn's `log` is the beginning of the task's, and what the session has running here the task takes over.
 
         A session of its own may begin with a `history` that came from `parent`: see `reports.context_for`.
 
@@ -80,6 +83,10 @@ class TaskPool(TaskRuns):
                 parent=parent,
                 history=history,
             )
+            for event in log:
+                self._store.append_event(task.id, event)
+            if session_id:
+                self._suspended[task.id] = session_id
             self._announce(task)
         self._wake()
         return task

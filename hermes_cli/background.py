@@ -8,14 +8,14 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from agent.cancel import CancelToken
 from agent.errors import HermesError, StoreError
-from agent.events import TaskChanged, TurnFinished, TurnSuspended
+from agent.events import ApprovalRequested, ApprovalSettled, Event, TaskChanged, TurnFinished, TurnSuspended
 from agent.messages import Message
 from agent.protocols import Sink, Task
 from agent.records import LIVE_STATES, Delivery, TaskOptions
@@ -162,9 +162,15 @@ class Background:
             self._chat.screen.notify(lambda: self._need(task.id), urgent=True)
 
     def take_over(
-        self, prompt: str, session_id: str, end: TurnFinished | TurnSuspended, *, unread: Sequence[str] = ()
-    ) -> None:
-        """On the thread of a turn that was detached: it goes on as a task, unless it is over.
+        self,
+        prompt: str,
+        session_id: str,
+        end: TurnFinished | TurnSuspended,
+        *,
+        unread: Sequence[str] = (),
+        log: Iterable[Event] = (),
+    ) -> bool:
+        """On the thread of a turn that was detached: it goes on as a task, unless it is over. False when it does not.
 
         What was `unread` the task reads; when there is none it becomes a draft again.
         """
@@ -176,19 +182,25 @@ class Background:
             for line in unread:
                 if not is_report(line):
                     chat.post(partial(chat.screen.draft, line))
-            return
+            return False
         options = TaskOptions(approvals=chat.policy.mode)
         try:
             task = self.pool.submit(
-                prompt, settings=chat.model.inherited(), options=options, cwd=str(chat.cwd), session_id=session_id
+                prompt,
+                settings=chat.model.inherited(),
+                options=options,
+                cwd=str(chat.cwd),
+                session_id=session_id,
+                log=_without_open_questions(log),
             )
             for line in unread:
                 self.pool.steer(task.id, line)
         except HermesError as error:
             problem = f"The turn cannot go on aside: {error}"
             chat.post(lambda: chat.complain(problem, f"/resume {session_id}"))
-            return
+            return False
         chat.post(lambda: say_started(chat, task))
+        return True
 
     def close(self, *, park: bool, wait: float) -> None:
         """Stop every task of this terminal, or `park` them, for which they have `wait` seconds."""
@@ -295,6 +307,13 @@ class Background:
             redact=chat.model.redact,
             pace=chat.screen.keyboard.pace,
         )
+
+
+def _without_open_questions(log: Iterable[Event]) -> list[Event]:
+    """What was not answered here the task asks for again."""
+    events = list(log)
+    settled = {event.request_id for event in events if isinstance(event, ApprovalSettled)}
+    return [one for one in events if not isinstance(one, ApprovalRequested) or one.request_id in settled]
 
 
 def _first(told: deque[Delivery]) -> Delivery | None:

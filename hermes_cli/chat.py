@@ -44,7 +44,8 @@ from agent.events import (
 from agent.messages import Usage
 from agent.protocols import Decision
 from agent.reports import is_report
-from agent.store.rules import new_session_id
+from agent.store.rules import EVENTS_PER_TASK, new_session_id
+from agent.task_rows import logged
 from agent.task_runs import CUT
 from agent.tools.bench import close_all
 from hermes_cli.background import Background
@@ -146,6 +147,8 @@ class Turn:
     detached: bool = False
     steering: deque[str] = field(default_factory=deque)
     """Lines that it reads before its next step."""
+    log: deque[Event] = field(default_factory=lambda: deque(maxlen=EVENTS_PER_TASK))
+    """What happened in it so far. Belongs to its thread."""
     agent: "AIAgent | None" = None
     session_id: str = ""
     """The conversation that it was sent to, if that had begun."""
@@ -265,6 +268,9 @@ class Chat:
             return False
         with self._settling:
             turn.detached = True
+        # They were meant for this conversation.
+        turn.steering.extend(self.queued)
+        self.queued.clear()
         turn.cancel.park()
         asked = {request.request_id for request in self._desk.pending()}
         if asked:
@@ -522,6 +528,8 @@ class Chat:
         def listening(event: Event) -> None:
             if isinstance(event, TurnFinished):
                 told.cancel()
+            if (kept := logged(event)) is not None:
+                turn.log.append(kept)
             if not turn.detached:
                 self.bridge.emit(event)
 
@@ -534,8 +542,9 @@ class Chat:
                 None if turn.rest else turn.prompt, emit=emit, cancel=turn.cancel, inbox=lambda: _taken(turn.steering)
             )
             if turn.detached:
-                agent.close()
-                self.background.take_over(turn.prompt, agent.session_id, end, unread=_taken(turn.steering))
+                unread = _taken(turn.steering)
+                if not self.background.take_over(turn.prompt, agent.session_id, end, unread=unread, log=turn.log):
+                    agent.close()
                 self.seats.give_up(agent.session_id)
         except Exception as error:  # noqa: BLE001
             if not isinstance(error, HermesError):

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from agent.commands import preview
 from agent.errors import HermesError
+from agent.tools.bench import left_running
 from hermes_cli.questions import Question
+from hermes_cli.text import harmless
 
 if TYPE_CHECKING:
     from hermes_cli.chat import Chat
@@ -53,7 +55,8 @@ class Leaving:
         if self._chat.background.live() or self._chat.turn:
             options, default = {"k": "keep running and leave", **options}, "k"
         more = [f"  and {len(unfinished) - SHOWN} more"] if len(unfinished) > SHOWN else []
-        lines = ["Not everything is over:", *unfinished[:SHOWN], *more]
+        ends = [f"  ends with Hermes: {preview(harmless(command), 50)}" for command in left_running()[:SHOWN]]
+        lines = ["Not everything is over:", *unfinished[:SHOWN], *more, *ends]
         self._chat.ask(Question(lines, options, default, self._settle, about="leave"))
 
     def unfinished(self) -> list[str]:

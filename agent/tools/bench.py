@@ -51,6 +51,14 @@ def close_bench(session_id: str) -> None:
         bench.close()
 
 
+def left_running(session_id: str | None = None) -> list[str]:
+    """The commands in the background that end with a session; without one, with this process."""
+    with _lock:
+        benches = [bench for id_, bench in _benches.items() if session_id in (None, id_)]
+    jobs = [job for bench in benches for job in bench.jobs.all()]
+    return [job.running.spawn.command for job in jobs if not job.running.over and not job.kept]
+
+
 def move_bench(session_id: str, to: str) -> None:
     """The conversation goes on in another session."""
     with _lock:

@@ -1,11 +1,14 @@
 """/background: a prompt that runs aside."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from agent.commands import background_prompt, task_options
 from agent.errors import HermesError
 from agent.messages import Message
+from agent.reports import is_report
+from agent.tools.bench import left_running
 from hermes_cli.handlers.tasks import say_started, tasks
 
 if TYPE_CHECKING:
@@ -40,6 +43,17 @@ def background(chat: "Chat", arguments: str) -> None:
 def detach(chat: "Chat", arguments: str) -> None:
     """The turn that runs goes on as a task, from its next step on; the prompt is free for a new conversation."""
     del arguments
+    waiting = [line for line in [*chat.steering, *chat.queued] if not is_report(line)]
+    commands = left_running(chat.conversation)
     if not chat.detach():
         raise HermesError("No turn is running.", hint="/background <prompt> starts a task.")
-    chat.screen.show(chat.screen.renderer().note("It goes on aside after its next step. This is a new conversation."))
+    told = ["It goes on aside after its next step. This is a new conversation."]
+    if waiting:
+        told.append(f"It is told the {_many(waiting, 'line')} that waited.")
+    if commands:
+        told.append(f"{_many(commands, 'command')} in the background {'goes' if len(commands) == 1 else 'go'} with it.")
+    chat.screen.show(chat.screen.renderer().note("\n".join(told)))
+
+
+def _many(things: Sequence[object], name: str) -> str:
+    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"

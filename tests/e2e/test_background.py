@@ -387,6 +387,15 @@ def test_leaving_can_wait_for_the_tasks(start: Start) -> None:
         assert "the last word" in hermes.text
 
 
+def test_leaving_names_the_commands_that_end_with_it(start: Start) -> None:
+    with OpenAIServer([call("terminal", command="sleep 66", background=True), Stream(delay=30)]) as server:
+        hermes = start(server)
+        hermes.send("/yolo").send("go").wait_for(lambda seen: seen.runs("sleep 66"))
+        server.wait_for_requests(2)
+        hermes.press("ctrl+d").wait_for("ends with Hermes: sleep 66").send("s")
+        assert hermes.wait_for_exit(5) == 0
+
+
 @pytest.mark.parametrize("command", ["sleep 77", "trap '' TERM; while true; do sleep 77; done"])
 def test_leaving_in_the_middle_of_a_turn_leaves_nothing_behind(start: Start, command: str) -> None:
     with OpenAIServer([shell(command)]) as server:
@@ -451,6 +460,45 @@ def test_a_line_for_the_new_conversation_is_not_read_by_the_turn_that_was_detach
         read = [body["messages"] for body in server.bodies if "be brief" in json.dumps(body["messages"])]
         assert read
         assert all("a short one" in json.dumps(messages) for messages in read)
+
+
+@pytest.mark.parametrize("asks", [True, False], ids=["while it asks", "while it works"])
+def test_what_was_queued_behind_a_turn_goes_with_it(start: Start, asks: bool) -> None:
+    steps = [shell("touch made" if asks else "sleep 1.5"), "all is over"]
+    with OpenAIServer(default=by_prompt(long=steps, short="the short answer")) as server:
+        hermes = start(server)
+        if not asks:
+            hermes.send("/yolo")
+        hermes.send("a long job").wait_for(
+            lambda seen: "? terminal wants" in seen.text if asks else seen.runs("sleep 1.5")
+        )
+        hermes.type("and then this").press("tab").wait_for("queued: and then this")
+        hermes.send("/detach").wait_for("It is told the 1 line that waited.")
+        hermes.wait_for(lambda seen: "queued:" not in seen.text).send("a short one").wait_for("the short answer")
+        if asks:
+            hermes.wait_for("#1 needs you").send("/tasks approve 1")
+        hermes.wait_for("#1 done · a long job").wait_for("all is over")
+        said = [[m["content"] for m in body["messages"] if m["role"] == "user"] for body in server.bodies]
+        assert ["a long job", "and then this"] in said
+        assert ["a short one"] in said
+
+
+def test_a_detached_turn_takes_its_commands_and_its_log_along(start: Start) -> None:
+    with OpenAIServer(
+        [
+            call("terminal", command="sleep 66", background=True),
+            shell("sleep 1.5"),
+            shell("sleep 2"),
+            "all is over",
+        ]
+    ) as server:
+        hermes = start(server)
+        hermes.send("/yolo").send("a long job").wait_for(lambda seen: seen.runs("sleep 1.5"))
+        hermes.send("/detach").wait_for("1 command in the background goes with it.")
+        hermes.wait_for(lambda seen: seen.runs("sleep 2") and seen.runs("sleep 66")).wait_for("#1 done · a long job")
+        hermes.send("/tasks log 1").wait_for("prompt    a long job").wait_for("terminal sleep 1.5").wait_for("resumed")
+        assert hermes.text.index("prompt    a long job") < hermes.text.index("tool      terminal sleep 66")
+        hermes.wait_for(lambda seen: not seen.runs("sleep 66"))
 
 
 def test_without_a_turn_there_is_nothing_to_detach(start: Start) -> None:
