@@ -44,6 +44,28 @@ ATTEMPTS: dict[str, str] = {
     "put another repository in its place": "os.rename(workspace + '/.git', workspace + '/old')",
     "write the project's settings for Hermes": "open(workspace + '/.hermes/config.toml', 'w')",
 }
+MADE: dict[str, tuple[str, str, str]] = {
+    "make hooks where there are none": ("repository", "write('.git/hooks/pre-commit')", ".git/hooks/pre-commit"),
+    "make the repository's settings where there are none": ("repository", "write('.git/config')", ".git/config"),
+    "lead git to another folder's settings": ("repository", "write('.git/commondir')", ".git/commondir"),
+    "change a submodule's settings": ("repository", "write('.git/modules/m/config')", ".git/modules/m/config"),
+    "make settings for Hermes where there are none": (
+        "repository",
+        "write('.hermes/config.toml')",
+        ".hermes/config.toml",
+    ),
+    "make them where there is no repository": ("nothing", "write('.hermes/config.toml')", ".hermes/config.toml"),
+    "make a repository with hooks": ("nothing", "write('.git/hooks/pre-commit')", ".git/hooks/pre-commit"),
+    "make a repository with settings that run programs": ("nothing", "write('.git/config')", ".git/config"),
+    "lead a worktree to another repository": ("worktree", "os.unlink(workspace + '/.git'); write('.git')", ".git"),
+    "write the hooks of a worktree's repository": (
+        "worktree",
+        "write('../main/hooks/pre-commit')",
+        "../main/hooks/pre-commit",
+    ),
+}
+"""What may be made in a workspace, but not with effect: what is there before, what is tried, and the file in which
+nothing of it may be found when the command is over."""
 WORK: dict[str, str] = {
     "write in the workspace": "open(workspace + '/src/x', 'w')",
     "write in /tmp": "open('/tmp/x', 'w')",
@@ -59,6 +81,10 @@ port, udp, pid = map(int, sys.argv[6:9])
 libc = ctypes.CDLL(None)
 def own_network():
     return {name for _, name in socket.if_nameindex()} == {'lo'}
+def write(name):
+    path = workspace + '/' + name
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    open(path, 'w').write('[core]\\nfsmonitor = evil')
 """
 
 
@@ -78,6 +104,8 @@ def attempts(sandbox: Sandbox, home: Path, *, means: Backend | None = None) -> I
         prefix = wall.prefix(scene.workspace, scene.workspace, means=means)
 
         def tried(name: str) -> Attempt:
+            if name in MADE:
+                return Attempt(name, _came_to_nothing(wall, name, scene, means))
             if name in WORK:
                 possible = sandbox.mode == "workspace-write" or name != "write in the workspace"
                 return Attempt(name, _got_through(prefix, WORK[name], scene) is possible)
@@ -87,7 +115,7 @@ def attempts(sandbox: Sandbox, home: Path, *, means: Backend | None = None) -> I
             return Attempt(name, not _got_through(prefix, ATTEMPTS[name], scene), not open_)
 
         with ThreadPoolExecutor(4, thread_name_prefix="breakout") as pool:
-            yield from pool.map(tried, [*WORK, *ATTEMPTS])
+            yield from pool.map(tried, [*WORK, *ATTEMPTS, *MADE])
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +157,34 @@ def _scene(home: Path) -> Iterator[_Scene]:
         port, udp_port = server.getsockname()[1], udp.getsockname()[1]
         ssh = Path.home() / ".ssh"
         yield _Scene(top / "workspace", top / "outside", top / "hidden", ssh, name, port, udp_port, os.getpid())
+
+
+def _came_to_nothing(wall: Sandbox, name: str, scene: _Scene, means: Backend | None) -> bool:
+    before, code, path = MADE[name]
+    with tempfile.TemporaryDirectory(dir=scene.workspace.parent) as folder:
+        workspace = _set_out(Path(folder), before)
+        guard = wall.guard(workspace)
+        _got_through(wall.prefix(workspace, workspace, means=means), code, replace(scene, workspace=workspace))
+        if guard is not None:
+            guard.settle()
+        made = workspace / path
+        return not made.is_file() or "evil" not in made.read_text()
+
+
+def _set_out(folder: Path, before: str) -> Path:
+    """A workspace in a folder of its own, with as little of a repository as git needs."""
+    workspace, main = folder / "work", folder / "main"
+    workspace.mkdir()
+    match before:
+        case "repository":
+            (workspace / ".git" / "modules" / "m").mkdir(parents=True)
+            (workspace / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
+        case "worktree":
+            (main / "hooks").mkdir(parents=True)
+            (main / "worktrees" / "work").mkdir(parents=True)
+            (main / "worktrees" / "work" / "commondir").write_text("../..\n")
+            (workspace / ".git").write_text(f"gitdir: {main / 'worktrees' / 'work'}\n")
+    return workspace
 
 
 def _echo(udp: socket.socket) -> None:

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from agent import landlock
+from agent import guards, landlock
 from agent.config import Directories, SandboxMode, Settings
 
 Backend = Literal["bubblewrap", "landlock", "seatbelt"]
@@ -26,9 +26,6 @@ SECRET_PLACES = (
     ".config/gh .config/op .mozilla .config/google-chrome .config/chromium Library/Keychains"
 ).split()
 """Below a home: what no command behind the wall may read."""
-
-GUARDED_PLACES = (".git/hooks", ".git/config", ".hermes")
-"""Below a workspace: what no command behind the wall may write, for other programs run what it says."""
 
 KNOWN_GAPS: dict[Backend, frozenset[str]] = {
     "bubblewrap": frozenset(),
@@ -67,6 +64,15 @@ class Sandbox:
         """Whether a command behind this wall, which may not leave it, need not be asked for."""
         return not self.network and self.works
 
+    def guard(self, workspace: Path) -> guards.Guard | None:
+        """To be settled when a command is over that may write in the workspace."""
+        return guards.Guard.of(workspace.resolve()) if self.mode == "workspace-write" else None
+
+    def masks(self, workspace: Path) -> set[Path]:
+        """Folders of the workspace that a command leaves behind empty: they were held shut before they were there."""
+        masked = guards.missing(workspace.resolve()) if self.mode == "workspace-write" else {}
+        return {place for place, is_folder in masked.items() if is_folder}
+
     def prefix(
         self, workspace: Path, cwd: Path, *, pty: bool = False, keep: bool = False, means: Backend | None = None
     ) -> list[str]:
@@ -92,27 +98,27 @@ class Sandbox:
         words += ["--bind", "/dev/pts", "/dev/pts"] if pty else []
         for scratch in _SCRATCH:
             words += ["--tmpfs", scratch] if Path(scratch).is_dir() else []
-        for place in self._hidden_from(workspace):
+        for place in self._hidden():
             words += ["--tmpfs", str(place)] if place.is_dir() else ["--ro-bind", "/dev/null", str(place)]
         words += ["--bind" if self.mode == "workspace-write" else "--ro-bind", str(workspace), str(workspace)]
+        for place in self._hidden(within=workspace):
+            words += ["--tmpfs", str(place)] if place.is_dir() else ["--ro-bind", "/dev/null", str(place)]
         if self.mode == "workspace-write":
-            git = workspace / ".git"
-            # As a place of its own it cannot be moved away and another put there.
-            words += ["--bind", str(git), str(git)] if git.is_dir() else []
-            for guarded in _existing(workspace):
-                words += ["--ro-bind", str(guarded), str(guarded)]
+            words += _guarding(workspace)
         return [*words, "--chdir", str(cwd), "--"]
 
     def _landlock(self, workspace: Path) -> list[str]:
-        hidden = self._hidden_from(workspace)
-        readable = _all_but("/", hidden)
-        write = [*_DEVICES, *_SCRATCH]
+        hidden, mine = self._hidden(), self._hidden(within=workspace)
+        readable = [*_all_but("/", hidden), *_all_but(str(workspace), mine)]
+        write, there = [*_DEVICES], [workspace]
         if self.mode == "workspace-write":
-            guarded = [workspace / place for place in (".git", ".hermes")]
-            # Landlock allows a folder with all that is below or not at all: beside a repository's own folder nothing
-            # new can be made, only what is in the folders that are there.
-            there = any(place.exists() for place in guarded)
-            write += _all_but(str(workspace), guarded) if there else [str(workspace)]
+            # Landlock allows a folder with all that is below or not at all: beside what is guarded nothing new can be
+            # made, only what is in the folders that are there.
+            guarded = [workspace / ".git", workspace / ".hermes", *guards.shut(workspace)]
+            there = [place for place in guarded if os.path.lexists(place)]
+            write += _all_but(str(workspace), [*there, *mine])
+        for scratch in _SCRATCH:
+            write += _all_but(scratch, [*there, *hidden])
         plan = {"write": write, "read": readable, "list": ["/"], "network": self.network}
         return [sys.executable, "-I", "-S", landlock.__file__, json.dumps(plan)]
 
@@ -122,15 +128,21 @@ class Sandbox:
         scratch = [*_SCRATCH, "/private/tmp", "/private/var/tmp", "/private/var/folders", "/dev"]
         writable = [*scratch, *([str(workspace)] if self.mode == "workspace-write" else [])]
         rules += [f"(allow file-write* (subpath {json.dumps(place)}))" for place in writable]
-        rules += [f"(deny file-write* (subpath {json.dumps(str(workspace / place))}))" for place in GUARDED_PLACES]
-        rules += [f"(deny file* (subpath {json.dumps(str(place))}))" for place in self._hidden_from(workspace)]
+        rules += [f"(deny file* (subpath {json.dumps(str(place))}))" for place in self._hidden()]
+        if any(workspace.is_relative_to(place) for place in self._hidden()):
+            seen = "file*" if self.mode == "workspace-write" else "file-read*"
+            rules += [f"(allow {seen} (subpath {json.dumps(str(workspace))}))"]
+            rules += [f"(deny file* (subpath {json.dumps(str(place))}))" for place in self._hidden(within=workspace)]
+        always = (workspace / ".git" / "hooks", workspace / ".git" / "config", workspace / ".hermes")
+        guarded = dict.fromkeys([*always, *guards.shut(workspace), *guards.missing(workspace)])
+        rules += [f"(deny file-write* (subpath {json.dumps(str(place))}))" for place in guarded]
         rules += [] if self.network else ["(deny network*)"]
         return "\n".join(rules)
 
-    def _hidden_from(self, workspace: Path) -> list[Path]:
-        """The hidden places that are there; not those that hold the workspace."""
-        found = {place.resolve() for place in self.hidden if place.exists()}
-        return sorted(place for place in found if not workspace.is_relative_to(place))
+    def _hidden(self, *, within: Path | None = None) -> list[Path]:
+        """The hidden places that are there; of those `within` a workspace only."""
+        found = sorted({place.resolve() for place in self.hidden if place.exists()})
+        return [place for place in found if within is None or (place.is_relative_to(within) and place != within)]
 
 
 def sandbox_for(settings: Settings, dirs: Directories) -> Sandbox | None:
@@ -142,8 +154,19 @@ def sandbox_for(settings: Settings, dirs: Directories) -> Sandbox | None:
     return Sandbox(settings.sandbox, settings.sandbox_network, hidden)
 
 
-def _existing(workspace: Path) -> list[Path]:
-    return [place for name in GUARDED_PLACES if (place := workspace / name).exists()]
+def _guarding(workspace: Path) -> list[str]:
+    """Words for bubblewrap that shut what is guarded in a workspace, and mask what is missing."""
+    words: list[str] = []
+    for folder in guards.git_folders(workspace):
+        if folder.is_relative_to(workspace) and folder != workspace:
+            # As a place of its own it cannot be moved away and another put there.
+            words += ["--bind", str(folder), str(folder)]
+    for place in guards.shut(workspace):
+        words += ["--ro-bind", str(place), str(place)]
+    for place, is_folder in guards.missing(workspace).items():
+        empty = ["--tmpfs", str(place), "--remount-ro", str(place)]
+        words += empty if is_folder else ["--ro-bind", "/dev/null", str(place)]
+    return words
 
 
 def _all_but(folder: str, hidden: Iterable[Path]) -> list[str]:

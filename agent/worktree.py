@@ -13,6 +13,7 @@ from pathlib import Path, PurePath
 
 from agent.commands import preview
 from agent.git import GitError, attempt, author, git, names_of
+from agent.guards import git_folders
 from agent.own_places import WORKTREES
 from agent.records import Task
 
@@ -123,6 +124,7 @@ class Worktree:
         """Commit whatever the task has changed, on its branch. False when there was nothing."""
         if not self.made:
             return False
+        self._require_its_own()
         git("add", "-A", cwd=self.root)
         if attempt("diff-index", "--cached", "--quiet", "HEAD", cwd=self.root) is not None:
             return False
@@ -135,6 +137,7 @@ class Worktree:
         tip = self._tip(root)
         if not self.made:
             return git("diff", *_PLAIN, self._base(root, tip), tip, cwd=root) if tip else ""
+        self._require_its_own()
         with tempfile.TemporaryDirectory() as folder:
             # An index aside: the task may be using its own right now.
             env = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
@@ -196,6 +199,8 @@ class Worktree:
         tip = self._tip(root)
         if not self.made and not tip:
             return False
+        if self.made:
+            self._require_its_own()
         if self.made and (left := self._only_here(root)):
             raise GitError(f"Kept: not committed in {self.root}:\n{_listed(left)}")
         if self.made and attempt("symbolic-ref", "-q", "HEAD", cwd=self.root) != f"refs/heads/{self.branch}":
@@ -218,6 +223,17 @@ class Worktree:
         return [name for name in names if not _same(self.root / name, root / name)]
 
     # -- where it stands -----------------------------------------------------------------------------
+
+    def _require_its_own(self) -> None:
+        """That `.git` in the tree still leads to the person's repository: git runs what the one it leads to names.
+
+        Raises: GitError.
+        """
+        common = attempt("rev-parse", "--path-format=absolute", "--git-common-dir", cwd=_root_of(self.source))
+        folders = git_folders(self.root)
+        if not common or (self.root / ".git").is_symlink() or folders[1:] != (Path(common).resolve(),):
+            hint = "Look at what is there by hand; no git command is safe in that folder before."
+            raise GitError(f"{self.root / '.git'} leads to another repository than it did.", hint=hint)
 
     def _tip(self, root: Path) -> str:
         """The branch's last commit, "" when there is no branch."""

@@ -32,6 +32,7 @@ FLOORS: dict[str, int] = {
     "agent.floor": 2,
     "agent.reading": 2,
     "agent.sandbox": 1,
+    "agent.guards": 0,
     "agent.breakout": 1,
     "agent.shell": 1,
     "agent.wrappers": 1,

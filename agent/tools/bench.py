@@ -2,6 +2,7 @@
 
 import atexit
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from agent.sandbox import Sandbox
@@ -23,12 +24,17 @@ class Workbench:
         """Where the next shell starts; None for the session's own directory."""
         self.sandbox: Sandbox | None = None
         """The wall around commands that the settings ask for."""
+        self.masked: set[Path] = set()
+        """Folders that the wall may have left empty where there were none."""
         self.seen = Seen()
         self.jobs = Jobs(state / "processes" if state else None)
 
     def close(self) -> None:
         """End what runs. Takes less than a second a process; safe to call again."""
         self.jobs.close()
+        for folder in self.masked:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 _benches: dict[str, Workbench] = {}

@@ -34,7 +34,7 @@ class Job:
     def state(self) -> str:
         if not self.running.over:
             return f"running for {time.time() - self.running.started:.0f}s"
-        return described_exit(self.running.exit_status)[1]
+        return "; ".join(filter(None, (described_exit(self.running.exit_status)[1], self.running.refused)))
 
     def line(self, redact: Redact) -> str:
         command = redact(" ".join(self.running.spawn.command.split()))

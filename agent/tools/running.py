@@ -16,6 +16,7 @@ from pathlib import Path
 from agent import redact
 from agent.cancel import CancelToken
 from agent.errors import ToolError
+from agent.guards import Guard
 from agent.tools.output import BoundedOutput
 from agent.tools.processes import MARK, ProcessTree
 from agent.tools.watcher import WATCHER
@@ -77,6 +78,8 @@ class Spawn:
     log: Path | None = None
     prefix: tuple[str, ...] = ()
     """Words in front of the shell: the sandbox."""
+    guard: Guard | None = None
+    """What to look at when it is over."""
 
 
 class Running:
@@ -91,6 +94,8 @@ class Running:
         self.output = BoundedOutput(spawn.output_limit, keep=0 if spawn.writable else KEPT)
         self.cwd: Path | None = None
         """Where the shell ended; None while it runs, or when it did not say."""
+        self.refused = ""
+        """What it made and was taken away, when it is over."""
         self._mark = uuid.uuid4().hex
         self._wake = threading.Event()
         self._exited = threading.Event()
@@ -170,6 +175,8 @@ class Running:
         WATCHER.forget(self._mark)
         if self._exited.wait(DRAIN):
             self._close_input()
+        if self.spawn.guard is not None:
+            self.refused = "; ".join(filter(None, (self.refused, self.spawn.guard.settle())))
         return stopped
 
     # -- starting ----------------------------------------------------------------------------------

@@ -86,7 +86,8 @@ class Terminal:
             text_limit(context.output_limit),
             args.pty,
             args.background,
-            prefix=self._wall(args, directory, context),
+            prefix=(wall := self._wall(args, directory, context)),
+            guard=self._bench.sandbox.guard(context.cwd) if wall and self._bench.sandbox else None,
         )
         if args.background:
             return self._run_aside(args, spawn, context, cancel)
@@ -103,7 +104,8 @@ class Terminal:
         output = command.output.text(context.redact)
         if not finished:
             summary = f"timed out after {seconds:g}s"
-            result = _result(output, summary, f"[{summary}; it was stopped, with its child processes]", None)
+            refused = f"; {command.refused}" if command.refused else ""
+            result = _result(output, summary, f"[{summary}; it was stopped, with its child processes{refused}]", None)
         else:
             result = self._finished(command, output, stopped)
         return replace(result, whole=command.output.whole(context.redact))
@@ -116,7 +118,9 @@ class Terminal:
             also += f"; the shell is now in {command.cwd}"
         if code and command.spawn.prefix:
             also += "; it ran in the sandbox: if that is why it failed, run it with outside=true, which asks the person"
-        return _result(output, summary, f"[{summary}{also}]", code)
+        if command.refused:
+            summary, also = f"{summary}; {command.refused}", f"{also}; {command.refused}"
+        return _result(output, summary, f"[{described_exit(command.exit_status)[1]}{also}]", code)
 
     def _is_outside(self, args: TerminalArguments) -> bool:
         """Whether it leaves a sandbox that is asked for: because it is told to, or because there is none that works."""
@@ -128,6 +132,7 @@ class Terminal:
         sandbox = self._bench.sandbox
         if sandbox is None or self._is_outside(args):
             return ()
+        self._bench.masked |= sandbox.masks(context.cwd)
         return tuple(sandbox.prefix(context.cwd, directory, pty=args.pty, keep=args.keep))
 
     def _run_aside(

@@ -8,7 +8,7 @@ FOLDER (default: the home directory) is where the scene is set, and taken away a
 import sys
 from pathlib import Path
 
-from agent.breakout import ATTEMPTS, WORK, attempts
+from agent.breakout import ATTEMPTS, MADE, WORK, attempts
 from agent.config import Settings, directories
 from agent.sandbox import BACKENDS, Backend, problem, sandbox_for
 
@@ -31,7 +31,7 @@ def main() -> None:
         print(f"{means}: {why or 'works here'}")
     columns = {means: column(means, home) for means, why in found.items() if not why}
     print(f"\n| attempt | {' | '.join(columns)} |\n|---{'|---' * len(columns)}|")
-    for name in [*WORK, *ATTEMPTS]:
+    for name in [*WORK, *ATTEMPTS, *MADE]:
         print(f"| {name} | {' | '.join(rows[name] for rows in columns.values())} |")
 
 

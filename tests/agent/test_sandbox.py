@@ -67,7 +67,8 @@ def test_the_rules_for_macos_forbid_before_they_are_asked(tmp_path: Path) -> Non
     assert lines[:3] == ["(version 1)", "(allow default)", "(deny file-write*)"]
     writable = lines.index(f'(allow file-write* (subpath "{tmp_path / "work"}"))')
     assert lines.index(f'(deny file-write* (subpath "{tmp_path / "work" / ".git/hooks"}"))') > writable
-    assert lines[-2:] == [f'(deny file* (subpath "{tmp_path / "hidden"}"))', "(deny network*)"]
+    assert f'(deny file* (subpath "{tmp_path / "hidden"}"))' in lines[writable:]
+    assert lines[-1] == "(deny network*)"
     assert "(deny network*)" not in Sandbox("read-only", True).seatbelt_profile(tmp_path)
 
 
@@ -146,3 +147,94 @@ def test_a_command_behind_the_wall_can_have_a_terminal(place: Path) -> None:
     tool, context = terminal(Sandbox("workspace-write")), ToolContext(place)
     args = SandboxedArguments("tty && test -t 0 && echo yes", pty=True)
     assert "yes" in tool.run(args, context.for_call("c", Approved(tool.plan(args, context))), CancelToken()).content
+
+
+# -- what of a workspace other programs run --------------------------------------------------------
+
+
+@pytest.fixture(params=["bubblewrap", "landlock"])
+def wall(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
+    """A wall in a workspace, by each means that works here."""
+    require(request.param)
+    monkeypatch.setattr("agent.sandbox.backend", lambda: request.param)
+    return Sandbox("workspace-write")
+
+
+def behind(wall: Sandbox, command: str, cwd: Path) -> tuple[str, str]:
+    """What a command behind the wall says to the model, and to the person."""
+    tool, context = terminal(wall), ToolContext(cwd)
+    args = SandboxedArguments(command)
+    result = tool.run(args, context.for_call("c", Approved(tool.plan(args, context))), CancelToken())
+    return result.content, result.summary
+
+
+def test_a_plain_repository_can_be_made_and_its_hooks_are_shut_from_then_on(wall: Sandbox, place: Path) -> None:
+    work = place / "work"
+    work.mkdir()
+    content, _ = behind(wall, "git init -q && git remote add origin https://example.org/x.git", work)
+    assert "exit 0" in content
+    assert (work / ".git" / "config").is_file()
+    assert "Read-only" in (content := behind(wall, "echo x > .git/hooks/pre-commit", work)[0]) or "denied" in content
+    assert not (work / ".git" / "hooks" / "pre-commit").exists()
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "git init -q && echo evil > .git/hooks/pre-commit",
+        "git init -q && git config core.fsmonitor evil",
+        "git init -q && printf '[core] fsmonitor = evil\\n' >> .git/config",
+        "git init -q && printf '[include]\\npath = evil\\n' >> .git/config",
+        "git init -q && printf '[core]\\nbare = false\\\\\\nfsmonitor = evil\\n' >> .git/config",
+        "git init -q && git remote add origin 'ext::sh -c evil'",
+        "git init -q && mkdir hooks && rm -r .git/hooks && ln -s ../hooks .git/hooks",
+        "git init -q repo && mv repo/.git elsewhere && echo 'gitdir: elsewhere' > .git",
+        "git init -q repo && ln -s repo/.git .git",
+        "mkdir -p .git && echo elsewhere > .git/commondir",
+    ],
+)
+def test_a_repository_that_would_run_programs_is_put_aside_and_told(how: str, wall: Sandbox, place: Path) -> None:
+    work = place / "work"
+    work.mkdir()
+    content, summary = behind(wall, how, work)
+    assert not os.path.lexists(work / ".git")
+    (away,) = work.glob(".git.refused-*")
+    for told in (content, summary):
+        assert f".git may not be made or changed in the sandbox and was moved to {away.name}" in told
+
+
+def test_the_file_that_leads_to_a_worktrees_repository_stays_what_it_was(wall: Sandbox, place: Path) -> None:
+    work, led = place / "work", f"gitdir: {place}/main/.git/worktrees/work\n"
+    (place / "main" / ".git" / "worktrees" / "work").mkdir(parents=True)
+    work.mkdir()
+    (work / ".git").write_text(led)
+    behind(wall, "echo gitdir: x > .git; rm -f .git; mv .git y; echo gitdir: x > .git; ln -sf y .git", work)
+    assert (work / ".git").read_text() == led
+    assert not (work / ".git").is_symlink()
+
+
+def test_what_a_mask_leaves_behind_is_gone_with_the_session(wall: Sandbox, place: Path) -> None:
+    work = place / "work"
+    (work / ".git").mkdir(parents=True)
+    bench = Workbench()
+    bench.sandbox = wall
+    tool, context = Terminal(bench), ToolContext(work)
+    args = SandboxedArguments("mkdir -p .hermes; echo x > .hermes/config.toml; ls")
+    tool.run(args, context.for_call("c", Approved(tool.plan(args, context))), CancelToken())
+    assert not (work / ".hermes" / "config.toml").exists()
+    bench.close()
+    assert not (work / ".hermes").exists()
+
+
+def test_a_workspace_does_not_bring_hidden_places_back(wall: Sandbox, place: Path) -> None:
+    """Neither those inside of it, nor those that it lies in itself."""
+    home, state = place, place / "state"
+    work = state / "worktrees" / "bg_1"
+    for folder in (home / ".ssh", work, state / "outputs"):
+        folder.mkdir(parents=True)
+        (folder / "secret").write_text("secret words")
+    hiding = Sandbox("workspace-write", hidden=(home / ".ssh", state))
+    assert "secret words" not in behind(hiding, f"cat .ssh/secret {state}/outputs/secret; ls -la .ssh", home)[0]
+    content = behind(hiding, f"cat secret; echo y > made; cat {state}/outputs/secret", work)[0]
+    assert content.count("secret words") == 1
+    assert (work / "made").exists()

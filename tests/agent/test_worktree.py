@@ -71,6 +71,36 @@ def everything(root: Path) -> dict[str, bytes]:
     }
 
 
+# -- whose repository it is ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["another file", "a link", "a repository", "another common folder"])
+def test_no_git_runs_in_a_tree_whose_repository_was_exchanged(
+    how: str, tree: Worktree, repo: Path, tmp_path: Path
+) -> None:
+    """Its settings could name programs: `fsmonitor` runs with the first `git add`."""
+    tree.make()
+    (tree.root / "a.txt").write_text("task\n")
+    evil, ran, dotgit = tmp_path / "evil", tmp_path / "ran", tree.root / ".git"
+    evil.mkdir()
+    git("init", "-q", at=evil)
+    git("config", "filter.x.clean", f"touch {ran}", at=evil)
+    (tree.root / ".gitattributes").write_text("* filter=x\n")
+    match how:
+        case "another common folder":
+            (repo / ".git" / "worktrees" / TASK / "commondir").write_text(f"{evil}/.git\n")
+        case "another file":
+            dotgit.write_text(f"gitdir: {evil}/.git\n")
+        case _:
+            dotgit.unlink()
+            dotgit.symlink_to(evil / ".git") if how == "a link" else (evil / ".git").rename(dotgit)
+    for use in (tree.commit, tree.diff, tree.remove):
+        with pytest.raises(GitError, match="leads to another repository"):
+            use()
+    assert not ran.exists()
+    assert (tree.root / "a.txt").read_text() == "task\n"
+
+
 # -- before and at the start -------------------------------------------------------------------------
 
 
