@@ -20,6 +20,12 @@ QUEUED_SHOWN = 3
 TODO_ROWS = 6
 """Rows of the agent's list while it works; between turns it is one row."""
 
+LOW = 12
+"""Rows below which a question has the screen, the draft and the status line to itself."""
+
+BENEATH = 3
+"""Rows about the live region: air, the draft, the status line."""
+
 _CHANGED = {"+": "class:details.added", "-": "class:details.removed"}
 
 
@@ -49,22 +55,35 @@ def live_fragments(chat: "Chat", tail: str, *, width: int, rows: int, tick: int,
         if len(texts) > QUEUED_SHOWN:
             lines.append(("class:live.queued", f"  {label}: {len(texts) - QUEUED_SHOWN} more"))
     if chat.questions:
-        question = chat.questions[0]
-        more = f"  ({len(chat.questions) - 1} more after this)" if len(chat.questions) > 1 else ""
-        head = tail_rows(question.lines[0], width - 3, 4)
-        lines += [("class:question.head", f"{'  ' if number else '? '}{row}") for number, row in enumerate(head)]
-        body = [row for line in question.lines[1:] for row in tail_rows(line, width - 3, len(line))]
-        room = max(rows - len(lines) - 8, 5)
-        if len(body) > room:
-            first = room // 2
-            left_out = f"  {glyphs.ellipsis} {len(body) - room + 1} more rows, Ctrl+O shows them"
-            body = [*body[:first], left_out, *body[len(body) - (room - first - 1) :]]
-        lines += [("class:question", f"  {row}") for row in body]
-        for part in _wrapped([] if question.listed or question.free else question.choices.split("   "), width - 4):
-            lines.append(("class:question.choices", f"  {part}"))
-        hint = f"Ctrl+S sets your draft aside; then {question.hint}" if drafting else question.hint
-        lines.append(("class:question.hint", f"  {hint}{more}"))
+        lines = lines if rows >= LOW else []
+        room = rows - len(lines) - BENEATH if rows >= LOW else rows - 2
+        lines += _question_lines(chat, width, room, drafting)
     return [(style, f"{clip_raw(text, width - 1)}\n") for style, text in lines]
+
+
+def _question_lines(chat: "Chat", width: int, rows: int, drafting: bool) -> list[tuple[str, str]]:
+    """The open question in about so many rows: what is asked and how to answer come before all of what it is about."""
+    question, glyphs = chat.questions[0], chat.screen.glyphs
+    hint = f"Ctrl+S sets your draft aside; then {question.hint}" if drafting else question.hint
+    more = f"  ({len(chat.questions) - 1} more after this)" if len(chat.questions) > 1 else ""
+    choices = [] if question.listed or question.free else question.choices.split("   ")
+    answers = [("class:question.choices", f"  {part}") for part in _wrapped(choices, width - 4)]
+    answers.append(("class:question.hint", f"  {hint}{more}"))
+    asked, *about = (tail_rows(line, width - 3, len(line)) for line in question.lines)
+    room = min(max(rows - len(answers), 1), 4)
+    # Where it is too long, its end says why it is asked.
+    head = asked if len(asked) <= room else [asked[0], *asked[len(asked) - room + 1 :]]
+    body = [row for one in about for row in one]
+    room = max(rows - len(head) - len(answers), 0)
+    if len(body) > room:
+        first = room // 2
+        left_out = f"{glyphs.ellipsis} {len(body) - room + 1} more rows, Ctrl+O shows them"
+        body = [*body[:first], left_out, *body[len(body) - (room - first - 1) :]] if room else []
+    return [
+        *(("class:question.head", f"{'  ' if number else '? '}{row}") for number, row in enumerate(head)),
+        *(("class:question", f"  {row}") for row in body),
+        *answers,
+    ]
 
 
 def details_fragments(tool: "ToolFinished", glyphs: "Glyphs", *, width: int, rows: int) -> StyleAndTextTuples:

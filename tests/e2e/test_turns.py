@@ -127,6 +127,17 @@ def test_a_command_is_asked_about_and_y_runs_it(start: Start, folder: Path) -> N
         assert QUESTION not in "\n".join(hermes.visible)
 
 
+def test_in_a_tiny_window_a_question_shows_what_is_asked_and_how_to_answer(start: Start, folder: Path) -> None:
+    with OpenAIServer([call("terminal", command=f"touch made {'very' * 40}"), "done"]) as server:
+        hermes = start(server, columns=24, rows=9)
+        hermes.send("make it").wait_for(lambda seen: "a letter, then Enter" in "\n".join(seen.visible))
+        shown = "\n".join(hermes.visible)
+        assert QUESTION in shown
+        assert "y yes, once" in shown
+        assert "N no" in shown
+        settle_with(hermes, "y").wait_for("● done")
+
+
 def test_s_allows_it_for_the_session(start: Start, folder: Path) -> None:
     again = call("terminal", command="echo again >> one")
     steps = [again, replace(again, tools=(replace(again.tools[0], id="call_2"),)), "done"]
