@@ -98,12 +98,13 @@ def is_left(owner: str, heir: str) -> bool:
 
 def changed(task: Task, **changes: Any) -> Task:
     """The row after `update_task`."""
-    after = replace(task, **changes)
-    if after.state == "running":
-        return after
-    # A worker that lets go in good order proves that the task does not kill its workers.
-    good = task.state == "running" and after.state in LIVE_STATES and "attempts" not in changes
-    return replace(after, lease=None, attempts=0 if good else after.attempts)
+    state = changes.get("state", task.state)
+    if state != "running":
+        changes["lease"] = None
+        # A worker that lets go in good order proves that the task does not kill its workers.
+        if task.state == "running" and state in LIVE_STATES:
+            changes.setdefault("attempts", 0)
+    return replace(task, **changes)
 
 
 def owes_outcome(before: Task, after: Task) -> bool:
