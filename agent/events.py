@@ -93,7 +93,10 @@ class ToolStarted:
 
 @dataclass(frozen=True, slots=True)
 class ToolFinished:
-    """A tool call ended. `summary` is a few words (`exit 0`), `display` the details for a person."""
+    """A tool call ended. `summary` is a few words (`exit 0`), `display` the details for a person.
+
+    `lines_changed` are the lines added to and removed from each of `files_changed`.
+    """
 
     call_id: str
     name: str
@@ -104,6 +107,7 @@ class ToolFinished:
     seconds: float
     exit_code: int | None = None
     files_changed: tuple[str, ...] = ()
+    lines_changed: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,7 +168,8 @@ class ToolContext:
 class ToolResult:
     """A tool's two faces: `content` for the model; `summary` (a few words) and `display` for the person.
 
-    Where `content` is only a part, `whole` is what may be kept aside.
+    Where `content` is only a part, `whole` is what may be kept aside. `lines_changed` are the lines added to and
+    removed from each of `files_changed`.
     """
 
     content: str
@@ -177,6 +178,7 @@ class ToolResult:
     ok: bool = True
     exit_code: int | None = None
     files_changed: tuple[str, ...] = ()
+    lines_changed: tuple[tuple[int, int], ...] = ()
     images: tuple[ImagePart, ...] = ()
     whole: str = ""
 

@@ -120,11 +120,13 @@ class CommandRun:
 class Receipt:
     """What a task did, JSON in `Task.receipt`. `seconds` counts from its first start to its end.
 
-    `cost` is in US dollars, None where no price is known.
+    `lines` are those added to and removed from a file, all its changes together, where a tool told. `cost` is in US
+    dollars, None where no price is known.
     """
 
     commands: tuple[CommandRun, ...] = ()
     files: tuple[str, ...] = ()
+    lines: dict[str, tuple[int, int]] = field(default_factory=dict)
     steps: int = 0
     input_tokens: int = 0
     output_tokens: int = 0

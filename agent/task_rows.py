@@ -1,6 +1,5 @@
 """What the JSON texts of a task's row mean, and how its log and its receipt come about."""
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 from agent.events import (
@@ -22,6 +21,7 @@ COMMANDS_LISTED = 200
 """Commands on a receipt; the first ones of more are left out."""
 
 _RUNNING: frozenset[TaskState] = frozenset({"running"})
+_COUNTED: frozenset[TaskState] = frozenset({"running", "cancelled"})
 
 
 def options_of(task: Task) -> TaskOptions:
@@ -47,32 +47,48 @@ def receipt_of(task: Task) -> Receipt:
     return msgspec.json.decode(task.receipt, type=Receipt)
 
 
-def receipt_text(task: Task, events: Iterable[Event], *, finished: float) -> str:
-    """For `Task.receipt`, from the task's row and log."""
+def receipt_text(task: Task, *, finished: float) -> str:
+    """For `Task.receipt`: what was counted while it ran, and the figures of its row."""
+    usage = task.usage
+    return encoded(
+        replace(
+            receipt_of(task),
+            steps=task.steps,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cost=usage.cost,
+            seconds=round(finished - (task.started or finished), 3),
+        )
+    )
+
+
+def encoded(receipt: Receipt) -> str:
+    """For `Task.receipt`."""
     import msgspec
 
-    commands: list[CommandRun] = []
-    files: dict[str, None] = {}
-    shell: dict[str, str] = {}
-    for event in events:
-        match event:
-            case ToolStarted(call_id=call_id, name="terminal", title=title):
-                shell[call_id] = title
-            case ToolFinished(call_id=call_id) if call_id in shell:
-                commands.append(CommandRun(shell.pop(call_id), event.exit_code))
-        if isinstance(event, ToolFinished):
-            files.update(dict.fromkeys(event.files_changed))
-    usage = task.usage
-    receipt = Receipt(
-        commands=tuple(commands[-COMMANDS_LISTED:]),
-        files=tuple(files),
-        steps=task.steps,
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        cost=usage.cost,
-        seconds=round(finished - (task.started or finished), 3),
-    )
     return msgspec.json.encode(receipt).decode()
+
+
+def counted(receipt: Receipt, event: Event) -> Receipt:
+    """The receipt with what a tool did."""
+    if not isinstance(event, ToolFinished):
+        return receipt
+    if event.name == "terminal":
+        commands = (*receipt.commands, CommandRun(event.title, event.exit_code))[-COMMANDS_LISTED:]
+        receipt = replace(receipt, commands=commands)
+    files, lines = dict.fromkeys((*receipt.files, *event.files_changed)), dict(receipt.lines)
+    for name, (added, removed) in zip(event.files_changed, event.lines_changed, strict=False):
+        before = lines.get(name, (0, 0))
+        lines[name] = before[0] + added, before[1] + removed
+    return replace(receipt, files=tuple(files), lines=lines)
+
+
+def _count(store: Store, task_id: str, event: ToolFinished) -> None:
+    """Put a tool's work on the receipt at once: the log drops its oldest events. A stopped task's work counts, too."""
+    task = store.task(task_id)
+    if task is None or not (event.name == "terminal" or event.files_changed):
+        return
+    store.update_task(task_id, expect=_COUNTED, receipt=encoded(counted(receipt_of(task), event)))
 
 
 def record(store: Store, task_id: str, worker: str, event: Event) -> bool:
@@ -91,7 +107,8 @@ def record(store: Store, task_id: str, worker: str, event: Event) -> bool:
                 held = store.update_task(task_id, expect=_RUNNING, holder=worker, steps=steps, usage=task.usage + usage)
         case ToolStarted(name=name, title=title):
             held = _doing(store, task_id, worker, f"{name} {title}")
-        case ToolFinished():
+        case ToolFinished() as done:
+            _count(store, task_id, done)
             held = _doing(store, task_id, worker, "thinking")
         case other:
             store.append_event(task_id, other)

@@ -211,7 +211,7 @@ class TaskRuns:
             case TurnFinished(outcome=outcome):
                 state = {"done": "done", "cancelled": "cancelled"}.get(outcome, "failed")
                 now, row = time.time(), self._store.task(task.id) or task
-                receipt = task_rows.receipt_text(row, self._store.events(task.id), finished=now)
+                receipt = task_rows.receipt_text(row, finished=now)
                 done = {"error": f"{end.error} {end.hint}".strip(), "finished": now, "activity": "", "receipt": receipt}
                 if not self._give_back(task, state=state, result=end.text, **done):
                     # A person stopped it; what it did until then is worth knowing.

@@ -16,7 +16,7 @@ from agent.errors import HermesError, StoreError
 from agent.events import ApprovalRequested, ApprovalSettled, Event
 from agent.messages import Message
 from agent.protocols import LIVE_STATES, Decision, Task
-from agent.records import Session, TaskOptions
+from agent.records import Receipt, Session, TaskOptions
 from agent.task_runs import CUT, PARKED, PARKED_BY_HAND, QUEUED, RUNNING, TaskRuns
 
 _log = logging.getLogger(__name__)
@@ -83,8 +83,12 @@ class TaskPool(TaskRuns):
                 parent=parent,
                 history=history,
             )
+            receipt = Receipt()
             for event in log:
                 self._store.append_event(task.id, event)
+                receipt = task_rows.counted(receipt, event)
+            if receipt != Receipt():
+                self._store.update_task(task.id, receipt=task_rows.encoded(receipt))
             if session_id:
                 self._suspended[task.id] = session_id
             self._announce(task)

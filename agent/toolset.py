@@ -227,6 +227,7 @@ class Toolset:
                 seconds,
                 result.exit_code,
                 result.files_changed,
+                result.lines_changed,
             )
         )
         return Message("tool", content, tool_call_id=planned.call.id, images=result.images)

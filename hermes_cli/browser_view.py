@@ -130,7 +130,7 @@ def result_rows(store: "Store", task: Task, *, width: int) -> Iterator[Row]:
         for line in harmless(text).split("\n") if text else ():
             yield from ((style, row) for row in wrapped(line, width))
     yield "", ""
-    for line in receipt_lines(store, task):
+    for line in receipt_lines(task):
         yield from (("class:browser.faint", row) for row in wrapped(harmless(line), width))
 
 

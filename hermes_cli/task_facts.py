@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,31 +76,27 @@ def summary(task: Task) -> str:
     return " · ".join([seconds(age(task)), steps, *cost])
 
 
-def receipt(store: "Store", task: Task) -> Receipt:
+def receipt(task: Task) -> Receipt:
     """What it has done, so far if it is not over."""
     from agent.task_rows import receipt_of, receipt_text
 
-    if task.receipt in ("", "{}"):
-        import msgspec
-
-        text = receipt_text(task, store.events(task.id), finished=task.finished or time.time())
-        return msgspec.json.decode(text, type=Receipt)
-    return receipt_of(task)
+    return receipt_of(replace(task, receipt=receipt_text(task, finished=task.finished or time.time())))
 
 
-def receipt_lines(store: "Store", task: Task) -> Iterator[str]:
+def receipt_lines(task: Task) -> Iterator[str]:
     """The commands with their exit codes, the files changed, what it cost."""
-    done = receipt(store, task)
+    done = receipt(task)
     for run in done.commands:
         yield f"{run.command}  {'cut off' if run.exit_code is None else f'exit {run.exit_code}'}"
-    if done.files:
-        yield f"changed {', '.join(done.files)}"
+    for name in done.files:
+        added, removed = done.lines.get(name, (0, 0))
+        yield f"changed {name}" + (f"  +{added} −{removed}" if name in done.lines else "")
     yield f"{task.id} · {task.state} · {summary(task)} · {used(task)}" + (
         f" · {task.activity}" if task.activity else ""
     )
 
 
-def as_json(store: "Store", task: Task, *, whole: bool = False) -> dict[str, Any]:
+def as_json(task: Task, *, whole: bool = False) -> dict[str, Any]:
     """A task for programs. `whole` adds what it did, which has to be looked up."""
     from agent.task_rows import options_of
 
@@ -108,7 +104,7 @@ def as_json(store: "Store", task: Task, *, whole: bool = False) -> dict[str, Any
     for name in ("lease", "settings", "receipt"):
         del found[name]
     found["options"] = asdict(options_of(task))
-    return {**found, "receipt": asdict(receipt(store, task))} if whole else found
+    return {**found, "receipt": asdict(receipt(task))} if whole else found
 
 
 def approval(scope: str) -> Decision:

@@ -57,7 +57,7 @@ def list_(
     dropped = {task.id for task in ([] if everything else over[:-LISTED])}
     found = [task for task in found if task.id not in dropped]
     if json:
-        _json([task_facts.as_json(store, task) for task in found])
+        _json([task_facts.as_json(task) for task in found])
         return
     if not found:
         typer.echo("No background tasks.")
@@ -74,7 +74,7 @@ def show(which: Which, json: Json = False) -> None:
     store = _store()
     task = must_pick(store.tasks(), which)
     if json:
-        _json(task_facts.as_json(store, task, whole=True))
+        _json(task_facts.as_json(task, whole=True))
         return
     typer.echo(harmless(f"#{task.number} {task.prompt}\n"))
     request = _pool(store).open_request(task.id)
@@ -86,7 +86,7 @@ def show(which: Which, json: Json = False) -> None:
         typer.echo(f"{yes} | hermes tasks deny {task.number} [REASON]\n")
     for text in filter(None, (task.error, task.result)):
         typer.echo(harmless(f"{text}\n"))
-    for line in task_facts.receipt_lines(store, task):
+    for line in task_facts.receipt_lines(task):
         typer.echo(harmless(line))
 
 

@@ -110,7 +110,7 @@ class SqliteTasks(OnDatabase):
         self, task_id: str, *, expect: frozenset[TaskState] | None = None, holder: str | None = None, **changes: Any
     ) -> Task | None:
         # What only says what is going on need not outlive a power cut.
-        durable = not changes.keys() <= {"activity", "steps", "usage"}
+        durable = not changes.keys() <= {"activity", "steps", "usage", "receipt"}
         with self._database.write(durable=durable) as connection:
             task = _load(connection, task_id)
             if task is None or (expect is not None and task.state not in expect):

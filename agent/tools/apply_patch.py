@@ -1,6 +1,7 @@
 """Changing several files at once."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,7 +57,8 @@ class ApplyPatch:
         cancel.raise_if_cancelled()
         items = patch.parse(args.patch)
         changes = _changes(items, _paths(items, context), context.cwd)
-        diff = _diff(changes, context.cwd)
+        compared = _compared(changes, context.cwd)
+        diff = "".join(change.diff for change in compared)
         files.require_agreed(diff, context)
         known = [change.path for change in changes if self._seen.knows(change.path)]
         write_all(changes, context.cwd)
@@ -68,6 +70,7 @@ class ApplyPatch:
             summary=f"{len(changes)} file{'s' * (len(changes) != 1)}",
             display=diff,
             files_changed=tuple(str(change.path) for change in changes),
+            lines_changed=tuple((change.added, change.removed) for change in compared),
         )
 
 
@@ -116,19 +119,23 @@ def _updated(item: patch.FilePatch, path: Path, target: Path | None, cwd: Path) 
 
 
 def _diff(changes: Sequence[FileChange], cwd: Path) -> str:
-    return "".join(_one_diff(change, files.shown(change.path, cwd)) for change in changes)
+    return "".join(change.diff for change in _compared(changes, cwd))
 
 
-def _one_diff(change: FileChange, name: str) -> str:
+def _compared(changes: Sequence[FileChange], cwd: Path) -> list[files.Change]:
+    return [_compare(change, files.shown(change.path, cwd)) for change in changes]
+
+
+def _compare(change: FileChange, name: str) -> files.Change:
     try:
         before, after = (change.before or b"").decode(), (change.after or b"").decode()
     except UnicodeDecodeError:
-        return f"{name}: {len(change.before or b''):,} bytes, not text, go away\n"
+        return files.Change(f"{name}: {len(change.before or b''):,} bytes, not text, go away\n", 0, 0)
+    found = files.compare(before, after, name, new=change.before is None)
     if change.after is None:
-        return (
-            files.compare(before, "", name).diff.replace(f"+++ b/{name}", "+++ /dev/null", 1) or f"{name} goes away\n"
-        )
-    return files.compare(before, after, name, new=change.before is None).diff or f"{name}: new and empty\n"
+        gone = found.diff.replace(f"+++ b/{name}", "+++ /dev/null", 1)
+        return replace(found, diff=gone or f"{name} goes away\n")
+    return replace(found, diff=found.diff or f"{name}: new and empty\n")
 
 
 def _verb(change: FileChange) -> str:

@@ -91,6 +91,7 @@ class EditFile:
             summary=edit.change.stat,
             display=edit.change.diff,
             files_changed=(str(edit.path),),
+            lines_changed=((edit.change.added, edit.change.removed),),
         )
 
 

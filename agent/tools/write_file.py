@@ -67,6 +67,7 @@ class WriteFile:
             summary=change.stat,
             display=change.diff,
             files_changed=(str(path),),
+            lines_changed=((change.added, change.removed),),
         )
 
     def _require_known(self, path: Path, args: WriteFileArguments, context: ToolContext) -> None:

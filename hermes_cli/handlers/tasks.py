@@ -10,9 +10,10 @@ from rich.text import Text
 from agent.approvals import mark_of
 from agent.commands import preview, subcommand
 from agent.errors import HermesError
-from agent.events import ApprovalRequested, ToolFinished, TurnFinished
+from agent.events import ApprovalRequested, TurnFinished
 from agent.protocols import Decision, Task
 from agent.records import LIVE_STATES
+from agent.task_rows import receipt_of
 from hermes_cli import task_facts
 from hermes_cli.handlers import worktrees
 from hermes_cli.questions import Question, approval_lines, approval_question
@@ -134,7 +135,7 @@ def _table(chat: "Chat") -> None:
             Text(task.state, _STYLE.get(task.state, "")),
             Text(seconds(age(task))),
             Text(used(task)),
-            Text(_files(chat, task)),
+            Text(_files(task)),
             Text(clip(harmless(_doing(chat, task)), width, chat.screen.glyphs.ellipsis)),
         )
         for task in found
@@ -142,11 +143,9 @@ def _table(chat: "Chat") -> None:
     chat.screen.show("\n" + chat.screen.renderer().table(rows, ("", "state", "time", "used", "files", "doing / asked")))
 
 
-def _files(chat: "Chat", task: Task) -> str:
+def _files(task: Task) -> str:
     """How many files it has changed."""
-    events = chat.store.events(task.id)
-    changed = {file for event in events if isinstance(event, ToolFinished) for file in event.files_changed}
-    return str(len(changed)) if changed else ""
+    return str(len(receipt_of(task).files) or "")
 
 
 def _doing(chat: "Chat", task: Task) -> str:
@@ -171,7 +170,7 @@ def _show(chat: "Chat", which: str) -> None:
         chat.screen.show(renderer.error(task.error))
     if task.result:
         chat.screen.show(renderer.answer(task.result))
-    chat.screen.show("\n" + renderer.note("\n".join(task_facts.receipt_lines(chat.store, task))))
+    chat.screen.show("\n" + renderer.note("\n".join(task_facts.receipt_lines(task))))
 
 
 def _log(chat: "Chat", text: str) -> None:

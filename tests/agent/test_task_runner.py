@@ -13,14 +13,15 @@ from agent.approvals import Policy
 from agent.cancel import CancelToken
 from agent.config import ApprovalMode, Config, Settings, directories
 from agent.errors import HermesError
-from agent.events import ToolStarted, TurnFinished
+from agent.events import ToolFinished, ToolStarted, TurnFinished
 from agent.messages import Message, ToolCall, Usage
 from agent.models.scripted import Call, Finish, Say, Script, ScriptedModel
 from agent.protocols import Task
-from agent.records import CommandRun, TaskOptions
+from agent.records import CommandRun, Lease, TaskOptions
 from agent.reports import context_for
 from agent.store.memory import MemoryStore
-from agent.task_rows import options_of, options_text, receipt_of
+from agent.store.sqlite import SqliteStore
+from agent.task_rows import options_of, options_text, receipt_of, record
 from agent.task_runner import TaskRunner
 from agent.tasks import TaskPool
 from agent.tools import default_tools
@@ -209,6 +210,7 @@ def test_a_finished_task_leaves_a_receipt_and_a_log_of_what_it_did(tmp_path: Pat
     receipt = receipt_of(done)
     assert receipt.commands == (CommandRun("echo hi; exit 3", 3),)
     assert receipt.files == (str(tmp_path / "a.txt"),)
+    assert receipt.lines == {str(tmp_path / "a.txt"): (1, 0)}
     assert (receipt.steps, receipt.input_tokens, receipt.output_tokens, receipt.cost) == (3, 11, 3, 0.5)
     assert 0 < receipt.seconds < 60
     started = [event for event in one.store.events(done.id) if isinstance(event, ToolStarted)]
@@ -271,6 +273,27 @@ def test_a_turn_of_a_conversation_is_retried_in_one_of_its_own_and_asked_once(sh
     assert (options_of(again).history, options_of(again).event) == (0, "")
     one.wait(again, "done")
     assert [one.role for one in one.store.messages(again.session_id)].count("user") == 1
+
+
+def test_a_receipt_holds_what_the_log_has_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.store.tasks.EVENTS_PER_TASK", 1)
+    store = SqliteStore(tmp_path / "state.db")
+    task = store.create_task(prompt="x", owner="o", settings="{}")
+    store.claim_task(Lease("w", 1, 1.0, 0.0))
+    for number in range(5):
+        done = ToolFinished(str(number), "terminal", f"echo {number}", True, "", "", 0.1, 0)
+        assert record(store, task.id, "w", done)
+    for name, added, removed in (("a.txt", 2, 0), ("b.txt", 1, 1), ("a.txt", 1, 2)):
+        done = ToolFinished("e", "edit_file", name, True, "", "", 0.1, None, (name,), ((added, removed),))
+        assert record(store, task.id, "w", done)
+    row = store.task(task.id)
+    assert row is not None
+    assert len(store.events(task.id)) == 1
+    receipt = receipt_of(row)
+    assert receipt.commands == tuple(CommandRun(f"echo {number}", 0) for number in range(5))
+    assert receipt.files == ("a.txt", "b.txt")
+    assert receipt.lines == {"a.txt": (3, 2), "b.txt": (1, 1)}
+    store.close()
 
 
 def test_a_stopped_task_has_a_receipt_of_what_it_did_until_then(shop: Open) -> None:

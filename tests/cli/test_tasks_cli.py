@@ -10,8 +10,10 @@ from agent.config import directories
 from agent.events import ApprovalRequested, StepFinished, ToolFinished, ToolStarted, TurnFinished, TurnStarted
 from agent.messages import Usage
 from agent.protocols import Task
+from agent.records import Receipt
 from agent.store.leases import new_lease
 from agent.store.sqlite import SqliteStore
+from agent.task_rows import counted, encoded
 from tests.cli.conftest import Run
 
 OWNER = "terminal:20260101_000000_abcdef"
@@ -36,7 +38,8 @@ def finished(store: SqliteStore, prompt: str, **changes: object) -> Task:
     ]
     for event in events:
         store.append_event(task.id, event)
-    store.update_task(task.id, state="running", started=1.0)
+    receipt = encoded(counted(Receipt(), events[3]))
+    store.update_task(task.id, state="running", started=1.0, receipt=receipt)
     done = store.update_task(task.id, state="done", result="Two files.", finished=3.0, told=True, **changes)
     assert done is not None
     return done
