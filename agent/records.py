@@ -348,8 +348,13 @@ class TaskStore(Protocol):
 
     def task(self, task_id: str) -> Task | None: ...
 
-    def tasks(self, *, owner: str | None = None, states: frozenset[TaskState] | None = None) -> list[Task]:
-        """Oldest first; of one owner, of a kind of owners (`terminal:`) or of all, in some states or any."""
+    def tasks(
+        self, *, owner: str | None = None, states: frozenset[TaskState] | None = None, number: int | None = None
+    ) -> list[Task]:
+        """Oldest first; of one owner, of a kind of owners (`terminal:`) or of all, in some states or any.
+
+        With a `number` that one, if it is among them; quick.
+        """
         ...
 
     def update_task(
@@ -410,8 +415,8 @@ class TaskStore(Protocol):
 
     def events(self, task_id: str) -> list[Event]: ...
 
-    def log(self, task_id: str, *, after: int = 0) -> list[LoggedEvent]:
-        """The events with a higher number than `after`, oldest first."""
+    def log(self, task_id: str, *, after: int = 0, last: int | None = None) -> list[LoggedEvent]:
+        """The events with a higher number than `after`, oldest first; no more than the `last` ones of them."""
         ...
 
     def add_delivery(self, task_id: str, surface: str) -> bool:

@@ -21,6 +21,9 @@ from agent.task_runs import CUT, PARKED, PARKED_BY_HAND, QUEUED, RUNNING, TaskRu
 
 _log = logging.getLogger(__name__)
 
+RECENT = 40
+"""Events at the end of a log among which an open question mostly is; it is looked for in the rest only then."""
+
 
 class TaskPool(TaskRuns):
     """Submits, runs, watches and stops tasks. Safe to call from any thread; what writes to the store may block.
@@ -160,13 +163,14 @@ class TaskPool(TaskRuns):
         task = self._store.task(task_id)
         if task is None or task.state not in LIVE_STATES:
             return None
-        for event in reversed(self._store.events(task_id)):
-            match event:
-                case ApprovalSettled():
-                    return None
-                case ApprovalRequested():
-                    answered = self._store.decision(task.session_id, decision_key(event.request_id))
-                    return None if answered else event
+        for most in (RECENT, None):
+            for entry in reversed(self._store.log(task_id, last=most)):
+                match entry.event:
+                    case ApprovalSettled():
+                        return None
+                    case ApprovalRequested() as request:
+                        answered = self._store.decision(task.session_id, decision_key(request.request_id))
+                        return None if answered else request
         return None
 
     def answer(self, task_id: str, decision: Decision, *, mark: str = "") -> ApprovalRequested | None:

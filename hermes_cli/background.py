@@ -18,7 +18,7 @@ from agent.errors import HermesError, StoreError
 from agent.events import ApprovalRequested, ApprovalSettled, Event, TaskChanged, TurnFinished, TurnSuspended
 from agent.messages import Message
 from agent.protocols import Sink, Task
-from agent.records import LIVE_STATES, Delivery, TaskOptions
+from agent.records import LIVE_STATES, Delivery, Standing, TaskOptions
 from agent.reports import is_report
 from agent.store.leases import is_alive, new_lease
 from agent.task_runs import RunTask
@@ -43,13 +43,14 @@ TOGETHER = 0.15
 class Background:
     """The tasks of one `Chat`.
 
-    `shown` is what the status line counts: those that are not over. Of those in `asked` the person was told that they
-    wait for an answer.
+    `standing` is what the status line counts: those that are not over. Of those in `asked` the person was told that
+    they wait for an answer.
     """
 
     def __init__(self, chat: "Chat", *, workers: int) -> None:
         self._chat = chat
-        self.shown: list[Task] = []
+        self.standing: list[Standing] = []
+        self._counts = False
         self.asked: set[str] = set()
         self._opened = False
         self._when_open: list[Callable[[], None]] = []
@@ -136,11 +137,6 @@ class Background:
         """Every task that reports here, oldest first."""
         return self._chat.store.tasks(owner=self._chat.owner)
 
-    def known(self) -> list[Task]:
-        """Those, and then every other task of this person's terminals, which may be named too."""
-        mine = self.all()
-        return [*mine, *(task for task in self._chat.store.tasks() if task.owner != self._chat.owner)]
-
     def live(self) -> list[Task]:
         """Those that are not over, oldest first."""
         return self.pool.live(self._chat.owner)
@@ -151,7 +147,10 @@ class Background:
 
     def changed(self, event: TaskChanged) -> None:
         """A task came into another state: count it, and tell what the person should know, once."""
-        self.shown = self.live()
+        if not self._counts:
+            # Many change at once, and are counted together.
+            self._counts = True
+            self._chat.loop.call_soon(self._count)
         task = self._chat.store.task(event.task_id)
         if task is None or task.state != event.state:
             return
@@ -160,6 +159,11 @@ class Background:
             self._chat.aside(lambda: self._claim(task.id), self._claimed)
         elif needs_person(task):
             self._chat.screen.notify(lambda: self._need(task.id), urgent=True)
+
+    def _count(self) -> None:
+        self._counts = False
+        self.standing = list(self._chat.store.standings(self._chat.owner).values())
+        self._chat.screen.refresh()
 
     def take_over(
         self,

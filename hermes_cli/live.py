@@ -4,6 +4,7 @@ Both are built when something changed, not when a key is pressed, and both are b
 """
 
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from prompt_toolkit.formatted_text import StyleAndTextTuples
@@ -140,7 +141,7 @@ def clip_raw(text: str, width: int) -> str:
 def status_text(chat: "Chat", width: int) -> str:
     """The status line: as much as fits, the least needed dropped first, never the full width."""
     glyphs = chat.screen.glyphs
-    live = chat.background.shown
+    live = chat.background.standing
     waiting = sum(task.state == "waiting" for task in live) + len(chat.questions)
     choice = chat.model.choice
     parts: list[tuple[int, str]] = [(1, (chat.model.name or choice.provider) if choice else glyphs.ellipsis)]
@@ -152,10 +153,13 @@ def status_text(chat: "Chat", width: int) -> str:
         parts.append((4, f"{count(chat.filled)} tokens"))
     if chat.usage.cost is not None:
         parts.append((5, money(chat.usage.cost)))
-    if live:
-        queued = sum(task.state == "queued" for task in live)
-        more = f" ({queued} queued)" if queued else ""
-        parts.append((2, f"{glyphs.running} {len(live)} task{'' if len(live) == 1 else 's'}{more}"))
+    states = Counter(task.state for task in live)
+    parked = states.pop("parked", 0)
+    if active := states.total():
+        more = f" ({states['queued']} queued)" if states["queued"] else ""
+        parts.append((2, f"{glyphs.running} {active} task{'' if active == 1 else 's'}{more}"))
+    if parked:
+        parts.append((3, f"{parked} parked"))
     if waiting:
         parts.append((0, f"{glyphs.waiting} {waiting} need{'s' if waiting == 1 else ''} you"))
     if chat.policy.mode != "ask":

@@ -195,7 +195,7 @@ class PlainScreen:
 
     def _tasks_left(self) -> bool:
         background = self.chat.background
-        return bool(self.chat.asides or background.live() or background.shown or background.untold())
+        return bool(self.chat.asides or background.live() or background.standing or background.untold())
 
     async def _until_idle(self) -> None:
         self.refresh()

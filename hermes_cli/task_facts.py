@@ -28,19 +28,29 @@ KINDS: dict[str, Callable[[Task], bool]] = {
 """Which tasks a command is for."""
 
 
-def pick(tasks: Sequence[Task], text: str) -> Task | None:
-    """A task by number (`3`, `#3`), by its name, or by a prefix of its id that only one task has."""
+OF_TERMINALS = "terminal:"
+"""The kind of owners that people at this machine are; the others' tasks are commanded from their chats."""
+
+
+def number(text: str) -> int | None:
+    """The one that a text names (`3`, `#3`)."""
     wanted = text.removeprefix("#").strip()
-    if wanted.isdecimal():
-        return next((task for task in tasks if task.number == int(wanted)), None)
+    return int(wanted) if wanted.isdecimal() else None
+
+
+def pick(tasks: Sequence[Task], text: str) -> Task | None:
+    """A task by number, by its name, or by a prefix of its id that only one task has."""
+    wanted = text.removeprefix("#").strip()
+    if (meant := number(text)) is not None:
+        return next((task for task in tasks if task.number == meant), None)
     named = [task for task in tasks if wanted and task.name == wanted]
     found = named[-1:] or [task for task in tasks if wanted and task.id.startswith(wanted)]
     return found[0] if len(found) == 1 else None
 
 
-def must_pick(tasks: Sequence[Task], text: str) -> Task:
-    """Raises: HermesError."""
-    if (task := pick(tasks, text)) is None:
+def find(store: "Store", text: str) -> Task:
+    """A task of any terminal. Raises: HermesError."""
+    if (task := pick(store.tasks(owner=OF_TERMINALS, number=number(text)), text)) is None:
         raise HermesError(
             f"There is no task {text!r}.", hint="`/tasks` lists them, and `hermes tasks` those of every terminal."
         )

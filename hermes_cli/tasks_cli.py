@@ -19,7 +19,7 @@ from hermes_cli import task_facts
 from hermes_cli.confirming import Yes, confirm
 from hermes_cli.options import SUBCOMMANDS
 from hermes_cli.step_log import StepLog
-from hermes_cli.task_facts import age, must_pick, title, used
+from hermes_cli.task_facts import OF_TERMINALS, age, find, title, used
 from hermes_cli.text import clip, harmless, seconds
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def list_(
     everything: Annotated[bool, typer.Option("--all", help="also those that ended long ago")] = False,
 ) -> None:
     store = _store()
-    found = store.tasks()
+    found = store.tasks(owner=OF_TERMINALS)
     over = [task for task in found if task.state not in LIVE_STATES]
     dropped = {task.id for task in ([] if everything else over[:-LISTED])}
     found = [task for task in found if task.id not in dropped]
@@ -72,7 +72,7 @@ def list_(
 @app.command("show", help="the result, and what was done for it")
 def show(which: Which, json: Json = False) -> None:
     store = _store()
-    task = must_pick(store.tasks(), which)
+    task = find(store, which)
     if json:
         _json(task_facts.as_json(task, whole=True))
         return
@@ -97,7 +97,7 @@ def log(
     json: Json = False,
 ) -> None:
     store = _store()
-    task: Task | None = must_pick(store.tasks(), which)
+    task: Task | None = find(store, which)
     assert task is not None
     read = _events(store, task.id) if json else _lines(store, task.id)
     while True:
@@ -114,7 +114,7 @@ def log(
 def stop(which: Annotated[str, typer.Argument(metavar="N|all", help="number, name, id, or all")]) -> None:
     store = _store()
     pool = _pool(store)
-    found = pool.live() if which == "all" else [must_pick(store.tasks(), which)]
+    found = pool.live(OF_TERMINALS) if which == "all" else [find(store, which)]
     stopped = [task for task in found if pool.stop(task.id)]
     if not stopped:
         raise HermesError("No task is live." if which == "all" else f"#{found[0].number} is over already.")
@@ -124,7 +124,7 @@ def stop(which: Annotated[str, typer.Argument(metavar="N|all", help="number, nam
 @app.command("steer", help="tell it something before its next step")
 def steer(which: Which, words: Annotated[list[str], typer.Argument(metavar="TEXT")]) -> None:
     store = _store()
-    task = must_pick(store.tasks(), which)
+    task = find(store, which)
     if not _pool(store).steer(task.id, " ".join(words)):
         raise HermesError(f"#{task.number} is over already.")
     typer.echo(f"#{task.number} reads that before its next step.")
@@ -148,7 +148,7 @@ def answer(which: Which, words: Annotated[list[str], typer.Argument(metavar="ANS
 @app.command("retry", help="send its prompt again, as a new task")
 def retry(which: Which) -> None:
     store = _store()
-    task = _pool(store).retry(must_pick(store.tasks(), which).id)
+    task = _pool(store).retry(find(store, which).id)
     _have_run(store, task)
     typer.echo(f"#{task.number} {task.id}")
 
@@ -156,7 +156,7 @@ def retry(which: Which) -> None:
 @app.command("resume", help="go on with a parked task; a budget it reached is granted again")
 def resume(which: Which) -> None:
     store = _store()
-    task = must_pick(store.tasks(), which)
+    task = find(store, which)
     if _pool(store).resume(task.id) is None:
         raise HermesError(f"#{task.number} is {task.state}, not parked.")
     _have_run(store, task)
@@ -176,7 +176,7 @@ def prune(
         before = time.time() - duration(older_than)
     except ValueError:
         raise HermesError(f"{older_than!r} is no time.", hint="Example: --older-than 30d") from None
-    found = task_facts.prunable(store.tasks(), before)
+    found = task_facts.prunable(store.tasks(owner=OF_TERMINALS), before)
     if found and not dry_run:
         many = f"{len(found)} finished task{'' if len(found) == 1 else 's'}"
         confirm(f"Forget {many} of all terminals, with results and logs?", yes)
@@ -192,7 +192,7 @@ def diff(which: Which) -> None:
 
 @app.command("merge", help="merge the branch of a task's worktree into yours")
 def merge(which: Which) -> None:
-    task = must_pick(_store().tasks(), which)
+    task = find(_store(), which)
     if task.state in LIVE_STATES:
         raise HermesError(f"#{task.number} is not over.", hint=f"hermes tasks diff {task.number} shows how far it is.")
     typer.echo("\n".join(["Merged:", *(f"  {name}" for name in _tree(which).merge())]))
@@ -200,7 +200,7 @@ def merge(which: Which) -> None:
 
 def _tree(which: str) -> "Worktree":
     store = _store()
-    task = must_pick(store.tasks(), which)
+    task = find(store, which)
     tree = task_facts.worktree_of(store, task, load_config().dirs.state)
     if tree is None:
         raise HermesError(f"#{task.number} has no worktree.")
@@ -213,7 +213,7 @@ def _settle(which: str, decision: Decision) -> None:
 
 def _say_settled(which: str, settle: "Callable[[TaskPool, Task], ApprovalRequested | None]", *, allowed: bool) -> None:
     store = _store()
-    task = must_pick(store.tasks(), which)
+    task = find(store, which)
     request = settle(_pool(store), task)
     if request is None:
         raise HermesError(f"#{task.number} is not waiting for an answer.")

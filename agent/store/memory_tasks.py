@@ -68,10 +68,13 @@ class MemoryTasks(Tables):
         with self._lock:
             return self._tasks.get(task_id)
 
-    def tasks(self, *, owner: str | None = None, states: frozenset[TaskState] | None = None) -> list[Task]:
+    def tasks(
+        self, *, owner: str | None = None, states: frozenset[TaskState] | None = None, number: int | None = None
+    ) -> list[Task]:
         with self._lock:
             first, last = owner_range(owner)
             mine = [task for task in self._tasks.values() if first <= task.owner <= last]
+            mine = [task for task in mine if number in (None, task.number)]
             return [task for task in mine if states is None or task.state in states]
 
     def update_task(
@@ -172,9 +175,10 @@ class MemoryTasks(Tables):
     def events(self, task_id: str) -> list[Event]:
         return [logged.event for logged in self.log(task_id)]
 
-    def log(self, task_id: str, *, after: int = 0) -> list[LoggedEvent]:
+    def log(self, task_id: str, *, after: int = 0, last: int | None = None) -> list[LoggedEvent]:
         with self._lock:
-            return [logged for logged in self._events.get(task_id, ()) if logged.number > after]
+            found = [logged for logged in self._events.get(task_id, ()) if logged.number > after]
+            return found if last is None else found[max(0, len(found) - last) :]
 
     # -- who was told ------------------------------------------------------------------------------
 

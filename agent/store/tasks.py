@@ -95,8 +95,13 @@ class SqliteTasks(OnDatabase):
         with self._database.read() as connection:
             return _load(connection, task_id)
 
-    def tasks(self, *, owner: str | None = None, states: frozenset[TaskState] | None = None) -> list[Task]:
-        conditions, values = ["TRUE"], list[str]()
+    def tasks(
+        self, *, owner: str | None = None, states: frozenset[TaskState] | None = None, number: int | None = None
+    ) -> list[Task]:
+        conditions, values = ["TRUE"], list[str | int]()
+        if number is not None:
+            conditions.append("number = ?")
+            values.append(number)
         if owner is not None:
             conditions.append("owner BETWEEN ? AND ?")
             values.extend(owner_range(owner))
@@ -215,17 +220,18 @@ class SqliteTasks(OnDatabase):
     def events(self, task_id: str) -> list[Event]:
         return [logged.event for logged in self.log(task_id)]
 
-    def log(self, task_id: str, *, after: int = 0) -> list[LoggedEvent]:
+    def log(self, task_id: str, *, after: int = 0, last: int | None = None) -> list[LoggedEvent]:
         with self._database.read() as connection:
             rows = connection.execute(
                 """
                 SELECT events.number, at, type, data FROM events
-                WHERE task = (SELECT number FROM tasks WHERE id = ?) AND events.number > ? ORDER BY events.number
+                WHERE task = (SELECT number FROM tasks WHERE id = ?) AND events.number > ?
+                ORDER BY events.number DESC LIMIT ?
                 """,
-                (task_id, after),
+                (task_id, after, -1 if last is None else last),
             ).fetchall()
         logged: list[LoggedEvent] = []
-        for number, at, kind, data in rows:
+        for number, at, kind, data in reversed(rows):
             # What another release wrote, and this one does not know, is passed over.
             with contextlib.suppress(KeyError, msgspec.ValidationError):
                 logged.append(LoggedEvent(number, at, _event_types()[kind].decode(data)))

@@ -18,7 +18,7 @@ from hermes_cli import task_facts
 from hermes_cli.handlers import worktrees
 from hermes_cli.questions import Question, approval_lines, approval_question
 from hermes_cli.step_log import StepLog
-from hermes_cli.task_facts import age, must_pick, summary, title, used
+from hermes_cli.task_facts import OF_TERMINALS, age, find, summary, title, used
 from hermes_cli.text import clip, harmless, seconds
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 OPEN_WITHIN = 60.0
 """Seconds that a task has to come to a step boundary before it is opened."""
+
+ROOMY, LISTED = 76, 30
+"""Columns from which a list has room for figures, and how many tasks that are over it tells."""
 
 NOTICE_LINES = 8
 """Lines of results told above the prompt; the rest is there for /tasks show."""
@@ -120,27 +123,31 @@ def _cut(text: str, most: int) -> str:
 
 
 def _list(chat: "Chat", _arguments: str) -> None:
-    chat.background.when_open(lambda: _table(chat))
+    def look() -> tuple[list[tuple[Task, str]], int]:
+        found = chat.background.all()
+        old = {task.id for task in [task for task in found if task.state not in LIVE_STATES][:-LISTED]}
+        return [(task, _doing(chat, task)) for task in found if task.id not in old], len(old)
+
+    chat.background.when_open(lambda: chat.aside(look, lambda found: _table(chat, *found)))
 
 
-def _table(chat: "Chat") -> None:
-    found = chat.background.all()
+def _table(chat: "Chat", found: Sequence[tuple[Task, str]], older: int) -> None:
     if not found:
         chat.screen.show(chat.screen.renderer().note("No background tasks. /background <prompt> starts one."))
         return
-    width = max(chat.screen.renderer().look.width() - 56, 16)
-    rows = [
-        (
-            Text(f"#{task.number}", "cyan"),
-            Text(task.state, _STYLE.get(task.state, "")),
-            Text(seconds(age(task))),
-            Text(used(task)),
-            Text(_files(task)),
-            Text(clip(harmless(_doing(chat, task)), width, chat.screen.glyphs.ellipsis)),
-        )
-        for task in found
-    ]
-    chat.screen.show("\n" + chat.screen.renderer().table(rows, ("", "state", "time", "used", "files", "doing / asked")))
+    columns = chat.screen.renderer().look.width()
+    # What it does counts for more than what it used.
+    room = columns - 56 if columns >= ROOMY else columns - 30
+    rows = []
+    for task, doing in found:
+        figures = (Text(used(task)), Text(_files(task))) if columns >= ROOMY else ()
+        about = Text(clip(harmless(doing), max(room, 12), chat.screen.glyphs.ellipsis))
+        state = Text(task.state, _STYLE.get(task.state, ""))
+        rows.append((Text(f"#{task.number}", "cyan"), state, Text(seconds(age(task))), *figures, about))
+    heads = ("", "state", "time", *(("used", "files") if columns >= ROOMY else ()), "doing / asked")
+    chat.screen.show("\n" + chat.screen.renderer().table(rows, heads))
+    if older:
+        chat.screen.show(chat.screen.renderer().note(f"{older} older: hermes tasks list --all"))
 
 
 def _files(task: Task) -> str:
@@ -179,14 +186,17 @@ def _log(chat: "Chat", text: str) -> None:
     which = " ".join(word for word in words if word not in ("-f", "--follow"))
     task = _find(chat, which)
     log = StepLog(chat.store, task.id)
-    lines = log.more()
-    if not lines and not follow:
-        chat.screen.show(chat.screen.renderer().note(f"#{task.number} is {task.state}; nothing has happened yet."))
-        return
-    chat.screen.show("\n" + "\n".join(map(str, lines)) + "\n")
-    if follow and task.state in LIVE_STATES:
-        chat.screen.show(chat.screen.renderer().note(f"Following #{task.number} until it is over; Esc ends that."))
-        chat.background.follow(task, log)
+
+    def show(lines: str) -> None:
+        if not lines and not follow:
+            chat.screen.show(chat.screen.renderer().note(f"#{task.number} is {task.state}; nothing has happened yet."))
+            return
+        chat.screen.show(f"\n{lines}\n")
+        if follow and task.state in LIVE_STATES:
+            chat.screen.show(chat.screen.renderer().note(f"Following #{task.number} until it is over; Esc ends that."))
+            chat.background.follow(task, log)
+
+    chat.aside(lambda: "\n".join(map(str, log.more())), show)
 
 
 # -- doing -----------------------------------------------------------------------------------------
@@ -337,7 +347,7 @@ def _prune(chat: "Chat", days: str) -> None:
     if days and not days.removesuffix("d").isdecimal():
         raise HermesError(f"{days!r} is no number of days.", hint="Example: /tasks prune 7")
     before = time.time() - int(days.removesuffix("d") or 0) * 86400 if days else time.time()
-    found = task_facts.prunable(chat.background.known(), before)
+    found = task_facts.prunable(chat.store.tasks(owner=OF_TERMINALS), before)
     if not found:
         raise HermesError("There is nothing to forget.", hint="Tasks that run, or that nobody was told of, stay.")
 
@@ -356,7 +366,7 @@ def _prune(chat: "Chat", days: str) -> None:
 
 
 def _find(chat: "Chat", which: str) -> Task:
-    return must_pick(chat.background.known(), which)
+    return find(chat.store, which)
 
 
 _ACTIONS: dict[str, Callable[["Chat", str], None]] = {

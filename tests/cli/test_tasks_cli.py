@@ -68,6 +68,15 @@ def test_a_question_is_answered_in_words(sub_command: Run, store: SqliteStore) -
     assert (decision.allowed, decision.reason) == (True, "neither of them")
 
 
+def test_the_tasks_of_chats_are_not_commanded_from_here(sub_command: Run, store: SqliteStore) -> None:
+    turn = store.create_task(prompt="a turn of a chat", owner="telegram:1", settings="{}")
+    assert sub_command("tasks").stdout == "No background tasks.\n"
+    assert "There is no task '1'" in sub_command("tasks", "stop", "1").stderr
+    assert "No task is live" in sub_command("tasks", "stop", "all").stderr
+    store.update_task(turn.id, state="done", finished=1.0, told=True)
+    assert sub_command("tasks", "prune", "--yes").stdout == "Forgot 0 tasks.\n"
+
+
 def test_without_tasks_it_says_so(sub_command: Run) -> None:
     assert sub_command("tasks").stdout == "No background tasks.\n"
     assert json.loads(sub_command("tasks", "list", "--json").stdout) == []

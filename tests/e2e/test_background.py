@@ -137,6 +137,21 @@ def test_tasks_lists_shows_and_logs(start: Start, folder: Path) -> None:
         hermes.type("/tasks stop ").wait_for("every live task")
 
 
+def test_parked_tasks_are_counted_apart(start: Start, tmp_path: Path) -> None:
+    with OpenAIServer(default=Stream(delay=30)) as server:
+        hermes = start(server, columns=60)
+        send_aside(hermes, "look")
+        send_aside(hermes, "wait", 2)
+        server.wait_for_requests(2)
+        change(tmp_path, "UPDATE tasks SET state = 'parked', held = 1, worker = NULL WHERE number = 2")
+        hermes.wait_for(lambda seen: "▶ 1 task ·" in seen.status and "1 parked" in seen.status)
+        hermes.send("/tasks").wait_for(
+            lambda seen: any(
+                line.split()[:2] == ["#2", "parked"] and "thinking (step 1)" in line for line in seen.lines
+            )
+        )
+
+
 def test_a_stopped_task_and_its_children_are_gone_and_it_announces_nothing(start: Start) -> None:
     with OpenAIServer(default=shell("sleep 77 & sleep 77")) as server:
         hermes = start(server)

@@ -77,6 +77,23 @@ def test_tasks_are_listed_by_state(store: Store) -> None:
     assert store.tasks(owner="you", states=LIVE_STATES) == []
 
 
+def test_a_task_is_found_by_its_number_within_its_kind(store: Store) -> None:
+    tasks = [queue(store) for _ in range(3)]
+    assert store.tasks(number=2) == [tasks[1]]
+    assert store.tasks(owner="me", number=2) == [tasks[1]]
+    assert store.tasks(owner="you", number=2) == store.tasks(number=9) == []
+
+
+def test_the_end_of_a_log_can_be_read_alone(store: Store) -> None:
+    task = queue(store)
+    for number in range(5):
+        store.append_event(task.id, Steered(str(number)))
+    assert [entry.number for entry in store.log(task.id, last=2)] == [4, 5]
+    assert [entry.number for entry in store.log(task.id, after=1, last=9)] == [2, 3, 4, 5]
+    assert [entry.number for entry in store.log(task.id, after=3)] == [4, 5]
+    assert store.log(task.id, last=0) == []
+
+
 def test_an_unknown_field_is_a_mistake_and_changes_nothing(store: Store) -> None:
     task = queue(store)
     with pytest.raises(TypeError):
