@@ -3,6 +3,7 @@
 A message that came in is kept before its platform is told that it arrived; one that goes out is kept before it is sent.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -44,6 +45,11 @@ class Outbound:
     repeat: bool = False
     error: str = ""
     sender: Lease | None = None
+
+
+def plain_letter(text: str) -> str:
+    """The payload of an outgoing message that is nothing but Markdown, short enough for any platform."""
+    return json.dumps({"text": text})
 
 
 class ChatStore(Protocol):

@@ -245,6 +245,15 @@ COMMAND_TABLE: tuple[CommandDef, ...] = (
     CommandDef("status", "Session", "model, directory, turn and tasks", surfaces=EVERYWHERE),
     CommandDef("approve", "Session", "yes to what is asked", arguments="[N] [session|always]", surfaces=CHATS),
     CommandDef("deny", "Session", "no to what is asked", arguments="[N] [reason]", surfaces=CHATS),
+    CommandDef(
+        "handoff",
+        "Session",
+        "go on with this conversation in a chat, or back in the terminal",
+        arguments="[platform[:chat] | terminal]",
+        busy=False,
+        example="/handoff telegram",
+        surfaces=EVERYWHERE,
+    ),
     CommandDef("sethome", "Configuration", "notices and open questions come to this chat", surfaces=CHATS),
     CommandDef("config", "Configuration", "settings, and where each comes from", arguments="[name]", source="setting"),
     CommandDef(

@@ -272,11 +272,18 @@ class SessionStore(Protocol):
         """
         ...
 
-    def copy_session(self, session_id: str, messages: Sequence[Message], *, title: str) -> str:
+    def copy_session(self, session_id: str, messages: Sequence[Message], *, title: str, source: str = "") -> str:
         """A new session with these messages, its `parent` the old one, which stays as it is. One transaction.
 
-        Only model and folder go along: `messages` hold no call that may yet run. Raises: StoreError when there is no
-        such session.
+        Only model and folder go along, and the source unless another is named: `messages` hold no call that may yet
+        run. Raises: StoreError when there is no such session.
+        """
+        ...
+
+    def move_session(self, session_id: str, source: str, *, expect: str) -> Session | None:
+        """Give a session that is `expect`'s to another source, where it is the newest. One transaction.
+
+        None, and no change, when it is somebody else's or archived. Raises: StoreError while a task is live on it.
         """
         ...
 
@@ -336,10 +343,13 @@ class TaskStore(Protocol):
         options: str = "{}",
         cwd: str = "",
         session_id: str = "",
+        source: str = "",
         parent: str = "",
         history: Sequence[Message] = (),
     ) -> Task:
         """Queue a task on a session of its own, or on `session_id`. Its number is never used again.
+
+        With a `source` that session must be its own, and not archived: else StoreError, and no task.
 
         Its own session may begin with a `history`, and have a `parent`, whose model and tools it then is told of. All
         of it is one transaction.

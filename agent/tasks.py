@@ -58,11 +58,12 @@ class TaskPool(TaskRuns):
         options: TaskOptions = TaskOptions(),  # noqa: B008  (frozen)
         cwd: str = "",
         session_id: str = "",
+        source: str = "",
         parent: str = "",
         history: Sequence[Message] = (),
         log: Iterable[Event] = (),
     ) -> Task:
-        """Store a task and queue it. `session_id` names a session whose turn it goes on with.
+        """Store a task and queue it. `session_id` names a session whose turn it goes on with, `source` whose it is.
 
         That turn's `log` is the beginning of the task's, and what the session has running here the task takes over.
 
@@ -83,6 +84,7 @@ class TaskPool(TaskRuns):
                 name=options.name,
                 cwd=cwd,
                 session_id=session_id,
+                source=source,
                 parent=parent,
                 history=history,
             )

@@ -139,6 +139,21 @@ async def _sethome(call: Call) -> str:
     return f"This is the home of {chat.platform.value} now: notices and open questions come here."
 
 
+async def _handoff(call: Call) -> str:
+    if call.word != "terminal":
+        hint = "/handoff telegram, discord or slack is given in the terminal, and brings its conversation to a chat."
+        raise HermesError("Usage: /handoff terminal", hint=hint)
+
+    def hand_over() -> tuple[str, bool]:
+        if call.service.conversations.turn(call.key):
+            raise HermesError("A turn is running.", hint="/stop ends it.")
+        return call.service.conversations.give_back(call.key)
+
+    session_id, heard = await call.service.aside(hand_over)
+    there = "The terminal it came from is told." if heard else "In a terminal:"
+    return f"Handed over. {there} `hermes -r {session_id}` goes on with it; here a new conversation begins."
+
+
 async def _status(call: Call) -> str:
     service, now = call.service, time.time()
 
@@ -202,6 +217,7 @@ _COMMANDS: dict[str, Command] = {
     "resume": _go_on_with,
     "model": _model,
     "sethome": _sethome,
+    "handoff": _handoff,
     "version": _version,
     "approve": task_commands.approve,
     "deny": task_commands.deny,

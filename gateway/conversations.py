@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from agent.errors import HermesError
+from agent.handoff import Handoffs, HandoffStore, Waiting
 from agent.protocols import Store, Task
-from agent.records import LIVE_STATES, Session, TaskOptions
+from agent.records import LIVE_STATES, IsAlive, Session, TaskOptions
 from agent.store.rules import new_session_id
 from agent.task_rows import options_of
 from agent.tasks import TaskPool
@@ -58,9 +60,10 @@ class Conversations:
 
     def __init__(
         self,
-        store: Store,
+        store: HandoffStore,
         turns: TaskPool,
         *,
+        is_alive: IsAlive,
         workspace: Path,
         settings: Callable[[], str],
         busy: Busy = "steer",
@@ -69,6 +72,7 @@ class Conversations:
     ) -> None:
         self._store = store
         self._turns = turns
+        self.handoffs = Handoffs(store, is_alive)
         self.workspace = workspace
         self.settings = settings
         self.busy = busy
@@ -94,7 +98,8 @@ class Conversations:
         """The id of the conversation's session, which is made when there is none."""
         with self._alone(key):
             found = self._store.sessions(source=key, limit=1)
-            return found[0].id if found else self.begin(key)
+            # One without a folder marks that the last one was taken to a terminal.
+            return found[0].id if found and found[0].cwd else self.begin(key)
 
     def begin(self, key: str) -> str:
         """Start a new session. The old one is kept."""
@@ -176,6 +181,27 @@ class Conversations:
         with self._alone(key):
             return self._store.continue_session(session_id, self._store.messages(session_id))
 
+    def claim(self, key: str, waiting: Waiting, address: str) -> None:
+        """Go on with what was handed to this chat, if it waits there still."""
+        with self._alone(key):
+            if self.turn(key) is None and self.handoffs.claim(waiting, address, key):
+                self._began(key, waiting.session_id)
+
+    def give_back(self, key: str) -> tuple[str, bool]:
+        """Let terminals have the conversation's session, and begin another. Its id, and whether one hears of it.
+
+        Raises: HermesError.
+        """
+        with self._alone(key):
+            session_id = self.session(key)
+            self._turns.idle(TURN + key, STOPPING)
+            row = self._store.session(session_id)
+            if row is None or row.messages == 0:
+                raise HermesError("Nothing was said yet that could be handed over.")
+            heard = self.handoffs.give_back(session_id, key)
+            self.begin(key)
+            return session_id, heard
+
     def catch_up(self, over: Task) -> None:
         """Start a turn with what a person said to one that ended before it could read it."""
         if over.state in LIVE_STATES or over.state == "cancelled":
@@ -202,7 +228,7 @@ class Conversations:
         session = self._store.session(session_id)
         options = TaskOptions(history=session.messages if session else 0, event=event, reply_to=reply_to)
         return self._turns.submit(
-            text, owner=TURN + key, session_id=session_id, settings=self.settings(), options=options
+            text, owner=TURN + key, session_id=session_id, source=key, settings=self.settings(), options=options
         )
 
 

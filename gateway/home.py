@@ -4,12 +4,10 @@ import time
 from collections.abc import Mapping
 
 from agent.chats import ChatStore
+from agent.handoff import HOME
 from gateway.config import Platform
 from gateway.outbox import address
 from gateway.session import Chat, chat_of
-
-HOME = "home:"
-"""What the note of a home begins with; the platform follows."""
 
 LINK = "link:"
 """What the note of a connection's state begins with; the platform follows."""

@@ -136,6 +136,10 @@ class GatewayRunner:
                 return await self._handle_background_command(event)
         return await chat_commands.find(parsed)(self._call(event, parsed.arguments, verdict))
 
+    async def may(self, event: MessageEvent, command: str) -> bool:
+        """Whether whoever wrote a message may give this command, by the rules of now."""
+        return (await self._judge(event)).may(command)
+
     async def press(self, event: MessageEvent, key: str) -> str:
         """A button was pressed. Raises: HermesError."""
         verdict = await self._judge(event)

@@ -168,6 +168,7 @@ class Gateway:
             forbidden=(config.dirs.config, config.dirs.state / "outputs", config.dirs.database),
             admins={platform: one.admins for platform, one in self.configs.items()},
             happened=self.runner.happened,
+            may=self.runner.may,
         )
         self.runner.loop = asyncio.get_running_loop()
         self.supervisor = Supervisor(list(parts.adapters.values()), self.runner.receive)

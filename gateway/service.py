@@ -32,7 +32,7 @@ from gateway.home import Homes
 from gateway.lines import Item, Lines
 from gateway.live import LiveAnswer, Lives
 from gateway.media import as_prompt, take_in
-from gateway.outbox import Letter, Outbox
+from gateway.outbox import Letter, Outbox, address
 from gateway.platforms.base import Adapter, CanReact, MessageEvent
 from gateway.session import Chat, chat_of
 from gateway.telling import Telling
@@ -77,6 +77,16 @@ def nobody_hears(name: str, facts: Mapping[str, object]) -> None:
     """Where there are no hooks."""
 
 
+May = Callable[[MessageEvent, str], Awaitable[bool]]
+"""Whether whoever wrote a message may give this command."""
+
+
+async def nobody_may(event: MessageEvent, command: str) -> bool:
+    """Where nobody is known."""
+    del event, command
+    return False
+
+
 class Service:
     """Takes messages in, runs turns and tasks, and has what comes of them sent. Belongs to one event loop.
 
@@ -102,11 +112,13 @@ class Service:
         forbidden: tuple[Path, ...] = (),
         admins: Mapping[Platform, frozenset[str]] = {},
         happened: Happened = nobody_hears,
+        may: May = nobody_may,
         executor: Executor | None = None,
     ) -> None:
         self.store, self.adapters = store, adapters
         self._loop = asyncio.get_running_loop()
         self._run, self._obey, self._press, self.happened = run, obey, press, happened
+        self._may = may
         self._is_alive = is_alive
         self._threads = executor or ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
         pool = partial(
@@ -116,7 +128,14 @@ class Service:
         self.tasks = pool(run=self._run_task, workers=task_workers, kind=CHAT)
         self.outbox = Outbox(store, adapters, lease=new_lease(), is_alive=is_alive, refused=self._refused)
         self.conversations = Conversations(
-            store, self.turns, workspace=workspace, settings=settings, busy=busy, folders=folders, began=self._began
+            store,
+            self.turns,
+            is_alive=is_alive,
+            workspace=workspace,
+            settings=settings,
+            busy=busy,
+            folders=folders,
+            began=self._began,
         )
         self.homes = Homes(store, admins)
         self.telling = Telling(
@@ -237,6 +256,7 @@ class Service:
         if event.kind == "press":
             await self._settle(item, await self._press(event, key))
             return True
+        await self._claim(event, key)
         # What somebody else wrote orders nothing, however it begins.
         match None if event.forwarded else parse(event.text.strip(), "gateway"):
             case Parsed() as command:
@@ -255,6 +275,13 @@ class Service:
                 words = event.text.strip() if own else ""
                 return await self._say(item, behind, Prompt(as_prompt(event, files), answer=words))
         return True
+
+    async def _claim(self, event: MessageEvent, key: str) -> None:
+        """Go on with what was handed to this chat from a terminal, when somebody writes there who may."""
+        where = address(event.source.chat)
+        waiting = await self.glance(lambda: self.conversations.handoffs.waiting(where))
+        if waiting is not None and await self._may(event, "handoff"):
+            await self.aside(lambda: self.conversations.claim(key, waiting, where))
 
     async def _say(self, item: Item, behind: bool, prompt: "Prompt") -> bool:
         event = item.event

@@ -55,6 +55,7 @@ from hermes_cli.glyphs import Glyphs
 from hermes_cli.leaving import PARK_WITHIN, Leaving
 from hermes_cli.model_in_use import ModelInUse
 from hermes_cli.questions import PREVIEW_LENGTH, PREVIEW_LINES, Question, approval_question
+from hermes_cli.returns import Returns
 from hermes_cli.seats import Seats
 
 if TYPE_CHECKING:
@@ -189,6 +190,7 @@ class Chat:
         self.answer = ""
         self.todo: tuple[TodoItem, ...] = ()
         self.leaving = Leaving(self)
+        self.returns = Returns(self)
         self.shell: subprocess.Popen[bytes] | None = None
         self._shell_told: subprocess.Popen[bytes] | None = None
         self._showing: deque[Iterator[str]] = deque()

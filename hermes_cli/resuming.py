@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from agent.config import ModelChoice
 from agent.errors import HermesError
+from agent.handoff import TERMINAL, Handoffs
 from agent.messages import Message, Usage
 from agent.models import portable
 from agent.records import Session
+from agent.store.leases import is_alive
 from agent.store.text import title_from
 from hermes_cli.picker import Choice, Picker
 from hermes_cli.questions import Question
@@ -39,9 +41,10 @@ class _Restored:
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """Somebody else has the session."""
+    """Somebody else has the session: `chat`, where one does."""
 
     who: str
+    chat: str = ""
 
 
 # -- at the start ----------------------------------------------------------------------------------
@@ -123,7 +126,7 @@ def _restore(chat: "Chat", session: Session, where: Path, *, own_model: bool, wh
 
     def read() -> _Restored | _Taken:
         if who := chat.seats.take(session.id):
-            return _Taken(who)
+            return _Taken(who, chat.seats.chat_of(session.id))
         messages = chat.store.messages(session.id)
         usage = sum((row.usage for row in chat.store.usage(session_id=session.id)), Usage())
         if own_model or session.settings == portable.NOTHING:
@@ -135,7 +138,7 @@ def _restore(chat: "Chat", session: Session, where: Path, *, own_model: bool, wh
 
     def then(restored: _Restored | _Taken) -> None:
         if isinstance(restored, _Taken):
-            _offer_a_copy(chat, session, where, restored.who, own_model=own_model)
+            _offer_a_copy(chat, session, where, restored, own_model=own_model)
             return
         chat.go_on(session.id, usage=restored.usage)
         if where != chat.cwd:
@@ -152,12 +155,12 @@ def _restore(chat: "Chat", session: Session, where: Path, *, own_model: bool, wh
     chat.aside(read, then, failed=_not_there(chat))
 
 
-def _offer_a_copy(chat: "Chat", session: Session, where: Path, who: str, *, own_model: bool) -> None:
-    """Two that write into one history would spoil it for both."""
+def _offer_a_copy(chat: "Chat", session: Session, where: Path, taken: _Taken, *, own_model: bool) -> None:
+    """Two that write into one history would spoil it for both. A chat can be taken what is its own."""
 
     def copy() -> Session | None:
-        messages = settled(chat.store.messages(session.id))
-        child = chat.store.copy_session(session.id, messages, title=f"{title(session)} (branch)")
+        messages, name = settled(chat.store.messages(session.id)), f"{title(session)} (branch)"
+        child = chat.store.copy_session(session.id, messages, title=name, source=TERMINAL)
         return chat.store.session(child)
 
     def copied(child: Session | None) -> None:
@@ -166,14 +169,25 @@ def _offer_a_copy(chat: "Chat", session: Session, where: Path, who: str, *, own_
         else:
             chat.release(keep=False)
 
-    def settle(letter: str, _words: str) -> None:
-        if letter == "b":
-            chat.aside(copy, copied, failed=_not_there(chat))
-        else:
-            chat.release(keep=False)
+    def take() -> None:
+        Handoffs(chat.store, is_alive).take(session.id)
 
-    lines = [f"{title(session)!r} is open in {who}.", "A copy can go on here; the other one does not notice."]
+    def took(_none: None) -> None:
+        _restore(chat, session, where, own_model=own_model)
+
+    def settle(letter: str, _words: str) -> None:
+        match letter:
+            case "b":
+                chat.aside(copy, copied, failed=_not_there(chat))
+            case "t":
+                chat.aside(take, took, failed=_not_there(chat))
+            case _:
+                chat.release(keep=False)
+
+    lines = [f"{title(session)!r} is open in {taken.who}.", "A copy can go on here; the other one does not notice."]
     options = {"b": "branch: go on in a copy", "n": "do not resume"}
+    if taken.chat:
+        options = {"b": options["b"], "t": "take it: the chat is told, and begins a new one", "n": options["n"]}
     chat.ask(Question(lines, options, "b", settle, about="taken"))
 
 

@@ -1,6 +1,7 @@
-"""Who works on which session: two terminals must not write into one history.
+"""Who works on which session: two terminals must not write into one history, nor a terminal into a chat's.
 
-A seat is a presence row (`session:<id>`) of this process. One that a dead process left counts for nothing.
+A seat is a presence row (`session:<id>`) of this process. One that a dead process left counts for nothing. A chat needs
+none: whose a session is says its row (`agent/handoff.py`), and a chat's has no seats.
 """
 
 import logging
@@ -9,6 +10,7 @@ import time
 
 from agent.errors import HermesError, StoreError
 from agent.events import Compacted, Event
+from agent.handoff import chat_of_source
 from agent.protocols import Sink
 from agent.records import LIVE_STATES, Lease, Store
 from agent.store.leases import is_alive, new_lease
@@ -36,6 +38,8 @@ class Seats:
                 return "a turn that was detached"
             if session_id in self._taken:
                 return ""
+            if chat := self.chat_of(session_id):
+                return f"the chat {chat}"
             self._lease = self._lease or new_lease("seat")
             try:
                 other = self._store.enter_alone(_owner(session_id), self._lease, is_alive)
@@ -48,6 +52,15 @@ class Seats:
                 _log.warning("opening %s: %s", session_id, error)
             self._taken.add(session_id)
             return ""
+
+    def chat_of(self, session_id: str) -> str:
+        """The chat whose session it is, or in which it waits; "" for one of the terminal's."""
+        try:
+            row = self._store.session(session_id)
+        except StoreError as error:
+            _log.warning("looking whose %s is: %s", session_id, error)
+            return ""
+        return chat_of_source(row.source) if row else ""
 
     def require(self, session_id: str) -> None:
         """Raises: HermesError when somebody else has it."""

@@ -19,6 +19,7 @@ FLOORS: dict[str, int] = {
     "gateway": 5,
     "run_agent": 4,
     "agent.task_runner": 4,
+    "agent.handoff": 4,
     "agent.models": 3,
     "agent.tools": 3,
     "agent.store": 3,

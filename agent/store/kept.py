@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from agent.chats import ChatStore
 from agent.errors import StoreError
 from agent.messages import Message, Usage
 from agent.protocols import Decision
@@ -33,7 +34,7 @@ _KEPT = "The conversation goes on in memory, and is written as soon as it can be
 _WRITTEN = "The store can be written to again: the conversation is on the disk."
 
 
-class KeepingStore(Store, Protocol):
+class KeepingStore(Store, ChatStore, Protocol):
     """A store that may hold messages which are not on the disk yet."""
 
     @property
@@ -261,6 +262,18 @@ class KeptStore(SqliteStore):
         copy.changes.update(changes)
         self._catch_up(copy)
         return self.session(session_id)
+
+    def move_session(self, session_id: str, source: str, *, expect: str) -> Session | None:
+        copy = self._copies.get(session_id)
+        if copy is not None:
+            self._catch_up(copy)
+            if copy.behind:
+                raise StoreError("The conversation is not on the disk yet, so nobody else could go on with it.")
+        moved = super().move_session(session_id, source, expect=expect)
+        if moved is not None:
+            # Others write to it from now on.
+            self._copies.pop(session_id, None)
+        return moved
 
     def delete_session(self, session_id: str) -> bool:
         deleted = super().delete_session(session_id)

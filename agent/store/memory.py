@@ -95,14 +95,24 @@ class MemoryStore(MemoryPresence, MemoryChats, MemoryPeople):
             self._sessions[child] = replace(self._sessions[child], title=old.title)
             return child
 
-    def copy_session(self, session_id: str, messages: Sequence[Message], *, title: str) -> str:
+    def copy_session(self, session_id: str, messages: Sequence[Message], *, title: str, source: str = "") -> str:
         with self._lock:
             old, child = self._existing(session_id), new_session_id()
             row = replace(old, id=child, parent=session_id, title=cleaned(title), archived=False, messages=0)
+            row = replace(row, source=cleaned(source) or old.source)
             self._make_session(row)
             for message in messages:
                 self._add_message(child, message)
             return child
+
+    def move_session(self, session_id: str, source: str, *, expect: str) -> Session | None:
+        with self._lock:
+            self._refuse_live(session_id)
+            session = self._sessions.get(session_id)
+            if session is None or session.archived or session.source != cleaned(expect):
+                return None
+            self._sessions[session_id] = replace(session, source=cleaned(source), updated=time.time())
+            return self._sessions[session_id]
 
     # -- finding -----------------------------------------------------------------------------------
 
@@ -167,9 +177,7 @@ class MemoryStore(MemoryPresence, MemoryChats, MemoryPeople):
 
     def delete_session(self, session_id: str) -> bool:
         with self._lock:
-            for task in self._tasks.values():
-                if task.session_id == session_id and task.state in LIVE_STATES:
-                    raise task_is_live(task.number)
+            self._refuse_live(session_id)
             known = session_id in self._sessions
             self._delete({session_id}, {task.id for task in self._tasks.values() if task.session_id == session_id})
             return known
@@ -203,6 +211,11 @@ class MemoryStore(MemoryPresence, MemoryChats, MemoryPeople):
         with self._lock:
             messages = sum(session.messages for session in self._sessions.values())
             return StoreStats(len(self._sessions), messages, len(self._tasks))
+
+    def _refuse_live(self, session_id: str) -> None:
+        for task in self._tasks.values():
+            if task.session_id == session_id and task.state in LIVE_STATES:
+                raise task_is_live(task.number)
 
     def _existing(self, session_id: str) -> Session:
         session = self._sessions.get(session_id)

@@ -30,6 +30,7 @@ from agent.store.rules import (
     owes_outcome,
     owner_range,
     taken,
+    went_elsewhere,
 )
 from agent.store.text import cleaned
 
@@ -47,10 +48,14 @@ class MemoryTasks(Tables):
         options: str = "{}",
         cwd: str = "",
         session_id: str = "",
+        source: str = "",
         parent: str = "",
         history: Sequence[Message] = (),
     ) -> Task:
         with self._lock:
+            row = self._sessions.get(session_id)
+            if source and (row is None or row.archived or row.source != cleaned(source)):
+                raise went_elsewhere(session_id)
             self._numbers += 1
             id_, session, now = new_task_id(), session_id or new_session_id(), time.time()
             while id_ in self._tasks:

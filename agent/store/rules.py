@@ -40,6 +40,10 @@ def task_is_live(number: int) -> StoreError:
     return StoreError(f"Task #{number} still works on this session.", hint=f"Stop it first: /tasks stop {number}")
 
 
+def went_elsewhere(session_id: str) -> StoreError:
+    return StoreError(f"Session {session_id} goes on elsewhere by now.")
+
+
 def call_ids(messages: Iterable[Message]) -> set[str]:
     return {cleaned(call.id) for message in messages for call in message.tool_calls}
 

@@ -162,12 +162,22 @@ class SqliteSessions(OnDatabase):
             connection.execute("UPDATE sessions SET archived = 1 WHERE id = :old", old)
         return child
 
-    def copy_session(self, session_id: str, messages: Sequence[Message], *, title: str) -> str:
+    def copy_session(self, session_id: str, messages: Sequence[Message], *, title: str, source: str = "") -> str:
         with self._database.write() as connection:
             child = _child(connection, session_id)
             insert_history(connection, child, messages)
-            connection.execute("UPDATE sessions SET title = ? WHERE id = ?", (cleaned(title), child))
+            change = "title = ?, source = coalesce(nullif(?, ''), source)"
+            connection.execute(f"UPDATE sessions SET {change} WHERE id = ?", (*cleaned((title, source)), child))
         return child
+
+    def move_session(self, session_id: str, source: str, *, expect: str) -> Session | None:
+        with self._database.write() as connection:
+            refuse_live(connection, session_id)
+            moved = connection.execute(
+                "UPDATE sessions SET source = ?, updated = ? WHERE id = ? AND source = ? AND NOT archived",
+                (cleaned(source), time.time(), session_id, cleaned(expect)),
+            ).rowcount
+        return self.session(session_id) if moved else None
 
     # -- finding -----------------------------------------------------------------------------------
 
@@ -247,9 +257,7 @@ class SqliteSessions(OnDatabase):
 
     def delete_session(self, session_id: str) -> bool:
         with self._database.write() as connection:
-            live = connection.execute(f"SELECT number FROM tasks WHERE session_id = ? AND {LIVE}", (session_id,))
-            if row := live.fetchone():
-                raise task_is_live(row[0])
+            refuse_live(connection, session_id)
             return connection.execute("DELETE FROM sessions WHERE id = ?", (session_id,)).rowcount > 0
 
 
@@ -259,6 +267,13 @@ def insert_session(connection: sqlite3.Connection, session_id: str, *, source: s
     names = ("title", "cwd", "model", "settings", "parent")
     values = [session_id, source, *(fields.get(name) or ("{}" if name == "settings" else "") for name in names)]
     connection.execute(_INSERT_SESSION, (*cleaned(values), now, now))
+
+
+def refuse_live(connection: sqlite3.Connection, session_id: str) -> None:
+    """Within a transaction. Raises: StoreError while a task is live on the session."""
+    live = connection.execute(f"SELECT number FROM tasks WHERE session_id = ? AND {LIVE}", (session_id,))
+    if row := live.fetchone():
+        raise task_is_live(row[0])
 
 
 def _child(connection: sqlite3.Connection, session_id: str) -> str:

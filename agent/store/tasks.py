@@ -27,6 +27,7 @@ from agent.store.rules import (
     owes_outcome,
     owner_range,
     taken,
+    went_elsewhere,
 )
 from agent.store.sessions import insert_history, insert_session
 from agent.store.text import cleaned
@@ -68,6 +69,7 @@ class SqliteTasks(OnDatabase):
         options: str = "{}",
         cwd: str = "",
         session_id: str = "",
+        source: str = "",
         parent: str = "",
         history: Sequence[Message] = (),
     ) -> Task:
@@ -86,6 +88,8 @@ class SqliteTasks(OnDatabase):
         del row["number"]
         statement = f"INSERT INTO tasks ({', '.join(row)}) VALUES ({', '.join('?' * len(row))}) RETURNING number"
         with self._database.write() as connection:
+            if source and not _belongs(connection, session_id, source):
+                raise went_elsewhere(session_id)
             insert_session(connection, task.session_id, source=TASK_SOURCE, cwd=cwd, **_inherited(connection, parent))
             insert_history(connection, task.session_id, history)
             number = connection.execute(statement, list(row.values())).fetchall()[0][0]
@@ -248,6 +252,11 @@ def _row(task: Task) -> dict[str, Any]:
     lease = task.lease
     values = (lease.worker, lease.pid, lease.started, lease.heartbeat) if lease else (None,) * len(LEASE)
     return {**row, **dict(zip(LEASE, values, strict=True))}
+
+
+def _belongs(connection: sqlite3.Connection, session_id: str, source: str) -> bool:
+    asked = "SELECT 1 FROM sessions WHERE id = ? AND source = ? AND NOT archived"
+    return connection.execute(asked, (session_id, cleaned(source))).fetchone() is not None
 
 
 def _inherited(connection: sqlite3.Connection, parent: str) -> dict[str, str]:

@@ -20,6 +20,7 @@ _MODULES = {
     "context": ("context", "usage", "compress"),
     "info": ("help", "version", "doctor", "copy", "tools", "memory"),
     "undo": ("diff", "rollback"),
+    "handing": ("handoff",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

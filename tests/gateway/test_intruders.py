@@ -2,6 +2,7 @@
 that the judge turns away by who speaks; these come from people who may speak, or pretend what the platform never says.
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.config import Config
+from agent.messages import Message
 from agent.records import Task
 from gateway.media import safe_name
 from gateway.session import SessionSource, session_key
@@ -33,6 +35,8 @@ COMMANDS = [
     ("denying another's task through /tasks", "/tasks deny {number}", "not yours"),
     ("switching everybody's model", "/model offline", "not for you"),
     ("taking the home", "/sethome", "not for you"),
+    ("giving a conversation away", "/handoff terminal", "not for you"),
+    ("handing a conversation to another's chat", "/handoff memory:2", "not for you"),
     ("another's conversation, by id", "/resume {session}", "No conversation of this chat"),
     ("another's conversation, by title", "/resume secret", "No conversation of this chat"),
     ("a command that is the terminal's", "/yolo on", "no command"),
@@ -71,6 +75,28 @@ async def test_what_is_another_s_is_out_of_reach(config: Config) -> None:
         assert row is not None
         assert (row.state, row.held) == ("parked", True)
         assert serve.gateway.store.notes("home:") == {}
+
+
+@pytest.mark.parametrize("text", ["hello", "/handoff terminal", "/history", "/resume secret", "/new"])
+@pytest.mark.parametrize("chat", [{"chat_id": MINE}, {"chat_id": "-5", "is_group": True, "addressed": True}])
+async def test_what_a_terminal_handed_over_waits_for_an_admin(
+    config: Config, text: str, chat: dict[str, object]
+) -> None:
+    """In the chat itself, too: it is not whoever writes first that has it."""
+    async with serving(config) as serve:
+        store, address = serve.gateway.store, f"memory:{chat['chat_id']}"
+        store.create_session("s", source="terminal", cwd="/", title="secret plans")
+        store.append("s", Message("user", "the secret"))
+        serve.gateway.service.conversations.handoffs.send("s", address, terminal="terminal:1", said="")
+        await serve.platform.say(text, user_id="7", **chat)  # type: ignore[arg-type]
+        await serve.shows("", str(chat["chat_id"]))
+        async with asyncio.timeout(15):
+            while store.received():
+                await asyncio.sleep(0.01)
+        assert not any("the secret" in shown for shown in serve.platform.texts(str(chat["chat_id"])))
+        row = store.session("s")
+        assert row is not None
+        assert row.source == f"handoff:{address}"
 
 
 PRESSES = [
