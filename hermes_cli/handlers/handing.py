@@ -40,11 +40,7 @@ def handoff(chat: "Chat", arguments: str) -> None:
         chat.screen.show(chat.screen.renderer().note(text))
         chat.release(keep=False)
 
-    def failed(problem: HermesError) -> None:
-        chat.complain(str(problem), problem.hint)
-        chat.release(keep=False)
-
-    chat.aside(work, then, failed=failed)
+    chat.aside(work, then, failed=lambda: chat.release(keep=False))
 
 
 def _require_somebody(chat: "Chat", address: str) -> None:
