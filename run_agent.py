@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from agent import images, loop, memory, prompt, trust
+from agent.allowance import Allowance
 from agent.approvals import Gatekeeper, Policy, nobody
 from agent.cancel import CancelToken
 from agent.checkpoints import Checkpoints
@@ -17,7 +18,7 @@ from agent.config import ModelChoice, Settings, directories
 from agent.context import Gauge, size_of_tools
 from agent.errors import HermesError, StoreError
 from agent.events import Compacted, Event, TurnFinished, TurnSuspended, cleaned
-from agent.lineage import lineage
+from agent.lineage import lineage, newest_of
 from agent.messages import INTERRUPTED, ImagePart, Message, Usage, unanswered_calls
 from agent.models import catalog, portable, windows
 from agent.outputs import Outputs
@@ -28,6 +29,7 @@ from agent.sandbox import sandbox_for
 from agent.store.memory import MemoryStore, new_session_id
 from agent.tools import default_tools
 from agent.tools.bench import bench_of, close_bench, move_bench
+from agent.tools.delegate import NEVER, Delegate, Order, session_for
 from agent.tools.housed import House
 from agent.tools.memory import Memory
 from agent.tools.session_search import AT_THE_MACHINE, SessionSearch, sources_for
@@ -55,7 +57,8 @@ class AIAgent:
     lives in memory. Without `price` the cost of a turn stays unknown. `redact` takes secrets, by default those
     of the environment, out of what tools return and of what events tell of errors and questions. With a `worktree` the
     tools work there instead of in `cwd`, and what they changed is committed when a turn is over. The agent
-    may look at the background tasks of `owner`, if there is one.
+    may look at the background tasks of `owner`, if there is one. One that was sent by a `parent` keeps what it changes
+    and what it costs in the parent's accounts.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class AIAgent:
         price: Price | None = None,
         worktree: Worktree | None = None,
         owner: str = "",
+        parent: "AIAgent | None" = None,
     ) -> None:
         self.session_id = session_id or new_session_id()
         self.settings = settings or Settings()
@@ -82,6 +86,11 @@ class AIAgent:
         self._choice = choice or catalog.OFFLINE
         self._model = model
         self._price = price
+        self._parent = parent
+        self._gate = gate or Gatekeeper(Policy("ask"), nobody, session_id=self.session_id)
+        self._given, self._worktree = tools, worktree
+        self.allowance = Allowance(self.settings.max_steps)
+        self._telling = threading.RLock()
         self._running = threading.Lock()
         self._cancel = CancelToken()
         self._bench = self.session_id
@@ -97,8 +106,11 @@ class AIAgent:
         if tools is None:
             bench.sandbox = sandbox_for(self.settings, self._directories)
             tools = default_tools(bench, self.settings)
-            tools = (*tools, *self._tools_of_the_person(owner))
-        self.checkpoints = self._checkpoints() if self.settings.checkpoints else None
+            tools = (*tools, *self._tools_of_the_person(owner), Delegate(self))
+            tools = tuple(tool for tool in tools if tool.name not in self.settings.tools_off)
+        self.checkpoints: Checkpoints | None = (
+            parent.checkpoints if parent else self._checkpoints() if self.settings.checkpoints else None
+        )
         self._toolset = Toolset(
             self._house.tools(tools) if self._house else tools,
             context=ToolContext(
@@ -108,13 +120,18 @@ class AIAgent:
                 redact=self._redact,
                 owns=self._owns,
             ),
-            gate=gate or Gatekeeper(Policy("ask"), nobody, session_id=self.session_id),
+            gate=self._gate,
             keeper=self.checkpoints,
             outputs=self._outputs,
         )
         stored = portable.dump(self._choice, self.tool_specs)
         self.store.create_session(
-            self.session_id, source=source, cwd=str(self.cwd), model=self._choice.model, settings=stored
+            self.session_id,
+            source=source,
+            cwd=str(self.cwd),
+            model=self._choice.model,
+            settings=stored,
+            parent=parent.session_id if parent else "",
         )
         row = self.store.session(self.session_id)
         if row is not None and (told := portable.tools(row.settings)):
@@ -152,8 +169,13 @@ class AIAgent:
         if usage != Usage():
             # What it cost must not be why an answer is lost.
             with contextlib.suppress(StoreError):
-                self.store.add_usage(self.session_id, self.model.name, usage)
+                self.store.add_usage(self._account, self.model.name, usage)
         return replace(reply, usage=usage)
+
+    @property
+    def _account(self) -> str:
+        """The session that pays."""
+        return self._parent._account if self._parent else self.session_id
 
     def use(self, choice: ModelChoice) -> None:
         """Ask another model from the next turn on; the conversation stays."""
@@ -198,7 +220,9 @@ class AIAgent:
                 self.session_id = event.session_id
                 move_bench(self._bench, event.session_id)
                 self._bench = event.session_id
-            emit(cleaned(event, self._redact))
+            # Agents that it has sent tell of themselves from threads of their own.
+            with self._telling:
+                emit(cleaned(event, self._redact))
 
         return follow
 
@@ -217,19 +241,20 @@ class AIAgent:
         with self._running:
             shown = self._images(text) if text else ()
             self._cancel = cancel or CancelToken()
+            self.allowance.begin()
             self._note_model()
             history = self._history()
-            if self.checkpoints:
+            if self.checkpoints and not self._parent:
                 self.checkpoints.begin(text, len(history))
             end: TurnFinished | TurnSuspended | None = None
             try:
                 end = self._run(text, history, emit=emit, inbox=inbox, shown=shown)
             finally:
-                if self.checkpoints and not isinstance(end, TurnSuspended):
+                if self.checkpoints and not self._parent and not isinstance(end, TurnSuspended):
                     self.checkpoints.end()
         if self._is_task and isinstance(end, TurnFinished):
             close_bench(self._bench)
-        if self._house and isinstance(end, TurnFinished):
+        if self._house and not self._parent and isinstance(end, TurnFinished):
             end = self._house.leave(end)
         return cleaned(end, self._redact)
 
@@ -277,7 +302,46 @@ class AIAgent:
             inbox=inbox,
             compact=self._compaction,
             max_steps=self.settings.max_steps,
+            allowance=self.allowance,
             images=shown,
+        )
+
+    # -- agents that it sends ----------------------------------------------------------------------
+
+    @property
+    def tool_names(self) -> tuple[str, ...]:
+        return self._toolset.names
+
+    def session_for(self, call_id: str, number: int) -> str:
+        """The session of an agent that a call sends, or the one in which its conversation went on."""
+        return newest_of(self.store, session_for(self.session_id, call_id, number))
+
+    def steps_taken(self, session_id: str) -> int:
+        messages = self.store.messages(session_id)
+        asked = any(message.role == "user" for message in messages)
+        return sum(message.role == "assistant" for message in messages) if asked else -1
+
+    def hire(self, order: Order, *, steps: int) -> "AIAgent":
+        """An agent that works for this one: the same model, folder and person, no more than these of its tools."""
+        bench_of(self._bench, state=self._state).lent.add(order.session_id)
+        off = {name for name in self.tool_names if name not in order.names} | NEVER
+        given = self._given and [tool for tool in self._given if tool.name in order.names]
+        return AIAgent(
+            choice=self._choice,
+            model=self._model,
+            settings=replace(self.settings, max_steps=steps, tools_off=[*self.settings.tools_off, *sorted(off)]),
+            store=self.store,
+            gate=self._gate.for_child(order.session_id, order.who)
+            if isinstance(self._gate, Gatekeeper)
+            else self._gate,
+            session_id=order.session_id,
+            source=TASK_SOURCE,
+            cwd=self.cwd,
+            tools=given,
+            redact=self._redact,
+            price=self._price,
+            worktree=self._worktree,
+            parent=self,
         )
 
     def _checkpoints(self) -> Checkpoints:

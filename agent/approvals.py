@@ -274,10 +274,16 @@ class Asker(Protocol):
 class Gatekeeper:
     """The gate of one session: the policy first, then whoever `ask` asks."""
 
-    def __init__(self, policy: Policy, ask: Asker, *, session_id: str) -> None:
+    def __init__(self, policy: Policy, ask: Asker, *, session_id: str, child: str = "", who: str = "") -> None:
         self._policy = policy
         self._ask = ask
         self._session_id = session_id
+        self._child = child
+        self._who = who
+
+    def for_child(self, session_id: str, who: str) -> "Gatekeeper":
+        """The gate of an agent that this one's has sent: the same policy and the same person, who is told who asks."""
+        return Gatekeeper(self._policy, self._ask, session_id=self._session_id, child=f"{session_id}:", who=who)
 
     def review(
         self,
@@ -294,16 +300,17 @@ class Gatekeeper:
             return Decision(ruling.verdict == "allow", ruling.why)
         shown = preview()
         request = ApprovalRequested(
-            request_id=f"{self._session_id}:{call.id}:{identity(call.name, action, shown)}",
+            request_id=f"{self._session_id}:{self._child}{call.id}:{identity(call.name, action, shown)}",
             call_id=call.id,
             tool=call.name,
             kind=action.kind,
-            title=action.title,
+            title=f"{self._who}: {action.title}" if self._who else action.title,
             preview=shown or action.command or action.title,
             directory=str(action.directory or context.cwd),
             pattern=pattern_for(action, context.cwd),
             why=ruling.why,
             choices=action.choices,
+            who=self._who,
         )
         decision = self._ask(request, emit=emit, cancel=cancel)
         try:

@@ -14,7 +14,8 @@ class CancelToken:
     the thread that cancels, so they must be quick and must not raise: shut a socket down, signal a process group.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, above: "CancelToken | None" = None) -> None:
+        self._above = above
         self._event = threading.Event()
         self._lock = threading.Lock()
         self._closers: dict[int, Callable[[], None]] = {}
@@ -36,7 +37,7 @@ class CancelToken:
     @property
     def parked(self) -> str | None:
         """Why the work is to be let go of at its next step boundary, None when it is not."""
-        return self._parked
+        return self._parked if self._parked is not None or self._above is None else self._above.parked
 
     def park(self, reason: str = "") -> None:
         """Ask for the work to be let go of at its next step boundary, so that somebody can go on with it.
@@ -53,6 +54,13 @@ class CancelToken:
         """Raises: Cancelled."""
         if self._event.is_set():
             raise Cancelled
+
+    @contextmanager
+    def below(self) -> Iterator["CancelToken"]:
+        """While the block runs, a token for a part of the work, which is cancelled and parked with this one."""
+        part = CancelToken(self)
+        with self.closing(part.cancel):
+            yield part
 
     @contextmanager
     def closing(self, close: Callable[[], None]) -> Iterator[None]:

@@ -114,6 +114,7 @@ class Settings:
     web_private: bool = _setting(False, "web_fetch may ask addresses of this machine and network")
     web_search: Literal["", "searxng", "brave", "tavily"] = _setting("", "who searches; empty: whoever has a key")
     web_search_url: str = _setting("", "address of your own SearXNG")
+    tools_off: list[str] = _setting([], "tools that the agent does not have, by name; see /tools")
     checkpoints: bool = _setting(True, "save files before a turn changes them, for /diff and /rollback")
     verbose: bool = _setting(False, "show each tool's output")
     bell: bool = _setting(True, "ring when a task needs you or ends while the terminal is not focused")

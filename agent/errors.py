@@ -13,8 +13,9 @@
 
     Cancelled                   a signal, not a failure: the person stopped the work
     ApprovalPending             a signal: the turn cannot go on before somebody answers
+    Parked                      a signal: a call was let go of with its turn, and goes on with it
 
-`Cancelled` and `ApprovalPending` are no HermesError, so a handler for failures never swallows them.
+The signals are no HermesError, so a handler for failures never swallows them.
 """
 
 
@@ -80,3 +81,7 @@ class ApprovalPending(Exception):  # noqa: N818  (a signal, not an error)
     def __init__(self, request_id: str) -> None:
         super().__init__(request_id)
         self.request_id = request_id
+
+
+class Parked(Exception):  # noqa: N818  (a signal, not an error)
+    """A tool call was let go of, because its turn is to be; both go on from what the store holds."""

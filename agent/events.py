@@ -7,13 +7,14 @@ The order, in begin/end pairs (what stands in brackets may repeat or be absent):
       [StepStarted
          [ReasoningDelta] [TextDelta] [[Compacting] Compacted] [StepRestarted]
        StepFinished
-         [[ApprovalRequested ApprovalSettled] ToolStarted ToolFinished]
+         [[ApprovalRequested ApprovalSettled] ToolStarted [ToolProgress] ToolFinished]
          [Steered]]
       [ApprovalRequested TurnSuspended … TurnResumed ApprovalSettled]
     TurnFinished                 always, exactly once, and last
 
 A turn that has no thread to wait on (a background task) ends a run with `TurnSuspended` when somebody must
-answer first, or when it is parked, and goes on with `TurnResumed` in a later run. Events are frozen and hold no live
+answer first, or when it is parked, and goes on with `TurnResumed` in a later run. While a call runs that has sent other
+agents, what these ask comes between its `ToolStarted` and its `ToolFinished`. Events are frozen and hold no live
 objects: they can cross threads and processes.
 """
 
@@ -111,10 +112,26 @@ class ToolFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolProgress:
+    """What a call that takes long is doing: one of several things at once, `part`, and a line about it.
+
+    `usage` and `steps` are what that has used since it was last told, of its own turn's; `text` "" tells nothing else.
+    """
+
+    call_id: str
+    name: str
+    part: str
+    text: str
+    usage: Usage = field(default_factory=Usage)
+    steps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ApprovalRequested:
     """Somebody must answer before the call `call_id` runs; settle it by `request_id`. `why` it is asked for.
 
-    The answer is a yes or a no; to a question (`kind` is "ask") it is words, which `choices` suggest.
+    The answer is a yes or a no; to a question (`kind` is "ask") it is words, which `choices` suggest. `who` asks is ""
+    for the turn's own agent, else the name of one that it has sent.
     """
 
     request_id: str
@@ -127,6 +144,7 @@ class ApprovalRequested:
     pattern: str
     why: str = ""
     choices: tuple[str, ...] = ()
+    who: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +225,7 @@ Event = (
     | StepRestarted
     | StepFinished
     | ToolStarted
+    | ToolProgress
     | ToolFinished
     | ApprovalRequested
     | ApprovalSettled

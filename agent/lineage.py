@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from agent.records import Session, SessionStore
+from agent.records import TASK_SOURCE, Session, SessionStore
 
 MOST = 200
 """Sessions gone back through."""
@@ -16,3 +16,17 @@ def lineage(store: SessionStore, session_id: str) -> Iterator[Session]:
             return
         yield row
         session_id = row.parent
+
+
+def newest_of(store: SessionStore, session_id: str) -> str:
+    """Where an agent's conversation goes on that was sent by another one: itself, unless it was compacted since."""
+    row = store.session(session_id)
+    if row is None or not row.archived:
+        return session_id
+    every = [
+        one for archived in (False, True) for one in store.sessions(source=TASK_SOURCE, archived=archived, limit=1000)
+    ]
+    after = {one.parent: one for one in every}
+    while row.archived and row.id in after:
+        row = after[row.id]
+    return row.id

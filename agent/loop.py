@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from agent.allowance import Allowance
 from agent.cancel import CancelToken
 from agent.compaction import Compaction
 from agent.errors import (
@@ -14,6 +15,7 @@ from agent.errors import (
     ContextFullError,
     HermesError,
     ModelError,
+    Parked,
     StoreError,
 )
 from agent.events import (
@@ -50,6 +52,7 @@ def run_turn(
     inbox: Inbox = tuple,
     compact: Compaction | None = None,
     max_steps: int = 60,
+    allowance: Allowance | None = None,
     images: tuple[ImagePart, ...] = (),
 ) -> TurnFinished | TurnSuspended:
     """Run one turn to its end, and return the event that ended it.
@@ -57,11 +60,12 @@ def run_turn(
     `images` belong to the prompt; `prompt` None resumes the turn that `history` ends in. `history` is what the store
     holds for the session and is not changed; every new message is stored before it is used. A failure is an outcome,
     not an exception. When `cancel` says that the turn is to be parked, it is suspended before the model is asked again.
+    `allowance` is shared with the agents that the turn sends: what they use counts as the turn's own.
     With `compact` a conversation that would not fit goes on in another session, which `Compacted` names.
 
     Raises: only what nobody foresaw, after `TurnFinished` was emitted.
     """
-    messages = list(history)
+    messages, allowance = list(history), allowance or Allowance(max_steps)
     usage, steps, started = Usage(), 0, time.monotonic()
 
     def keep(message: Message) -> None:
@@ -81,7 +85,8 @@ def run_turn(
         hint = error.hint if isinstance(error, HermesError) else ""
         kind = type(error).__name__ if error else ""
         seconds = time.monotonic() - started
-        event = TurnFinished(outcome, text, usage, steps, seconds, str(error or ""), hint, kind)
+        sent, used = allowance.sent
+        event = TurnFinished(outcome, text, usage + used, steps + sent, seconds, str(error or ""), hint, kind)
         emit(event)
         return event
 
@@ -104,14 +109,15 @@ def run_turn(
                 emit(Steered(line))
             if messages[-1].role == "assistant":
                 return finish("done", messages[-1].content)
-            if steps == max_steps:
-                error = HermesError(f"Stopped after {steps} steps.", hint="Say `go on`, or raise max_steps.")
+            if (taken := steps + allowance.sent[0]) >= max_steps:
+                error = HermesError(f"Stopped after {taken} steps.", hint="Say `go on`, or raise max_steps.")
                 return finish("limit", _last_text(messages), error)
             cancel.raise_if_cancelled()
             if cancel.parked is not None:
                 return suspend(TurnSuspended(reason=cancel.parked))
             go_on_elsewhere()
             steps += 1
+            allowance.step(steps)
             emit(StepStarted(steps))
             while True:
                 try:
@@ -127,6 +133,8 @@ def run_turn(
             emit(StepFinished(steps, reply.message.content, reply.usage, reply.finish_reason))
     except ApprovalPending as pending:
         return suspend(TurnSuspended(pending.request_id))
+    except Parked:
+        return suspend(TurnSuspended(reason=cancel.parked or ""))
     except Cancelled:
         if cancel.parked is not None:
             return suspend(TurnSuspended(reason=cancel.parked))

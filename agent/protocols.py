@@ -134,6 +134,11 @@ class Verbatim:
         return text[start:end]
 
 
+def unheard(event: Event) -> None:
+    """Where nobody listens."""
+    del event
+
+
 def nothing(path: Path) -> bool:
     """What a conversation owns that has kept nothing."""
     del path
@@ -148,6 +153,8 @@ class ToolContext:
 
     `owns` tells the files outside of it that this conversation has kept for itself: it reads them unasked.
 
+    What a call does while it runs it may tell by `emit`, from any thread.
+
     A tool that cuts text short cuts what `redact` gives, for half a secret is not known as one. What it returns is
     cleaned once more.
     """
@@ -158,10 +165,13 @@ class ToolContext:
     call_id: str = ""
     approved: Approved | None = None
     redact: Redact = Verbatim()
+    emit: Callable[[Event], None] = unheard
     owns: Callable[[Path], bool] = nothing
 
-    def for_call(self, call_id: str, approved: Approved | None = None) -> "ToolContext":
-        return replace(self, call_id=call_id, approved=approved)
+    def for_call(
+        self, call_id: str, approved: Approved | None = None, emit: Callable[[Event], None] = unheard
+    ) -> "ToolContext":
+        return replace(self, call_id=call_id, approved=approved, emit=emit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +191,13 @@ class ToolResult:
     lines_changed: tuple[tuple[int, int], ...] = ()
     images: tuple[ImagePart, ...] = ()
     whole: str = ""
+
+
+class GoesOn(Protocol):
+    """A tool of which `goes_on` says whether its calls keep what they do in the store: one that was cut runs again."""
+
+    @property
+    def goes_on(self) -> bool: ...
 
 
 class Tool(Protocol):

@@ -10,8 +10,10 @@ from agent.events import (
     StepStarted,
     TextDelta,
     ToolFinished,
+    ToolProgress,
     ToolStarted,
 )
+from agent.messages import Usage
 from agent.records import CommandRun, Receipt, Store, Task, TaskOptions, TaskState
 
 ARGUMENTS_LOGGED = 4_000
@@ -101,10 +103,11 @@ def record(store: Store, task_id: str, worker: str, event: Event) -> bool:
         case StepStarted(step):
             held = _doing(store, task_id, worker, f"thinking (step {step})")
         case StepFinished(usage=usage) | Compacted(usage=usage):
-            task = store.task(task_id)
-            if task is not None:
-                steps = task.steps + isinstance(event, StepFinished)
-                held = store.update_task(task_id, expect=_RUNNING, holder=worker, steps=steps, usage=task.usage + usage)
+            held = _spent(store, task_id, worker, usage, int(isinstance(event, StepFinished)))
+        case ToolProgress(name=name, part=part, text="", usage=usage, steps=steps):
+            held = _spent(store, task_id, worker, usage, steps)
+        case ToolProgress(name=name, part=part, text=text):
+            held = _doing(store, task_id, worker, f"{name} {part}: {text}")
         case ToolStarted(name=name, title=title):
             held = _doing(store, task_id, worker, f"{name} {title}")
         case ToolFinished() as done:
@@ -125,6 +128,15 @@ def logged(event: Event) -> Event | None:
         case ToolStarted(arguments=arguments):
             return replace(event, arguments=_cut(arguments))
     return event
+
+
+def _spent(store: Store, task_id: str, worker: str, usage: Usage, steps: int) -> Task | None:
+    task = store.task(task_id)
+    if task is None:
+        return None
+    return store.update_task(
+        task_id, expect=_RUNNING, holder=worker, steps=task.steps + steps, usage=task.usage + usage
+    )
 
 
 def _doing(store: Store, task_id: str, worker: str, activity: str) -> Task | None:

@@ -17,7 +17,7 @@ from agent.budgets import Budgets
 from agent.cancel import CancelToken
 from agent.config import Config, ModelChoice, Settings, convert, read_keys
 from agent.errors import ConfigError, HermesError
-from agent.events import Event, StepFinished, TextDelta, TurnFinished, TurnSuspended
+from agent.events import Event, StepFinished, TextDelta, ToolProgress, TurnFinished, TurnSuspended
 from agent.models import catalog, portable, prices
 from agent.protocols import ChatModel, Redact, Sink, Store, Task, Tool
 from agent.records import TASK_SOURCE, TaskOptions
@@ -100,7 +100,7 @@ class TaskRunner:
             if isinstance(event, TextDelta):
                 pace()
             emit(event)
-            if isinstance(event, StepFinished) and (reason := budgets.reason()):
+            if isinstance(event, StepFinished | ToolProgress) and (reason := budgets.reason()):
                 cancel.park(reason)
 
         with _time_limit(options.timeout or self._config.values.task_timeout, cancel):

@@ -13,7 +13,7 @@ from dataclasses import replace
 from agent import task_rows
 from agent.approvals import answer_to, decision_key, mark_of
 from agent.errors import HermesError, StoreError
-from agent.events import ApprovalRequested, ApprovalSettled, Event
+from agent.events import ApprovalRequested, ApprovalSettled, Event, TurnResumed, TurnStarted
 from agent.messages import Message
 from agent.protocols import LIVE_STATES, Decision, Task
 from agent.records import Receipt, Session, TaskOptions
@@ -166,13 +166,16 @@ class TaskPool(TaskRuns):
         if task is None or task.state not in LIVE_STATES:
             return None
         for most in (RECENT, None):
+            settled = set[str]()
             for entry in reversed(self._store.log(task_id, last=most)):
                 match entry.event:
-                    case ApprovalSettled():
-                        return None
-                    case ApprovalRequested() as request:
-                        answered = self._store.decision(task.session_id, decision_key(request.request_id))
-                        return None if answered else request
+                    case ApprovalSettled(request_id=request_id):
+                        settled.add(request_id)
+                    case ApprovalRequested() as request if request.request_id not in settled:
+                        if self._store.decision(task.session_id, decision_key(request.request_id)) is None:
+                            return request
+                    case TurnStarted() | TurnResumed():
+                        return None  # whatever is still open was asked again since
         return None
 
     def answer(self, task_id: str, decision: Decision, *, mark: str = "") -> ApprovalRequested | None:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
 from agent.cancel import CancelToken
-from agent.errors import Cancelled, ToolError
+from agent.errors import ApprovalPending, Cancelled, Parked, ToolError
 from agent.events import ToolFinished, ToolStarted
 from agent.messages import INTERRUPTED, Message, ToolCall
 from agent.outputs import Outputs
@@ -76,6 +76,10 @@ class Toolset:
         """What the model is told, in a fixed order."""
         return tuple(_spec(tool) for tool in self._tools.values())
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._tools)
+
     def tell(self, specs: tuple[ToolSpec, ...]) -> None:
         """Show the model these, as a session that is resumed did, whatever the tools say of themselves by now."""
         self.specs = specs
@@ -85,14 +89,15 @@ class Toolset:
     ) -> Iterator[Message]:
         """Results in the order of the calls. Neighbouring calls that only read run at the same time.
 
-        A call that began in an earlier run is not run again: its result says that the outcome is unknown.
+        A call that began in an earlier run is not run again: its result says that the outcome is unknown. Only one that
+        `GoesOn` does.
 
-        Raises: Cancelled, ApprovalPending; the calls not yielded by then have no result.
+        Raises: Cancelled, ApprovalPending, Parked; the calls not yielded by then have no result.
         """
         reads: list[_Planned] = []
 
         def begin(call: ToolCall) -> bool:
-            return store.mark_begun(session_id, call.id)
+            return store.mark_begun(session_id, call.id) or self._goes_on(call)
 
         def flush() -> Iterator[Message]:
             batch, reads[:] = list(reads), []
@@ -101,7 +106,7 @@ class Toolset:
         for call in calls:
             cancel.raise_if_cancelled()
             title = ""
-            if store.has_begun(session_id, call.id):
+            if store.has_begun(session_id, call.id) and not self._goes_on(call):
                 yield from flush()
                 yield self._refused(call, INTERRUPTED, "interrupted", emit)
                 continue
@@ -127,6 +132,10 @@ class Toolset:
             else:
                 yield from self._run_together([planned], session_id, begin=begin, emit=emit, cancel=cancel)
         yield from flush()
+
+    def _goes_on(self, call: ToolCall) -> bool:
+        # As in `GoesOn`.
+        return bool(getattr(self._tools.get(call.name), "goes_on", False))
 
     def _review(self, planned: _Planned, emit: Sink, cancel: CancelToken) -> tuple[_Planned, Decision]:
         """The gate's answer, and the call with what was shown for it. Raises: ToolError, Cancelled, ApprovalPending."""
@@ -160,32 +169,46 @@ class Toolset:
     ) -> Iterator[Message]:
         open_calls: dict[str, _Planned] = {}
         results: dict[str, Message] = {}
+        signals: list[ApprovalPending | Parked] = []
 
         def finished(planned: _Planned, result: ToolResult, seconds: float) -> None:
             del open_calls[planned.call.id]
             results[planned.call.id] = self._finished(planned, result, seconds, session_id, emit)
+
+        def execute(planned: _Planned) -> Callable[[], None]:
+            """Runs it, on any thread; what that gives tells of it, on this one."""
+            try:
+                result, seconds = self._execute(planned, begin, emit, cancel)
+            except (ApprovalPending, Parked) as signal:
+                return partial(signals.append, signal)
+            return partial(finished, planned, result, seconds)
 
         for planned in batch:
             open_calls[planned.call.id] = planned
             self._started(planned.call, planned.action.title, emit)
         try:
             if len(batch) == 1:
-                finished(batch[0], *self._execute(batch[0], begin, cancel))
+                execute(batch[0])()
             elif batch:
                 with ThreadPoolExecutor(min(len(batch), PARALLEL_READS), thread_name_prefix="read") as pool:
-                    running = {pool.submit(self._execute, planned, begin, cancel): planned for planned in batch}
-                    for future in as_completed(running):
-                        finished(running[future], *future.result())
+                    for future in as_completed([pool.submit(execute, planned) for planned in batch]):
+                        future.result()()
         finally:
             # Whatever broke in, a front end that saw a call start sees it end.
+            left = ToolResult(INTERRUPTED, "goes on later" if signals else "interrupted", ok=False)
+            waiting = [planned.call.id for planned in open_calls.values()] if signals else []
             for planned in list(open_calls.values()):
-                finished(planned, ToolResult(INTERRUPTED, "interrupted", ok=False), 0.0)
+                finished(planned, left, 0.0)
         for planned in batch:
-            yield results[planned.call.id]
+            if planned.call.id not in waiting:
+                yield results[planned.call.id]
+        if signals:
+            raise next((one for one in signals if isinstance(one, Parked)), signals[0])
         if any(message.content == INTERRUPTED for message in results.values()):
             cancel.raise_if_cancelled()
 
-    def _execute(self, planned: _Planned, begin: Begin, cancel: CancelToken) -> tuple[ToolResult, float]:
+    def _execute(self, planned: _Planned, begin: Begin, emit: Sink, cancel: CancelToken) -> tuple[ToolResult, float]:
+        """Raises: ApprovalPending, Parked, of a call that goes on with its turn."""
         started, note = time.monotonic(), ""
         if not begin(planned.call):
             return ToolResult(INTERRUPTED, "interrupted", ok=False), 0.0
@@ -193,7 +216,10 @@ class Toolset:
             self._require_same(planned)
             approved = Approved(planned.action, planned.preview or "", planned.answer)
             note = self._keeper.before(planned.action)
-            result = planned.tool.run(planned.args, self._context.for_call(planned.call.id, approved), cancel)
+            context = self._context.for_call(planned.call.id, approved, emit)
+            result = planned.tool.run(planned.args, context, cancel)
+        except (ApprovalPending, Parked):
+            raise
         except Cancelled:
             result = ToolResult(INTERRUPTED, "cancelled", ok=False)
         except ToolError as error:

@@ -15,6 +15,7 @@ from agent.events import (
     StepRestarted,
     TextDelta,
     ToolFinished,
+    ToolProgress,
     ToolStarted,
     TurnFinished,
     TurnSuspended,
@@ -105,6 +106,10 @@ class LiveAnswer:
                     self._said.append(text.strip())
             case ToolStarted(name=name, title=title):
                 self._activity = _line(f"⚙ {name} {title}")
+            case ToolProgress(name=name, part=part, text=text):
+                if not text:
+                    return
+                self._activity = _line(f"⚙ {name} {part}: {text}")
             case ToolFinished(name=name, title=title, summary=summary):
                 self._activity = _line(f"⚙ {name} {title}  {summary}")
             case ApprovalRequested(title=title):

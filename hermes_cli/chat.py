@@ -37,6 +37,7 @@ from agent.events import (
     TaskChanged,
     TextDelta,
     ToolFinished,
+    ToolProgress,
     ToolStarted,
     TurnFinished,
     TurnStarted,
@@ -189,6 +190,7 @@ class Chat:
         self.filled = 0
         self.answer = ""
         self.todo: tuple[TodoItem, ...] = ()
+        self.parts: dict[tuple[str, str], str] = {}
         self.leaving = Leaving(self)
         self.returns = Returns(self)
         self.shell: subprocess.Popen[bytes] | None = None
@@ -706,8 +708,13 @@ class Chat:
                 self.todo = self.todo if items is None else items
             case ToolStarted(name=name, title=title):
                 self._activity(f"{name} {title}")
-            case ToolFinished():
+            case ToolProgress(call_id=call_id, part=part, text=text, usage=usage):
+                self.usage += usage
+                if text:
+                    self.parts[call_id, part] = text
+            case ToolFinished(call_id=call_id):
                 self._activity("thinking")
+                self.parts = {key: text for key, text in self.parts.items() if key[0] != call_id}
             case Compacting():
                 self._activity("summarising the conversation")
             case Compacted(after=tokens, usage=usage):
@@ -752,6 +759,7 @@ class Chat:
     def _end_turn(self) -> list[str]:
         """Gives what it has not read."""
         unread, self.turn = _taken(self.steering), None
+        self.parts = {}
         return unread
 
     def _settle(self, request: ApprovalRequested, decision: Decision) -> None:

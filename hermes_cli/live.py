@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 TAIL_ROWS = 8
 QUEUED_SHOWN = 3
+PART_ROWS = 6
+"""Rows about what a call does at once: agents that were sent, a row each."""
 TODO_ROWS = 6
 """Rows of the agent's list while it works; between turns it is one row."""
 
@@ -45,6 +47,7 @@ def live_fragments(chat: "Chat", tail: str, *, width: int, rows: int, tick: int,
         spent = seconds(time.monotonic() - chat.turn.started)
         activity = clip(harmless(chat.turn.activity), max(width - 34, 10), glyphs.ellipsis)
         lines.append(("class:live.activity", f"{spinner} {activity} {glyphs.dot} {spent} {glyphs.dot} Esc interrupts"))
+        lines += _part_lines(chat, width, min(PART_ROWS, rows // 4))
     elif chat.shell is not None:
         lines.append(("class:live.activity", f"{glyphs.spinner[0]} a shell command runs {glyphs.dot} Ctrl+C stops it"))
     if chat.leaving.holding:
@@ -107,6 +110,19 @@ def details_fragments(tool: "ToolFinished", glyphs: "Glyphs", *, width: int, row
         more = f"{glyphs.ellipsis} {left} more line{'' if left == 1 else 's'}; /export has the whole conversation"
         shown.append(("class:details", f"      {more}"))
     return [(style, f"{clip_raw(row, width - 1)}\n") for style, row in shown]
+
+
+def _part_lines(chat: "Chat", width: int, room: int) -> list[tuple[str, str]]:
+    """What each part of a call does that does several things at once."""
+    glyphs, parts = chat.screen.glyphs, list(chat.parts.items())
+    shown = parts if len(parts) <= room else parts[: max(room - 1, 0)]
+    rows = [
+        ("class:live.queued", f"  {glyphs.tool} {clip(harmless(f'{part}: {text}'), width - 6, glyphs.ellipsis)}")
+        for (_, part), text in shown
+    ]
+    if len(shown) < len(parts):
+        rows.append(("class:live.queued", f"  {glyphs.ellipsis} {len(parts) - len(shown)} more"))
+    return rows
 
 
 def _todo_lines(chat: "Chat", width: int, room: int) -> list[tuple[str, str]]:

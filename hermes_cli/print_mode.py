@@ -26,6 +26,7 @@ from agent.events import (
     StepRestarted,
     TextDelta,
     ToolFinished,
+    ToolProgress,
     ToolStarted,
     TurnFinished,
     TurnStarted,
@@ -176,6 +177,8 @@ def _writer(format_: str, session_id: str, choice: ModelChoice, agent: Any) -> W
         match event:
             case ToolFinished(name=name, title=title, summary=summary, seconds=spent):
                 _say(f"{name} {title}  {seconds(spent)}  {summary}")
+            case ToolProgress(name=name, part=part, text=text) if text:
+                _say(f"{name} {part}: {text}")
             case StepRestarted(text):
                 _say(text)
             case Compacted():
@@ -224,6 +227,8 @@ def _writer(format_: str, session_id: str, choice: ModelChoice, agent: Any) -> W
                         "duration_seconds": round(event.seconds, 3),
                     }
                 )
+            case ToolProgress(call_id, name, part, text) if text:
+                _line({"type": "tool_progress", "id": call_id, "name": name, "part": part, "text": text})
             case StepRestarted(text) | Steered(text):
                 _line({"type": "notice", "text": text})
             case Compacted(session_id=child):

@@ -150,11 +150,15 @@ def approval_lines(request: ApprovalRequested, glyphs: Glyphs) -> list[str]:
     """What a person reads before an answer: exactly what would run or change, and where; or what is asked."""
     lines = harmless(request.preview).rstrip().split("\n")
     if request.kind == "ask":
-        return ["The agent asks:", *(f"  {_shortened(line, glyphs)}" for line in lines)]
+        return [
+            f"{f'The {request.who}' if request.who else 'The agent'} asks:",
+            *(f"  {_shortened(line, glyphs)}" for line in lines),
+        ]
     left_out = len(lines) - PREVIEW_LINES
     more = [f"{glyphs.ellipsis} {left_out} more lines"] if left_out > 0 else []
     verb = {"execute": "run", "write": "change", "read": "read"}[request.kind]
-    head = f"{request.tool} wants to {verb}, in {harmless(request.directory)}:"
+    who = f"{request.who}: " if request.who else ""
+    head = f"{harmless(who)}{request.tool} wants to {verb}, in {harmless(request.directory)}:"
     why = [f"  ({harmless(request.why)})"] if request.why else []
     return [head, *(f"  {_shortened(line, glyphs)}" for line in [*lines[:PREVIEW_LINES], *more]), *why]
 

@@ -13,6 +13,7 @@ from agent.events import (
     StepFinished,
     StepRestarted,
     ToolFinished,
+    ToolProgress,
     ToolStarted,
     TurnFinished,
     TurnResumed,
@@ -81,6 +82,8 @@ class StepLog:
                 yield LogLine("tool", f"{name} {harmless(title)}".rstrip())
                 yield from _call(arguments, title)
                 self._last_call = call_id
+            case ToolProgress(part=part, text=text) if text:
+                yield LogLine("agent", harmless(f"{part}: {text}"))
             case ToolFinished(call_id=call_id, name=name, title=title, summary=summary, seconds=spent):
                 about = "" if call_id == self._last_call else f"{name} {title}  "
                 parts = [part for part in (summary, seconds(spent)) if part]

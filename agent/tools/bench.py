@@ -20,6 +20,8 @@ class Workbench:
 
     def __init__(self, state: Path | None = None) -> None:
         self.state = state
+        self.lent: set[str] = set()
+        """The sessions of agents that were sent from here: their benches end with this one."""
         self.directory: Path | None = None
         """Where the next shell starts; None for the session's own directory."""
         self.sandbox: Sandbox | None = None
@@ -32,6 +34,8 @@ class Workbench:
     def close(self) -> None:
         """End what runs. Takes less than a second a process; safe to call again."""
         self.jobs.close()
+        for session_id in list(self.lent):
+            close_bench(session_id)
         for folder in self.masked:
             with suppress(OSError):
                 folder.rmdir()

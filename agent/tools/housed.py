@@ -105,6 +105,10 @@ class Housed:
     def arguments(self) -> type[Any]:
         return self._tool.arguments
 
+    @property
+    def goes_on(self) -> bool:
+        return bool(getattr(self._tool, "goes_on", False))
+
     def plan(self, args: Any, context: ToolContext) -> Action:
         return self._house.plan(self._tool, args, context)
 

@@ -19,6 +19,7 @@ from agent.events import (
     StepStarted,
     TextDelta,
     ToolFinished,
+    ToolProgress,
     ToolStarted,
     TurnFinished,
     TurnResumed,
@@ -283,6 +284,7 @@ def test_every_kind_of_event_comes_back_as_it_was(store: Store) -> None:
         ToolStarted("c", "terminal", "ls"),
         Compacting(9_000),
         Compacted("child", "parent", 9_000, 3_000, "trimmed", Usage(1, 2)),
+        ToolProgress("c", "delegate", "1 look", "thinking", Usage(1, 2), 1),
         TextDelta("a"),
         ReasoningDelta("b"),
     ]

@@ -1,0 +1,53 @@
+"""What a turn may use, shared with the agents that it sends: their steps are steps of the turn."""
+
+import threading
+
+from agent.messages import Usage
+
+
+class Allowance:
+    """`most` steps for one turn after the other. Safe to share between threads.
+
+    A part is promised to an agent before it works, and given back as far as it did not use it.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self.begin()
+
+    def begin(self) -> None:
+        """A new turn."""
+        with self._lock:
+            self._own = self._sent = self._promised = 0
+            self._usage = Usage()
+
+    def step(self, number: int) -> None:
+        """The turn's own agent takes its step with this number."""
+        with self._lock:
+            self._own = number
+
+    def promise(self, wanted: int, among: int = 1) -> int:
+        """Steps for the first of so many agents, `wanted` at most; one is left for the turn itself. May be 0."""
+        with self._lock:
+            left = self._most - self._own - self._sent - self._promised - 1
+            given = max(0, min(wanted, left // among))
+            self._promised += given
+            return given
+
+    def used(self, usage: Usage, *, steps: int = 1) -> None:
+        """An agent that was sent has taken steps of those that it was promised."""
+        with self._lock:
+            self._sent += steps
+            self._promised -= steps
+            self._usage += usage
+
+    def give_back(self, steps: int) -> None:
+        with self._lock:
+            self._promised -= steps
+
+    @property
+    def sent(self) -> tuple[int, Usage]:
+        """The steps that agents sent by this turn have taken, and what they used."""
+        with self._lock:
+            return self._sent, self._usage
