@@ -251,7 +251,7 @@ def test_an_agent_s_question_is_asked_by_name_at_the_same_desk(tmp_path: Path) -
     assert len({request.request_id for request in requests}) == 2
     assert all(request.title.startswith(f"{request.who}: ") for request in requests)
     assert (tmp_path / "a.txt").read_text() == "a"
-    assert sender.of(ToolFinished)[0].files_changed == ("a.txt",)
+    assert sender.of(ToolFinished)[0].files_changed == (str(tmp_path / "a.txt"),)
     assert any("not twice" in message.content for messages in sender.children for message in messages)
 
 
