@@ -46,10 +46,20 @@ class _Line:
 
 
 class Lines:
-    """Everybody's line. Belongs to one event loop. `busy` says whether a turn runs in a conversation."""
+    """Everybody's line. Belongs to one event loop. `busy` says whether a turn runs in a conversation.
 
-    def __init__(self, deal: Deal, busy: Callable[[str], Awaitable[bool]]) -> None:
-        self._deal, self._busy = deal, busy
+    What is not `ready` keeps its place, and everything behind it waits, but for what `passes`.
+    """
+
+    def __init__(
+        self,
+        deal: Deal,
+        busy: Callable[[str], Awaitable[bool]],
+        *,
+        ready: Callable[[Item], bool] = lambda item: True,
+        passes: Callable[[Item], bool] = lambda item: False,
+    ) -> None:
+        self._deal, self._busy, self._ready, self._passes = deal, busy, ready, passes
         self._lines: dict[str, _Line] = {}
         self._closing = asyncio.Event()
 
@@ -92,8 +102,8 @@ class Lines:
                     if not line.news:
                         return
                     continue
-                item, was_held = found
-                done = await self._dealt_with(item, behind=bool(line.held) and not was_held)
+                item, was_held, overtakes = found
+                done = await self._dealt_with(item, behind=overtakes or (bool(line.held) and not was_held))
                 if was_held and done:
                     line.held.popleft()
                 elif not was_held and not done:
@@ -103,17 +113,28 @@ class Lines:
             if not line.coming and not line.held:
                 self._lines.pop(key, None)
 
-    async def _next(self, key: str, line: _Line) -> tuple[Item, bool] | None:
-        """What came, first; then what was held, which stays in its place until it is dealt with."""
-        if line.coming:
-            return line.coming.popleft(), False
+    async def _next(self, key: str, line: _Line) -> tuple[Item, bool, bool] | None:
+        """What came, first; then what was held, which stays in its place until it is dealt with.
+
+        Says whether it was held, and whether it overtakes one that is not ready.
+        """
+        if (item := self._first(line.coming)) is not None:
+            overtakes = item is not line.coming[0]
+            line.coming.remove(item)
+            return item, False, overtakes
         try:
-            return (line.held[0], True) if line.held and not await self._busy(key) else None
+            return (line.held[0], True, False) if line.held and not await self._busy(key) else None
         except StoreError as error:
             _log.warning("chat %s: %s", key, error)
             await self._pause()
             line.news = True
             return None
+
+    def _first(self, coming: deque[Item]) -> Item | None:
+        """What is dealt with next of what came."""
+        if coming and self._ready(coming[0]):
+            return coming[0]
+        return next((item for item in coming if self._passes(item)), None)
 
     async def _dealt_with(self, item: Item, *, behind: bool) -> bool:
         while not self._closing.is_set():

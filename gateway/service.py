@@ -34,6 +34,7 @@ from gateway.live import LiveAnswer, Lives
 from gateway.media import as_prompt, take_in
 from gateway.outbox import Letter, Outbox, address
 from gateway.platforms.base import Adapter, CanReact, MessageEvent
+from gateway.preparing import Preparing, passes
 from gateway.session import Chat, chat_of
 from gateway.telling import Telling
 
@@ -148,8 +149,9 @@ class Service:
             forbidden=forbidden,
             also_ask=self.homes.for_question,
         )
-        self.lines = Lines(self._deal_with, self._busy)
-        self._arrivals = Arrivals(store, self.lines.add)
+        self._preparing = Preparing(self._fetched, self._look)
+        self.lines = Lines(self._deal_with, self._busy, ready=self._preparing.is_ready, passes=passes)
+        self._arrivals = Arrivals(store, self._add)
         self._lives = Lives(self.outbox, adapters, self._loop)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="glance")
         self._changes: set[asyncio.Task[None]] = set()
@@ -172,6 +174,7 @@ class Service:
         """Take nothing more in, park what runs, and stop sending. What is left is the next process's."""
         self._closing = True
         await self._arrivals.settled()
+        await self._preparing.close()
         await self.lines.close(seconds)
         pools = (self.turns, self.tasks)
         parked = [self.aside(partial(pool.close, park=True, wait=seconds)) for pool in pools]
@@ -234,7 +237,19 @@ class Service:
             await self.say(chat_of(inbound.chat), text, key=f"reply:{inbound.platform}:{inbound.message_id}")
             await self.aside(lambda: self.store.dealt_with(inbound.platform, inbound.message_id))
         else:
-            self.lines.add(Item(event, inbound, again=True))
+            self._add(Item(event, inbound, again=True))
+
+    def _look(self, key: str) -> None:
+        self.lines.look(key)
+
+    def _add(self, item: Item) -> None:
+        if self._preparing.begin(item):
+            self.lines.add(item)
+
+    async def _fetched(self, event: MessageEvent, key: str) -> list[str]:
+        """Fetch the files of a message; gives a line for each, for the agent."""
+        folder = await self.aside(lambda: self.conversations.folder(key))
+        return await take_in(self.adapters.get(event.source.platform), event, folder, self.aside)
 
     async def _busy(self, key: str) -> bool:
         return await self.glance(lambda: self.conversations.turn(key)) is not None
@@ -267,10 +282,7 @@ class Service:
             case Unknown() as unknown:
                 await self._settle(item, unknown.explain())
             case None:
-                files: list[str] = []
-                if event.attachments:
-                    folder = await self.aside(lambda: self.conversations.folder(key))
-                    files = await take_in(self.adapters.get(event.source.platform), event, folder, self.aside)
+                event, files = self._preparing.found(item)
                 own = event.kind == "message" and not event.forwarded and not event.attachments
                 words = event.text.strip() if own else ""
                 return await self._say(item, behind, Prompt(as_prompt(event, files), answer=words))
@@ -313,7 +325,8 @@ class Service:
             reply_to = event.message_id if event.source.is_group and event.kind == "message" else ""
             name = f"reply:{inbound.platform}:{inbound.message_id}"
             await self.say(event.source.chat, answer, key=name, reply_to=reply_to)
-        await self.aside(lambda: self.store.dealt_with(inbound.platform, inbound.message_id))
+        for part in self._preparing.done(item):
+            await self.aside(lambda part=part: self.store.dealt_with(part.inbound.platform, part.inbound.message_id))  # type: ignore[misc]
 
     async def _seen(self, event: MessageEvent) -> str:
         """Acknowledge a message that goes to the turn under way; gives what to say where no sign can be set."""

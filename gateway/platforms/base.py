@@ -77,7 +77,7 @@ class MessageEvent:
     `event_id` is the same for each delivery of one event and unique on its platform: what duplicates are known by.
     `addressed` says that the bot is meant: mentioned, replied to, or given a command; always so outside groups.
     `forwarded` text is somebody else's. `reply_to` is the message answered, `quoted` what it said.
-    `data` is that of the pressed button.
+    Messages of one `album` are parts of one. `data` is that of the pressed button.
     """
 
     text: str
@@ -90,6 +90,7 @@ class MessageEvent:
     reply_to: str = ""
     quoted: str = ""
     attachments: tuple[Attachment, ...] = ()
+    album: str = ""
     data: str = ""
 
 

@@ -66,6 +66,9 @@ class MemoryPlatform:
         self.typed: list[Chat] = []
         self.uploads: dict[str, bytes] = {}
         self.unstored: list[MessageEvent] = []
+        self.hands_out = asyncio.Event()
+        """While it is not set, nothing that is fetched comes to its end."""
+        self.hands_out.set()
         self._faults: deque[DeliveryError] = deque()
         self._receive: Receive | None = None
         self._problem = ""
@@ -224,6 +227,7 @@ class MemoryPlatform:
         return await self._show(shown)
 
     async def fetch(self, attachment: Attachment, to: Path, *, limit: int) -> int:
+        await self.hands_out.wait()
         data = self.uploads.get(attachment.handle)
         if data is None or len(data) > limit:
             raise Refused("The file is gone." if data is None else f"The file is larger than {limit} bytes.")

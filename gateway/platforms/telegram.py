@@ -12,7 +12,9 @@ import logging
 import re
 import time
 import warnings
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,6 +36,7 @@ from gateway.platforms.base import (
     Attachment,
     Buttons,
     FullAdapter,
+    MessageEvent,
     OutgoingFile,
     Receive,
     Refused,
@@ -119,6 +122,7 @@ class Telegram:
         self._ended = asyncio.Event()
         self._fatal: Exception | None = None
         self._problem = ""
+        self._albums: deque[str] = deque(maxlen=100)
 
     # -- the connection ----------------------------------------------------------------------------
 
@@ -203,11 +207,18 @@ class Telegram:
             return
         if event is None or self._receive is None:
             return
+        event = self._addressed_album(event)
         async with self._one_at_a_time:
             await self._receive(event)
         if update.callback_query is not None:
             with contextlib.suppress(faults.TelegramError):  # The sign of waiting goes away by itself.
                 await self._bot.answer_callback_query(update.callback_query.id)
+
+    def _addressed_album(self, event: MessageEvent) -> MessageEvent:
+        """In a group only one part of an album mentions the bot, or is a reply to it."""
+        if event.album and event.addressed and event.album not in self._albums:
+            self._albums.append(event.album)
+        return replace(event, addressed=event.addressed or event.album in self._albums)
 
     async def _listen(self) -> None:
         async def called(request: web.Request) -> web.Response:

@@ -37,6 +37,7 @@ def event_of(update: telegram.Update, bot_id: int, bot_name: str) -> MessageEven
         reply_to=str(answered.message_id) if answered else "",
         quoted=(message.quote.text if message.quote else (answered.text or answered.caption or "") if answered else ""),
         attachments=attachments,
+        album=message.media_group_id or "",
     )
 
 

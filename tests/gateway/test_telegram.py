@@ -439,3 +439,16 @@ def test_a_set_up_that_cannot_work_is_told_so(options: dict[str, Any], secrets: 
     with pytest.raises(ConfigError) as caught:
         open_adapter(PlatformConfig(platform=Platform.TELEGRAM, options=options, secrets=secrets))
     assert says in caught.value.explain()
+
+
+async def test_the_parts_of_an_album_belong_together_and_to_whoever_one_of_them_names(
+    server: TelegramServer, inbox: Inbox, bot: Telegram
+) -> None:
+    sizes = [{"file_id": "P", "file_unique_id": "p", "width": 9, "height": 9}]
+    server.says(None, photo=sizes, chat=GROUP, media_group_id="before")
+    caption = "@hermes_bot what are these?"
+    named = {"caption": caption, "caption_entities": mention()["entities"]}
+    server.says(None, photo=sizes, chat=GROUP, media_group_id="m1", **named)
+    server.says(None, photo=sizes, chat=GROUP, media_group_id="m1")
+    await inbox.first(3)
+    assert [(one.album, one.addressed) for one in inbox.events] == [("before", False), ("m1", True), ("m1", True)]
