@@ -67,6 +67,7 @@ def run_turn(
     """
     messages, allowance = list(history), allowance or Allowance(max_steps)
     usage, steps, started = Usage(), 0, time.monotonic()
+    answers: list[str] = []
 
     def keep(message: Message) -> None:
         store.append(session_id, message)
@@ -108,7 +109,7 @@ def run_turn(
                 keep(Message("user", line))
                 emit(Steered(line))
             if messages[-1].role == "assistant":
-                return finish("done", messages[-1].content)
+                return finish("done", "\n\n".join(answers) or messages[-1].content)
             if (taken := steps + allowance.sent[0]) >= max_steps:
                 error = HermesError(f"Stopped after {taken} steps.", hint="Say `go on`, or raise max_steps.")
                 return finish("limit", _last_text(messages), error)
@@ -129,6 +130,9 @@ def run_turn(
             if compact is not None:
                 compact.answered(messages, reply)
             keep(reply.message)
+            if reply.message.content and not reply.message.tool_calls:
+                # More than one, where a person said something after the first.
+                answers.append(reply.message.content)
             usage += reply.usage
             emit(StepFinished(steps, reply.message.content, reply.usage, reply.finish_reason))
     except ApprovalPending as pending:

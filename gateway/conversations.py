@@ -139,14 +139,15 @@ class Conversations:
         with self._alone(key):
             if again and (started := started_by(self._store, TURN + key, event)):
                 return Said("started", started)
-            running = self.turn(key)
-            if running is None:
-                return Said("wait") if behind else Said("started", self._start(key, text, event, reply_to))
-            if answer and self._asks(running) and self._turns.reply(running.id, answer):
-                return Said("answered", running)
-            if (busy or self.busy) == "steer" and self._turns.steer(running.id, text):
-                return Said("steered", running)
-            return Said("wait", running)
+            while (running := self.turn(key)) is not None:
+                if answer and self._asks(running) and self._turns.reply(running.id, answer):
+                    return Said("answered", running)
+                if (busy or self.busy) == "queue":
+                    return Said("wait", running)
+                if self._turns.steer(running.id, text):
+                    return Said("steered", running)
+                # It ended in this moment.
+            return Said("wait") if behind else Said("started", self._start(key, text, event, reply_to))
 
     def _asks(self, turn: Task) -> bool:
         """Whether it waits for an answer in words."""

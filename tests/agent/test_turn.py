@@ -133,7 +133,7 @@ def test_a_line_steered_in_during_the_last_answer_is_answered_in_the_same_turn()
     bench = Bench()
     end = bench.turn("hi", ["Hello.", "Bonjour."], inbox=inbox)
     assert isinstance(end, TurnFinished)
-    assert (end.text, end.steps) == ("Bonjour.", 2)
+    assert (end.text, end.steps) == ("Hello.\n\nBonjour.", 2)
     check_stream(bench.events)
 
 
