@@ -383,6 +383,17 @@ class AIAgent:
         self._cancel.cancel()
         close_bench(self._bench)
 
+    @contextlib.contextmanager
+    def dismissed(self) -> Iterator[None]:
+        """At the end let go of the parts that refer back to the agent, which is of no use then.
+
+        Their memory is free at once; left to the collector, thousands of turns would make it stop everything for long.
+        """
+        try:
+            yield
+        finally:
+            del self._toolset, self._compaction
+
     def __enter__(self) -> Self:
         return self
 

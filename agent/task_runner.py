@@ -103,7 +103,7 @@ class TaskRunner:
             if isinstance(event, StepFinished | ToolProgress) and (reason := budgets.reason()):
                 cancel.park(reason)
 
-        with _time_limit(options.timeout or self._config.values.task_timeout, cancel):
+        with _time_limit(options.timeout or self._config.values.task_timeout, cancel), agent.dismissed():
             return agent.run_turn(
                 None if self._begun(task, options) else task.prompt,
                 emit=listening,

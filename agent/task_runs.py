@@ -118,6 +118,11 @@ class TaskRuns:
         with self._lock:
             return self._let_go.wait_for(lambda: owner not in self._owners.values(), seconds)
 
+    def runs(self) -> bool:
+        """Whether anything runs in this process."""
+        with self._lock:
+            return bool(self._cancels)
+
     def drain(self) -> list[str]:
         """Let go of what runs here at its next step boundary, and take nothing until `take_up`.
 

@@ -81,6 +81,8 @@ class LiveAnswer:
             task.cancel()
         last = [self._sending] if self._sending else []
         await asyncio.gather(*self._tasks, *last, return_exceptions=True)
+        # A task keeps how it was cancelled, and so whatever was at work in it: also this answer, which would keep it.
+        self._tasks, self._sending = [], None
 
     def take(self, event: Event) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is there to see it

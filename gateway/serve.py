@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from gateway.home import LINK
 from gateway.hooks import HookRegistry
 from gateway.logs import keep_out
 from gateway.model import ModelOfChats
+from gateway.pauses import Collector, short_pauses
 from gateway.platforms.base import Adapter, HasMenu
 from gateway.platforms.registry import open_adapter
 from gateway.run import GatewayRunner
@@ -44,9 +44,6 @@ KEPT = 14 * 24 * 3600.0
 
 TICK = 5.0
 """Seconds between two looks at questions that nobody answers, and between two signs of life for systemd."""
-
-SWITCH = 0.0005
-"""Seconds that a thread may keep the interpreter while others want it. Each that is ahead of the loop costs it one."""
 
 DRAIN = 8.0
 """Seconds that running turns have to reach a step boundary when the gateway leaves."""
@@ -179,6 +176,10 @@ class Gateway:
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set. Raises: HermesError when it cannot begin."""
         await self.service.aside(self._enter)
+        with short_pauses() as collector:
+            await self._serve(stop, collector)
+
+    async def _serve(self, stop: asyncio.Event, collector: Collector) -> None:
         watchdog = Watchdog()
         try:
             await self.service.start()
@@ -186,7 +187,7 @@ class Gateway:
             self.runner.happened("gateway:startup", {"platforms": [*self.configs]})
             _notify("READY=1")
             menus = asyncio.create_task(self._publish_menus())
-            await self._until(stop)
+            await self._until(stop, collector)
             menus.cancel()
         finally:
             _notify("STOPPING=1")
@@ -198,7 +199,7 @@ class Gateway:
             with contextlib.suppress(StoreError):
                 await asyncio.to_thread(self._depart)
 
-    async def _until(self, stop: asyncio.Event) -> None:
+    async def _until(self, stop: asyncio.Event, collector: Collector) -> None:
         over = asyncio.create_task(self.supervisor.over())
         stopped = asyncio.create_task(stop.wait())
         try:
@@ -208,6 +209,7 @@ class Gateway:
                     raise HermesError("No platform is left that can be served.", hint="The log says why.")
                 _notify("WATCHDOG=1")
                 await self._look_after()
+                collector.sweep(quiet=not await self.service.aside(self.service.works))
         finally:
             over.cancel()
             stopped.cancel()
@@ -278,14 +280,8 @@ def _notify(state: str) -> None:
         channel.sendall(state.encode())
 
 
-def give_way() -> None:
-    """Let the event loop have the interpreter soon, however many turns want it: for the whole process."""
-    sys.setswitchinterval(SWITCH)
-
-
 async def serve() -> None:
     """Serve until SIGTERM or SIGINT. Raises: HermesError."""
-    give_way()
     config = load_config()
     store = await asyncio.to_thread(SqliteStore, config.dirs.database)
     stop = asyncio.Event()

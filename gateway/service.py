@@ -223,6 +223,10 @@ class Service:
             await self.aside(partial(self.tasks.answer, task_id, denial))
         await self.aside(self.turns.look)
 
+    def works(self) -> bool:
+        """Whether a turn or a task runs here. May wait for the store: not for the loop."""
+        return self.turns.runs() or self.tasks.runs()
+
     # -- what comes in -----------------------------------------------------------------------------
 
     async def _take_up(self, inbound: Inbound) -> None:

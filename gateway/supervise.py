@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import random
 import sys
@@ -123,6 +124,15 @@ class Watchdog:
         while not self._closed.wait(_BEAT):
             if time.monotonic() - self._beat > STALL + _BEAT and self._beat != told:
                 told = self._beat
-                frame = sys._current_frames().get(self._thread_id)
-                where = "".join(traceback.format_stack(frame)) if frame else "unknown"
-                _log.warning("the event loop has been held up for %.0f ms by:\n%s", STALL * 1e3, where)
+                _log.warning("the event loop has been held up for %.0f ms by:\n%s", STALL * 1e3, self._where())
+
+    def _where(self) -> str:
+        # A collection that began within would run others' code under the interpreter's own lock, and could lock it up.
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            frame = sys._current_frames().get(self._thread_id)
+        finally:
+            if collects:
+                gc.enable()
+        return "".join(traceback.format_stack(frame)) if frame else "unknown"

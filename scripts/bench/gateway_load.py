@@ -5,6 +5,9 @@
 Each chat writes its next message when the last one was answered. The model takes `--seconds` for a reply. Said at the
 end: how soon a message was acknowledged (stored), how many were answered a second, how long the event loop was held
 up at most, memory for each chat, and whether an answer was lost, repeated or came in another order.
+
+On a machine with other work the loop waits for a processor, too. Linux counts that, so it is told apart; and another
+process does nothing but measure how late an idle loop wakes meanwhile: nothing on this machine can be better.
 """
 
 import argparse
@@ -12,13 +15,16 @@ import asyncio
 import dataclasses
 import logging
 import os
+import re
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from subprocess import PIPE
 
 import psutil
 
@@ -32,12 +38,14 @@ from agent.task_runner import TaskRunner
 from gateway.config import Platform
 from gateway.platforms.base import SendResult
 from gateway.platforms.memory import MemoryPlatform, Shown
-from gateway.serve import Gateway, _prepare, give_way
+from gateway.serve import Gateway, _prepare
 from gateway.session import Chat
-from gateway.supervise import Watchdog
 
 SPREAD = 5.0
 """Seconds within which the chats begin."""
+
+BEAT = 0.005
+"""Seconds between two looks at how late the loop is."""
 
 
 class Place(MemoryPlatform):
@@ -84,9 +92,42 @@ async def talk(place: Place, name: str, messages: int, acknowledged: list[float]
         began = time.perf_counter()
         await place.say(f"{name}.{number}", chat_id=name)
         acknowledged.append(time.perf_counter() - began)
-        while not any(one.text == f"re {name}.{number}" for one in place.by_chat[name][-1:]):
+        while not any(one.text.endswith(f"re {name}.{number}") for one in place.by_chat[name][-1:]):
             await place.news[name].wait()
             place.news[name].clear()
+
+
+class Stalls:
+    """How long the loop that this is made on is held up at most, and for how long where no processor was missing."""
+
+    def __init__(self) -> None:
+        self.worst = self.own = 0.0
+        path = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
+        self._file = path.open("rb", buffering=0) if path.exists() else None
+        self._beating = asyncio.create_task(self._beat())
+
+    def close(self) -> None:
+        self._beating.cancel()
+
+    def _waited(self) -> float:
+        """Seconds that this thread has waited for a processor since it began."""
+        return int(os.pread(self._file.fileno(), 100, 0).split()[1]) / 1e9 if self._file else 0.0
+
+    async def _beat(self) -> None:
+        before, waited = time.monotonic(), self._waited()
+        while True:
+            await asyncio.sleep(BEAT)
+            now, waits = time.monotonic(), self._waited()
+            late = now - before - BEAT
+            self.worst, self.own = max(self.worst, late), max(self.own, late - (waits - waited))
+            before, waited = now, waits
+
+
+async def idle() -> None:
+    """Say how long an idle loop was held up at most, once nothing more is asked."""
+    stalls = Stalls()
+    await asyncio.to_thread(sys.stdin.read)
+    print(stalls.worst)
 
 
 async def load(chats: int, messages: int, seconds: float, workers: int) -> int:
@@ -99,18 +140,23 @@ async def load(chats: int, messages: int, seconds: float, workers: int) -> int:
     await asyncio.sleep(0.5)
     await talk(place, "warm", 3, [])
     before = process.memory_info().rss
-    watchdog, acknowledged, began = Watchdog(), list[float](), time.perf_counter()
+    idle_loop = await asyncio.create_subprocess_exec(sys.executable, __file__, "--idle", stdin=PIPE, stdout=PIPE)
+    stalls, acknowledged, began = Stalls(), list[float](), time.perf_counter()
     each = messages // chats
     await asyncio.gather(
         *(talk(place, str(number), each, acknowledged, after=number * SPREAD / chats) for number in range(1, chats + 1))
     )
-    took, worst = time.perf_counter() - began, watchdog.worst
-    watchdog.close()
+    took = time.perf_counter() - began
+    stalls.close()
+    floor, _ = await idle_loop.communicate(b"")
     after = process.memory_info().rss
     wrong = 0
     for number in range(1, chats + 1):
-        answers = [one.text for one in place.by_chat[str(number)]]
-        wrong += answers != [f"re {number}.{index}" for index in range(each)]
+        # Who writes before a turn is over has both answers in one message.
+        shown = " ".join(one.text for one in place.by_chat[str(number)])
+        if re.findall(r"re (\S+)", shown) != [f"{number}.{index}" for index in range(each)]:
+            print(f"chat {number} shows: {shown}", file=sys.stderr)
+            wrong += 1
     end = time.monotonic() + 30
     while (store.received() or store.unsent() or store.undelivered()) and time.monotonic() < end:  # noqa: ASYNC110
         await asyncio.sleep(0.2)
@@ -123,7 +169,9 @@ async def load(chats: int, messages: int, seconds: float, workers: int) -> int:
     print(f"load of the machine: {os.getloadavg()[0]:.0f}")
     print(f"acknowledged: median {quantiles[49] * 1e3:.0f} ms, p99 {quantiles[98] * 1e3:.0f} ms")
     print(f"answered: {each * chats / took:.1f} messages/s, in {took:.0f} s")
-    print(f"event loop held up: {worst * 1e3:.0f} ms at most")
+    print(f"event loop held up: {stalls.worst * 1e3:.0f} ms at most")
+    print(f"the same without waits for a processor: {stalls.own * 1e3:.0f} ms at most")
+    print(f"an idle loop in a process of its own: {float(floor) * 1e3:.0f} ms")
     grown = (after - before) / chats / 1e3
     print(f"resident: {before / 1e6:.0f} MB before, {after / 1e6:.0f} MB after: {grown:.1f} KB a chat")
     print(f"chats with an answer lost, repeated or out of order: {wrong}; left in the store: {unanswered}")
@@ -136,13 +184,15 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=10_000)
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--workers", type=int, default=256)
+    parser.add_argument("--idle", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.idle:
+        return asyncio.run(idle())
     with tempfile.TemporaryDirectory() as home:
         os.environ |= {"HERMES_HOME": home, "HERMES_PROVIDER": "offline"}
         table = f"[gateway]\nturn_workers = {given.workers}\n[gateway.memory]\neveryone = true\n"
         Path(home, "config.toml").write_text(table, "utf-8")
         logging.disable(logging.WARNING)
-        give_way()
         sys.exit(asyncio.run(load(given.chats, given.messages, given.seconds, given.workers)) > 0)
 
 
