@@ -7,7 +7,8 @@ import logging
 from typing import TYPE_CHECKING
 
 from agent.commands import preview
-from agent.errors import HermesError
+from agent.errors import HermesError, StoreError
+from agent.records import Task
 from agent.tools.bench import left_running
 from hermes_cli.questions import Question
 from hermes_cli.text import harmless
@@ -52,7 +53,7 @@ class Leaving:
             return
         options = {"w": "wait, then leave", "s": "stop and leave", "n": "stay"}
         default = "n"
-        if self._chat.background.live() or self._chat.turn:
+        if self._live() or self._chat.turn:
             options, default = {"k": "keep running and leave", **options}, "k"
         more = [f"  and {len(unfinished) - SHOWN} more"] if len(unfinished) > SHOWN else []
         ends = [f"  ends with Hermes: {preview(harmless(command), 50)}" for command in left_running()[:SHOWN]]
@@ -66,8 +67,16 @@ class Leaving:
         turn = [f"  the turn: {preview(turn.prompt, 50)}" for turn in turns]
         shell = ["  a shell command"] if chat.shell else []
         unsaved = [f"  {chat.store.unsaved} messages are not on the disk yet"] if chat.store.unsaved else []
-        tasks = (f"  #{task.number} {task.state}  {preview(task.prompt, 50)}" for task in chat.background.live())
+        tasks = (f"  #{task.number} {task.state}  {preview(task.prompt, 50)}" for task in self._live())
         return [*unsaved, *turn, *shell, *tasks]
+
+    def _live(self) -> list[Task]:
+        """A store that cannot be read must not keep anybody from leaving."""
+        try:
+            return self._chat.background.live()
+        except StoreError as error:
+            _log.warning("leaving: %s", error)
+            return []
 
     def if_settled(self) -> None:
         """Ask, if the person wants to leave and nothing is on its way any more."""
@@ -133,7 +142,7 @@ class Leaving:
         """After the tasks were parked: have a worker go on with them."""
         from hermes_cli.worker import start
 
-        if not any(not task.held and task.state != "waiting" for task in self._chat.background.live()):
+        if not any(not task.held and task.state != "waiting" for task in self._live()):
             return
         try:
             start(self._chat.config.dirs, self._chat.env)

@@ -364,6 +364,20 @@ def told(tmp_path: Path) -> str:
         return "".join(state for (state,) in connection.execute("SELECT state FROM deliveries"))
 
 
+@pytest.mark.parametrize("how", ["ctrl+d", "hang up"])
+def test_a_store_that_cannot_be_read_keeps_nobody_from_leaving(start: Start, tmp_path: Path, how: str) -> None:
+    with OpenAIServer(default=shell("sleep 77")) as server:
+        hermes = start(server)
+        hermes.send("/yolo").send("go").wait_for(lambda seen: seen.runs("sleep 77"))
+        children = hermes.family()
+        change(tmp_path, "ALTER TABLE tasks RENAME TO gone")
+        if how == "hang up":
+            hermes.hang_up()
+        else:
+            hermes.press("ctrl+d").wait_for("Not everything is over:").send("s")
+        hermes.wait_until_gone(children, within=6)
+
+
 def change(tmp_path: Path, statement: str) -> None:
     """Something happens to the store that another process did."""
     with contextlib.closing(sqlite3.connect(database(tmp_path), isolation_level=None)) as connection:
