@@ -15,12 +15,11 @@ import msgspec
 
 from agent.protocols import Action, Keeper
 from agent.reading import only_reads
-from agent.shadow import Kept, Shadow, ShadowError
+from agent.shadow import FOLDER, Kept, Shadow, ShadowError
 from agent.shell import parse
 
 _log = logging.getLogger(__name__)
 
-FOLDER = "checkpoints"
 MOST_TURNS = 300
 """Turns of one workspace whose files are kept."""
 MOST_SIZE = 1_000_000_000

@@ -8,7 +8,7 @@ import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,10 @@ _SETTINGS = (
     "core.autocrlf=false", "core.safecrlf=false", "core.fsync=none", "core.loosecompression=1", "core.symlinks=true",
     "core.quotepath=false", "core.filemode=true", "gc.auto=0",
 )  # fmt: skip
+
+
+FOLDER = "checkpoints"
+"""Below the state directory: the repositories of all workspaces."""
 
 
 class ShadowError(HermesError):
@@ -49,6 +53,14 @@ class Shadow:
         self._workspace = workspace
         self._index = self._git_dir / f"{index}.index"
         self._ready = False
+
+    @classmethod
+    def all(cls, folder: Path) -> "Iterator[Shadow]":
+        """Those of every workspace, to look at and drop what they keep."""
+        for git_dir in folder.glob("*/HEAD"):
+            found = cls(folder, folder, index="")
+            found._git_dir, found._ready = git_dir.parent, True
+            yield found
 
     # -- single files ------------------------------------------------------------------------------
 
@@ -201,6 +213,14 @@ class Shadow:
         lines = "".join(f"delete refs/hermes/{name}\n" for name in names)
         if lines:
             self._git("update-ref", "--stdin", data=lines.encode())
+
+    def forget(self, sessions: Collection[str]) -> bool:
+        """Drop all that is kept of some sessions. False when there is nothing. Raises: ShadowError."""
+        names = [name for name in self.names() if name.partition("/")[0] in sessions]
+        self.drop(names)
+        for session in sessions:
+            self._git_dir.joinpath(f"{session}.index").unlink(missing_ok=True)
+        return bool(names)
 
     def tidy(self) -> None:
         """Pack what is kept and delete what nothing names; recent objects stay, for they may be about to be named."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agent import outputs
+from agent import leftovers
 from agent.config import directories
 from agent.errors import HermesError
 from hermes_cli.confirming import Yes, confirm
@@ -120,7 +120,7 @@ def delete(which: Which, yes: Yes = False) -> None:
     session = _one(store, which)
     confirm(f"Delete {_line(session)}?", yes)
     store.delete_session(session.id)
-    outputs.forget(directories().state, session.id)
+    leftovers.forget(directories().state, [session.id])
     typer.echo(f"Deleted {session.id}.")
 
 
@@ -138,11 +138,9 @@ def prune(
         if doomed.sessions or doomed.tasks:
             confirm(f"Delete {what}?", yes)
         kept = _unmerged(store, before)
-        there = [name for name in outputs.sessions(directories().state) if store.session(name) is not None]
+        there = [name for name in leftovers.sessions(directories().state) if store.session(name) is not None]
         doomed = store.prune(before=before, besides=kept)
-        for session_id in there:
-            if store.session(session_id) is None:
-                outputs.forget(directories().state, session_id)
+        leftovers.forget(directories().state, [name for name in there if store.session(name) is None])
         what = f"{doomed.sessions} sessions with {doomed.messages} messages, and {doomed.tasks} tasks"
     if as_json:
         _print_json({**asdict(doomed), "dry_run": dry_run})

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent import outputs
+from agent import leftovers
 from agent.commands import preview
 from agent.errors import HermesError
 from agent.protocols import Decision
@@ -169,7 +169,7 @@ def forget(store: "Store", tasks: Sequence[Task], state: Path) -> tuple[int, lis
 
     A task that went on with a conversation stays, and one whose worktree holds what is nowhere else.
     """
-    forgotten, kept = 0, list[str]()
+    forgotten, kept, gone = 0, list[str](), list[str]()
     for task in tasks:
         try:
             if (tree := worktree_of(store, task, state)) is not None:
@@ -180,5 +180,6 @@ def forget(store: "Store", tasks: Sequence[Task], state: Path) -> tuple[int, lis
         session = store.session(task.session_id)
         if session is not None and session.source == TASK_SOURCE:
             forgotten += store.delete_session(session.id)
-            outputs.forget(state, session.id)
+            gone.append(session.id)
+    leftovers.forget(state, gone)
     return forgotten, kept

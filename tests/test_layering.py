@@ -44,6 +44,7 @@ FLOORS: dict[str, int] = {
     "agent.task_rows": 2,
     "agent.task_runs": 2,
     "agent.steps": 2,
+    "agent.leftovers": 3,
     "agent.outputs": 1,
     "agent.own_places": 1,
     "agent.lineage": 2,

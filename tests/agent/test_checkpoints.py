@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import shadow
+from agent import leftovers, shadow
 from agent.checkpoints import Checkpoints
 from agent.protocols import Action
 from tests.support.undo import Undone, contents
@@ -243,3 +243,17 @@ def test_a_turn_goes_on_where_no_checkpoint_can_be_made(tmp_path: Path, work: Pa
     kept = Checkpoints(tmp_path / "state", "20260101_000000_abcdef", work)
     kept.begin(None, 0)
     assert "no checkpoint" in kept.before(writing(work / "a.txt"))
+
+
+def test_what_is_kept_of_a_session_goes_with_it(tmp_path: Path, work: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    for place, session in ((work, "gone"), (other, "gone"), (work, "stays")):
+        (place / "a.txt").write_text(f"{session}\n")
+        kept = Checkpoints(tmp_path / "state", session, place)
+        turn(kept, running(), lambda place=place: (place / "a.txt").write_text("changed\n"))  # type: ignore[misc]
+    assert leftovers.sessions(tmp_path / "state") == {"gone", "stays"}
+    leftovers.forget(tmp_path / "state", ["gone"])
+    assert leftovers.sessions(tmp_path / "state") == {"stays"}
+    assert not list((tmp_path / "state").rglob("gone*"))
+    assert Checkpoints(tmp_path / "state", "stays", work).diff(1)
