@@ -377,23 +377,15 @@ class TaskStore(Protocol):
         """
         ...
 
-    def claim_task(
-        self, lease: Lease, task_id: str | None = None, *, owner: str | None = None, expired: float = 0.0
-    ) -> Task | None:
-        """Take up a task: it is running, with this lease, and one attempt more. None when there is nothing to take.
+    def claim_task(self, lease: Lease, *, owner: str | None = None) -> Task | None:
+        """Take up the next task of `owner`'s (see `tasks`): it is running, with this lease, and one attempt more.
 
-        With `task_id` that one, without the next of `owner`'s (see `tasks`): owners in turn, the oldest of each first.
-        Queued and parked ones can be taken (held ones by id only), and running ones whose last heartbeat is older than
-        `expired`, seconds since the epoch; one of these that has had its attempts becomes failed instead.
+        Owners in turn, the oldest of each first. None when there is none to take; held ones are not.
         """
         ...
 
     def heartbeat(self, worker: str) -> list[str]:
         """Say that the worker lives. Gives the ids it still holds; whatever else it runs, it must drop."""
-        ...
-
-    def release_task(self, task_id: str, worker: str, *, state: TaskState = "queued") -> Task | None:
-        """Let go of a task in good order. None when the worker does not hold it."""
         ...
 
     def reclaim_dead(self, now: float, is_alive: IsAlive, *, stale: float = 0.0) -> list[Task]:

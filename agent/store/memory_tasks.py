@@ -95,27 +95,21 @@ class MemoryTasks(Tables):
 
     # -- who works ---------------------------------------------------------------------------------
 
-    def claim_task(
-        self, lease: Lease, task_id: str | None = None, *, owner: str | None = None, expired: float = 0.0
-    ) -> Task | None:
+    def claim_task(self, lease: Lease, *, owner: str | None = None) -> Task | None:
         with self._lock:
-            while True:
-                task = self._tasks.get(task_id) if task_id is not None else self._next(owner, expired)
-                if task is None or not may_be_taken(task, expired=expired, by_id=task_id is not None):
-                    return None
-                after = self._save(task, taken(task, replace(lease, heartbeat=time.time())))
-                if after.state == "running":
-                    self._claims += 1
-                    self._last_claim[after.owner] = self._claims
-                    return after
+            if (task := self._next(owner)) is None:
+                return None
+            self._claims += 1
+            self._last_claim[task.owner] = self._claims
+            return self._save(task, taken(task, replace(lease, heartbeat=time.time())))
 
-    def _next(self, owner: str | None, expired: float) -> Task | None:
+    def _next(self, owner: str | None) -> Task | None:
         ready: dict[str, Task] = {}
         first, last = owner_range(owner)
         for task in self._tasks.values():
             if task.state not in LIVE_STATES or not first <= task.owner <= last:
                 continue
-            if may_be_taken(task, expired=expired, by_id=False):
+            if may_be_taken(task):
                 ready.setdefault(task.owner, task)
         return min(ready.values(), key=lambda task: (self._last_claim.get(task.owner, 0), task.number), default=None)
 
@@ -126,9 +120,6 @@ class MemoryTasks(Tables):
                 assert task.lease is not None
                 self._tasks[task.id] = replace(task, lease=replace(task.lease, heartbeat=time.time()))
             return [task.id for task in held]
-
-    def release_task(self, task_id: str, worker: str, *, state: TaskState = "queued") -> Task | None:
-        return self.update_task(task_id, expect=frozenset({"running"}), holder=worker, state=state, activity="")
 
     def reclaim_dead(self, now: float, is_alive: IsAlive, *, stale: float = 0.0) -> list[Task]:
         running = self.tasks(states=frozenset({"running"}))

@@ -116,21 +116,14 @@ def owes_outcome(before: Task, after: Task) -> bool:
     return before.state in LIVE_STATES and after.state in ("done", "failed") and not after.told
 
 
-def may_be_taken(task: Task, *, expired: float, by_id: bool) -> bool:
-    match task.state:
-        case "queued" | "parked":
-            return by_id or not task.held
-        case "running":
-            return (task.lease.heartbeat if task.lease else 0.0) < expired
-    return False
+def may_be_taken(task: Task) -> bool:
+    return task.state in ("queued", "parked") and not task.held
 
 
 def taken(task: Task, lease: Lease) -> Task:
-    """The row once a worker has taken it up, or has found that nobody should any more."""
-    if task.state == "running" and task.attempts >= MAX_ATTEMPTS:
-        return lost(task, lease.heartbeat)
+    """The row once a worker has taken it up."""
     started = task.started or lease.heartbeat
-    return replace(task, state="running", lease=lease, attempts=task.attempts + 1, started=started, held=False)
+    return replace(task, state="running", lease=lease, attempts=task.attempts + 1, started=started)
 
 
 def is_left_alone(task: Task, stale: float, is_alive: IsAlive) -> bool:

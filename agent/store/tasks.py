@@ -21,7 +21,6 @@ from agent.store.rules import (
     changed,
     is_left_alone,
     lost,
-    may_be_taken,
     new_session_id,
     new_task_id,
     owes_outcome,
@@ -40,9 +39,7 @@ _COLUMNS = ", ".join([*_FIELDS, *LEASE])
 _NEXT = """
     SELECT number FROM (
         SELECT owner, min(number) AS number FROM tasks
-        WHERE ((state IN ('queued', 'parked') AND NOT held)
-            OR (state = 'running' AND coalesce(heartbeat, 0) < :expired))
-        AND owner BETWEEN :first AND :last
+        WHERE state IN ('queued', 'parked') AND NOT held AND owner BETWEEN :first AND :last
         GROUP BY owner
     ) AS first
     ORDER BY (SELECT max(claimed) FROM tasks WHERE tasks.owner = first.owner), number LIMIT 1
@@ -130,19 +127,14 @@ class SqliteTasks(OnDatabase):
 
     # -- who works ---------------------------------------------------------------------------------
 
-    def claim_task(
-        self, lease: Lease, task_id: str | None = None, *, owner: str | None = None, expired: float = 0.0
-    ) -> Task | None:
+    def claim_task(self, lease: Lease, *, owner: str | None = None) -> Task | None:
         with self._database.write() as connection:
-            while True:
-                task = _load(connection, task_id) if task_id is not None else _next(connection, owner, expired)
-                if task is None or not may_be_taken(task, expired=expired, by_id=task_id is not None):
-                    return None
-                now = time.time()
-                after = _save(connection, task, taken(task, replace(lease, heartbeat=now)))
-                if after.state == "running":
-                    connection.execute("UPDATE tasks SET claimed = ? WHERE id = ?", (now, task.id))
-                    return after
+            if (task := _next(connection, owner)) is None:
+                return None
+            now = time.time()
+            after = _save(connection, task, taken(task, replace(lease, heartbeat=now)))
+            connection.execute("UPDATE tasks SET claimed = ? WHERE id = ?", (now, task.id))
+            return after
 
     def heartbeat(self, worker: str) -> list[str]:
         with self._database.write(durable=False) as connection:
@@ -151,9 +143,6 @@ class SqliteTasks(OnDatabase):
                 (time.time(), worker),
             ).fetchall()
         return [task_id for (task_id,) in rows]
-
-    def release_task(self, task_id: str, worker: str, *, state: TaskState = "queued") -> Task | None:
-        return self.update_task(task_id, expect=frozenset({"running"}), holder=worker, state=state, activity="")
 
     def reclaim_dead(self, now: float, is_alive: IsAlive, *, stale: float = 0.0) -> list[Task]:
         running = self.tasks(states=frozenset({"running"}))
@@ -270,9 +259,9 @@ def _load(connection: sqlite3.Connection, task_id: str) -> Task | None:
     return found[0] if found else None
 
 
-def _next(connection: sqlite3.Connection, owner: str | None, expired: float) -> Task | None:
+def _next(connection: sqlite3.Connection, owner: str | None) -> Task | None:
     first, last = owner_range(owner)
-    found = select_tasks(connection, f"WHERE number = ({_NEXT})", {"first": first, "last": last, "expired": expired})
+    found = select_tasks(connection, f"WHERE number = ({_NEXT})", {"first": first, "last": last})
     return found[0] if found else None
 
 

@@ -107,8 +107,8 @@ class PointedStore(SqliteStore):
         self.fate.passes("tool begun")
         return begun
 
-    def claim_task(self, lease: Lease, task_id: str | None = None, **which: Any) -> Task | None:
-        task = super().claim_task(lease, task_id, **which)
+    def claim_task(self, lease: Lease, **which: Any) -> Task | None:
+        task = super().claim_task(lease, **which)
         if task is not None:
             self.fate.passes("claimed")
         return task

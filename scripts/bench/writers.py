@@ -34,7 +34,7 @@ def write(store: SqliteStore, name: str, seconds: float) -> tuple[int, int]:
             count += 1
             if count % 4 == 0:
                 task = store.create_task(prompt="x", owner=name, settings="{}")
-                store.claim_task(Lease(name, 1, 1.0, 0.0), task.id)
+                store.claim_task(Lease(name, 1, 1.0, 0.0), owner=name)
                 store.append_event(task.id, Steered(name))
                 store.update_task(task.id, state="done", result=name)
             if count % 16 == 0:

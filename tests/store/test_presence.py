@@ -95,7 +95,7 @@ def test_a_front_end_takes_up_only_what_reports_to_it(store: Store) -> None:
 
 def test_the_live_tasks_stand_as_their_rows_say(store: Store) -> None:
     running, held, over, others = queue(store), queue(store), queue(store), queue(store, B)
-    store.claim_task(lease("w"), running.id)
+    store.claim_task(lease("w"))
     store.update_task(held.id, state="parked", held=True)
     finish(store, over)
     standings = store.standings(A)

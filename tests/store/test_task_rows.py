@@ -31,8 +31,6 @@ from agent.protocols import LIVE_STATES, Store, Task, TaskState
 from agent.records import Lease
 from tests.store.conftest import lease
 
-LATER = 9e9
-
 
 def queue(store: Store, owner: str = "me", **fields: str) -> Task:
     return store.create_task(prompt="x", owner=owner, settings="{}", **fields)
@@ -107,24 +105,21 @@ def test_an_unknown_field_is_a_mistake_and_changes_nothing(store: Store) -> None
 
 def test_a_claimed_task_runs_under_its_workers_name(store: Store) -> None:
     task = queue(store)
-    claimed = store.claim_task(lease("w1", 42), task.id)
+    claimed = store.claim_task(lease("w1", 42))
     assert claimed is not None
     assert claimed == row(store, task)
     assert (claimed.state, claimed.attempts) == ("running", 1)
     assert claimed.lease is not None
     assert (claimed.lease.worker, claimed.lease.pid, claimed.lease.started) == ("w1", 42, 1.0)
     assert claimed.created <= claimed.started <= claimed.lease.heartbeat
-    assert store.claim_task(lease("w2"), task.id) is None
     assert store.claim_task(lease("w2")) is None
-    assert store.claim_task(lease("w2"), "bg_000000_000000") is None
 
 
 @pytest.mark.parametrize("state", ["waiting", "done", "failed", "cancelled"])
 def test_what_waits_or_is_over_is_not_taken(store: Store, state: TaskState) -> None:
     task = queue(store)
     store.update_task(task.id, state=state)
-    assert store.claim_task(lease(), task.id, expired=LATER) is None
-    assert store.claim_task(lease(), expired=LATER) is None
+    assert store.claim_task(lease()) is None
 
 
 def test_a_parked_task_is_taken_up_by_whoever_comes_next_unless_it_is_held(store: Store) -> None:
@@ -135,9 +130,8 @@ def test_a_parked_task_is_taken_up_by_whoever_comes_next_unless_it_is_held(store
     assert next_one is not None
     assert next_one.id == parked.id
     assert store.claim_task(lease()) is None
-    by_id = store.claim_task(lease(), held.id)
-    assert by_id is not None
-    assert (by_id.state, by_id.held) == ("running", False)
+    store.update_task(held.id, state="queued", held=False)
+    assert store.claim_task(lease())
 
 
 def test_owners_take_turns_and_each_is_served_in_order(store: Store) -> None:
@@ -168,24 +162,23 @@ def test_of_many_workers_one_gets_a_task(store: Store) -> None:
 
 def test_a_worker_that_stops_beating_loses_its_task_and_learns_of_it(store: Store) -> None:
     task = queue(store)
-    store.claim_task(lease("old"), task.id)
-    since = time.time()
-    assert store.claim_task(lease("new"), task.id, expired=since - 60) is None
+    store.claim_task(lease("old"))
+    assert store.reclaim_dead(time.time(), lambda lease: True, stale=time.time() - 60) == []
     assert store.heartbeat("old") == [task.id]
-    taken = store.claim_task(lease("new"), expired=time.time() + 1)
+    assert store.reclaim_dead(time.time(), lambda lease: True, stale=time.time() + 1)
+    taken = store.claim_task(lease("new"))
     assert taken is not None
     assert (taken.id, taken.attempts) == (task.id, 2)
     assert store.heartbeat("old") == []
     assert store.heartbeat("new") == [task.id]
     assert store.update_task(task.id, holder="old", state="done") is None
-    assert store.release_task(task.id, "old") is None
     assert row(store, task).state == "running"
     assert store.update_task(task.id, holder="new", state="done") is not None
 
 
 def test_a_heartbeat_is_seen(store: Store) -> None:
     task = queue(store)
-    claimed = store.claim_task(lease("w"), task.id)
+    claimed = store.claim_task(lease("w"))
     store.heartbeat("w")
     beating = row(store, task)
     assert claimed is not None
@@ -198,8 +191,8 @@ def test_a_heartbeat_is_seen(store: Store) -> None:
 def test_letting_go_in_good_order_is_no_failed_attempt(store: Store, state: TaskState) -> None:
     task = queue(store)
     for _ in range(5):
-        store.claim_task(lease("w"), task.id)
-        released = store.release_task(task.id, "w", state=state)
+        store.claim_task(lease("w"))
+        released = store.update_task(task.id, holder="w", state=state)
         assert released is not None
         assert (released.state, released.lease, released.attempts) == (state, None, 0)
         store.update_task(task.id, state="queued")
@@ -207,8 +200,8 @@ def test_letting_go_in_good_order_is_no_failed_attempt(store: Store, state: Task
 
 def test_the_tasks_of_the_dead_are_queued_again_and_those_of_the_living_are_not(store: Store) -> None:
     dead, alive, bare = queue(store), queue(store), queue(store)
-    store.claim_task(lease("dead", 1), dead.id)
-    store.claim_task(lease("alive", 2), alive.id)
+    store.claim_task(lease("dead", 1))
+    store.claim_task(lease("alive", 2))
     store.update_task(bare.id, state="running")
     changed = store.reclaim_dead(time.time(), lambda lease: lease.pid == 2)
     assert [(task.id, task.state, task.lease) for task in changed] == [
@@ -221,7 +214,7 @@ def test_the_tasks_of_the_dead_are_queued_again_and_those_of_the_living_are_not(
 
 def test_a_task_that_came_back_to_life_meanwhile_is_left_alone(store: Store) -> None:
     task = queue(store)
-    store.claim_task(lease("w"), task.id)
+    store.claim_task(lease("w"))
 
     def beats_now(_lease: Lease) -> bool:
         store.heartbeat("w")
@@ -234,7 +227,7 @@ def test_a_task_that_came_back_to_life_meanwhile_is_left_alone(store: Store) -> 
 def test_a_task_that_kills_its_workers_is_given_up_and_its_owner_told(store: Store) -> None:
     task = queue(store)
     for _ in range(3):
-        assert store.claim_task(lease("w"), task.id)
+        assert store.claim_task(lease("w"))
         store.update_task(task.id, activity="terminal make test")
         changed = store.reclaim_dead(50.0, lambda lease: False)
     (failed,) = changed
@@ -245,21 +238,9 @@ def test_a_task_that_kills_its_workers_is_given_up_and_its_owner_told(store: Sto
     assert [delivery.task_id for delivery in store.undelivered("me")] == [task.id]
 
 
-def test_a_task_whose_leases_all_expired_is_given_up_and_the_next_is_taken(store: Store) -> None:
-    first, second = queue(store), queue(store)
-    for attempt in range(3):
-        claimed = store.claim_task(lease(f"w{attempt}"), first.id, expired=LATER)
-        assert claimed is not None
-    claimed = store.claim_task(lease("w"), expired=LATER)
-    assert claimed is not None
-    assert claimed.id == second.id
-    assert (row(store, first).state, row(store, first).lease) == ("failed", None)
-    assert store.claim_task(lease("w"), first.id, expired=LATER) is None
-
-
 def test_a_task_that_ends_holds_no_lease(store: Store) -> None:
     task = queue(store)
-    store.claim_task(lease("w"), task.id)
+    store.claim_task(lease("w"))
     assert finish(store, task).lease is None
     assert store.heartbeat("w") == []
 

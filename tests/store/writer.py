@@ -26,7 +26,7 @@ def mix(store: SqliteStore, name: str, seconds: float) -> None:
         if messages % 4 == 0:
             task = store.create_task(prompt="x", owner=name, settings="{}")
             numbers.append(task.number)
-            store.claim_task(Lease(name, 1, 1.0, 0.0), task.id)
+            store.claim_task(Lease(name, 1, 1.0, 0.0), owner=name)
             store.append_event(task.id, Steered(name))
             store.update_task(task.id, state="done", result=name)
             events += 1
