@@ -254,6 +254,14 @@ COMMAND_TABLE: tuple[CommandDef, ...] = (
         example="/handoff telegram",
         surfaces=EVERYWHERE,
     ),
+    CommandDef(
+        "voice",
+        "Configuration",
+        "voice messages written down, answers spoken",
+        arguments="[on|off|tts|status]",
+        example="/voice tts",
+        surfaces=CHATS,
+    ),
     CommandDef("sethome", "Configuration", "notices and open questions come to this chat", surfaces=CHATS),
     CommandDef("config", "Configuration", "settings, and where each comes from", arguments="[name]", source="setting"),
     CommandDef(

@@ -133,6 +133,16 @@ async def _model(call: Call) -> str:
     return f"{await call.service.aside(lambda: model.switch(call.arguments))}, in all chats, from the next turn on."
 
 
+async def _voice(call: Call) -> str:
+    voices = call.service.voices
+    match call.arguments.lower():
+        case "" | "status":
+            return await call.service.aside(lambda: voices.status(call.key))
+        case "on" | "off" | "tts" as mode:
+            return await call.service.aside(lambda: voices.switch(call.key, mode))
+    raise HermesError("Usage: /voice on|off|tts|status", hint="tts: answers are spoken, too.")
+
+
 async def _sethome(call: Call) -> str:
     chat = call.event.source.chat
     await call.service.aside(lambda: call.service.homes.set(chat))
@@ -217,6 +227,7 @@ _COMMANDS: dict[str, Command] = {
     "resume": _go_on_with,
     "model": _model,
     "sethome": _sethome,
+    "voice": _voice,
     "handoff": _handoff,
     "version": _version,
     "approve": task_commands.approve,

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from agent.reports import quoted
@@ -32,18 +33,28 @@ def as_prompt(event: MessageEvent, files: list[str]) -> str:
     return "\n".join([text, *files]).strip()
 
 
-async def take_in(adapter: object, event: MessageEvent, workspace: Path, aside: Aside) -> list[str]:
-    """Fetch what came with a message. Gives a line for each, which tells the agent where it is, or why not."""
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A file that came: `line` tells the agent of it, `path` is where it is, None when it could not be fetched."""
+
+    attachment: Attachment
+    line: str
+    path: Path | None = None
+
+
+async def take_in(adapter: object, event: MessageEvent, workspace: Path, aside: Aside) -> list[Received]:
+    """Fetch what came with a message. Says for each where it is, or why not."""
     found = enumerate(event.attachments, 1)
     return [await _one(adapter, event, attachment, number, workspace, aside) for number, attachment in found]
 
 
 async def _one(
     adapter: object, event: MessageEvent, attachment: Attachment, number: int, workspace: Path, aside: Aside
-) -> str:
+) -> Received:
     name = safe_name(attachment.name) or attachment.kind
+    came = f"a {attachment.kind} named {name} came with this message"
     if not isinstance(adapter, TakesFiles):
-        return f"[a {attachment.kind} named {name} came with this message, and cannot be fetched]"
+        return Received(attachment, f"[{came}, and cannot be fetched]")
     folder = workspace / RECEIVED
     # The message's id keeps files of one name apart, and a message that is dealt with again from being fetched twice.
     path = folder / f"{safe_name(event.message_id) or 'm'}-{number}-{name}"
@@ -56,8 +67,8 @@ async def _one(
         with contextlib.suppress(OSError):
             await aside(lambda: partial.unlink(missing_ok=True))
         _log.info("fetching %s: %s", name, error)
-        return f"[a {attachment.kind} named {name} came with this message, and could not be fetched: {error}]"
-    return f"[{attachment.kind} received: {path.relative_to(workspace)}]"
+        return Received(attachment, f"[{came}, and could not be fetched: {error}]")
+    return Received(attachment, f"[{attachment.kind} received: {path.relative_to(workspace)}]", path)
 
 
 def _prepared(path: Path, partial: Path) -> bool:

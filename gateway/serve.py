@@ -17,6 +17,7 @@ from typing import Any
 from agent.commands import commands_for
 from agent.config import Config, load_config, read_keys
 from agent.errors import ConfigError, HermesError, StoreError
+from agent.models.audio import Audio
 from agent.own_places import CHATS
 from agent.redact import secret_values
 from agent.store.leases import is_alive, new_lease
@@ -36,6 +37,7 @@ from gateway.platforms.registry import open_adapter
 from gateway.run import GatewayRunner
 from gateway.service import Service
 from gateway.supervise import Supervisor, Watchdog
+from gateway.voice import TABLE, audio_of
 
 _log = logging.getLogger(__name__)
 
@@ -77,7 +79,7 @@ def settings_of(config: Config) -> tuple[GatewaySettings, dict[Platform, Platfor
         raise ConfigError(f"[gateway]: {error}.", hint="See docs/gateway.md.") from error
     if unknown := set(own) - set(GatewaySettings.__dataclass_fields__):
         raise ConfigError(f"[gateway]: there is no setting {sorted(unknown)[0]!r}.", hint="See docs/gateway.md.")
-    platforms = {name: value for name, value in table.items() if isinstance(value, Mapping)}
+    platforms = {name: value for name, value in table.items() if isinstance(value, Mapping) and name != TABLE}
     return settings, platform_configs(platforms, read_keys(config.dirs), os.environ)
 
 
@@ -105,6 +107,7 @@ class _Parts:
     run: TaskRunner
     hooks: HookRegistry
     workspace: Path
+    audio: Audio | None
 
 
 def _prepare(config: Config, store: SqliteStore, adapters: Mapping[Platform, Adapter] | None) -> _Parts:
@@ -129,6 +132,7 @@ def _prepare(config: Config, store: SqliteStore, adapters: Mapping[Platform, Ada
         run=TaskRunner(config, store, policy=policy_of_chats(config), redact=redact),
         hooks=hooks,
         workspace=workspace,
+        audio=audio_of(config.values.gateway.get(TABLE), keys, os.environ),
     )
 
 
@@ -166,6 +170,8 @@ class Gateway:
             admins={platform: one.admins for platform, one in self.configs.items()},
             happened=self.runner.happened,
             may=self.runner.may,
+            audio=parts.audio,
+            spoken=config.dirs.state / "spoken",
         )
         self.runner.loop = asyncio.get_running_loop()
         self.supervisor = Supervisor(list(parts.adapters.values()), self.runner.receive)

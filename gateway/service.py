@@ -20,6 +20,7 @@ from agent.chats import ChatStore, Inbound, Outbound
 from agent.commands import Parsed, Unknown, parse
 from agent.errors import HermesError, StoreError
 from agent.events import Event, StepFinished, TaskChanged, TurnFinished, TurnStarted, TurnSuspended
+from agent.models.audio import Audio
 from agent.protocols import Decision, Sink, Store, Task
 from agent.records import IsAlive, Lease
 from agent.task_runs import RunTask
@@ -31,12 +32,13 @@ from gateway.conversations import CHAT, TURN, Busy, Conversations, Folders, key_
 from gateway.home import Homes
 from gateway.lines import Item, Lines
 from gateway.live import LiveAnswer, Lives
-from gateway.media import as_prompt, take_in
+from gateway.media import Received, as_prompt, take_in
 from gateway.outbox import Letter, Outbox, address
 from gateway.platforms.base import Adapter, CanReact, MessageEvent
 from gateway.preparing import Preparing, passes
 from gateway.session import Chat, chat_of
 from gateway.telling import Telling
+from gateway.voice import Voices
 
 _log = logging.getLogger(__name__)
 
@@ -114,6 +116,8 @@ class Service:
         admins: Mapping[Platform, frozenset[str]] = {},
         happened: Happened = nobody_hears,
         may: May = nobody_may,
+        audio: Audio | None = None,
+        spoken: Path | None = None,
         executor: Executor | None = None,
     ) -> None:
         self.store, self.adapters = store, adapters
@@ -138,6 +142,7 @@ class Service:
             folders=folders,
             began=self._began,
         )
+        self.voices = Voices(store, audio, spoken or workspace / "spoken")
         self.homes = Homes(store, admins)
         self.telling = Telling(
             store,
@@ -184,6 +189,7 @@ class Service:
         await self._lives.close()
         await self.outbox.close()
         self._arrivals.close()
+        self.voices.close()
         for threads in (self._threads, self._readers):
             threads.shutdown(wait=False)
 
@@ -253,7 +259,22 @@ class Service:
     async def _fetched(self, event: MessageEvent, key: str) -> list[str]:
         """Fetch the files of a message; gives a line for each, for the agent."""
         folder = await self.aside(lambda: self.conversations.folder(key))
-        return await take_in(self.adapters.get(event.source.platform), event, folder, self.aside)
+        files = await take_in(self.adapters.get(event.source.platform), event, folder, self.aside)
+        return [await self._as_line(one, folder, key) for one in files]
+
+    async def _as_line(self, file: Received, folder: Path, key: str) -> str:
+        """What the agent reads of a file: where it is, or what is said in it."""
+        line, session = file.line, await self.aside(lambda: self.store.session(self.conversations.session(key)))
+        if file.path is not None and session is not None and session.cwd != str(folder):
+            # A conversation that came from a terminal works in its own folder.
+            line = line.replace(str(file.path.relative_to(folder)), str(file.path))
+        if file.path is None or file.attachment.kind != "voice" or not await self.aside(lambda: self.voices.hears(key)):
+            return line
+        try:
+            return f"(I said, in a voice message:)\n{await self.voices.heard(file.path) or '(nothing was heard)'}"
+        except HermesError as error:
+            _log.warning("%s", error)
+            return f"{line} (It could not be written down: {error})"
 
     async def _busy(self, key: str) -> bool:
         return await self.glance(lambda: self.conversations.turn(key)) is not None
@@ -433,3 +454,17 @@ class Service:
         if task is not None and task.owner.startswith(TURN):
             await self.aside(lambda: self.conversations.catch_up(task))
             self.lines.look(key_of(task.owner))
+            if task.state == "done" and task.result.strip():
+                self._spawn(self._speak(task))
+
+    async def _speak(self, task: Task) -> None:
+        """Say an answer aloud where that is wanted. It stands in the chat as text already."""
+        key = key_of(task.owner)
+        if not await self.aside(lambda: self.voices.speaks(key)):
+            return
+        try:
+            path, kind = await self.voices.spoken(task.result, task.id)
+            letter = Letter(file=str(path), file_name=path.name, file_kind=kind)
+        except HermesError as error:
+            letter = Letter(text=f"🔇 {error}")
+        await self.outbox.post(chat_of(key), letter, key=f"spoken:{task.id}")

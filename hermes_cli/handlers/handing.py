@@ -17,7 +17,7 @@ RECAP, RECAP_LINES, RECAP_LENGTH = 2, 6, 600
 
 def handoff(chat: "Chat", arguments: str) -> None:
     """Have the conversation wait in a chat, and begin another here."""
-    tables = [name for name, table in chat.config.values.gateway.items() if isinstance(table, dict)]
+    tables = [name for name, table in chat.config.values.gateway.items() if isinstance(table, dict) and name != "voice"]
     if not arguments or arguments.strip().lower() == TERMINAL:
         what = "This is the terminal." if arguments else "Usage: /handoff <platform>[:chat]"
         raise HermesError(what, hint=f"Set up: {', '.join(tables) or 'none; hermes gateway setup'}")
