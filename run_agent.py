@@ -107,7 +107,9 @@ class AIAgent:
             bench.sandbox = sandbox_for(self.settings, self._directories)
             tools = default_tools(bench, self.settings)
             tools = (*tools, *self._tools_of_the_person(owner), Delegate(self))
-            tools = tuple(tool for tool in tools if tool.name not in self.settings.tools_off)
+            # A conversation that was begun with a tool keeps it: the list is part of what its provider has cached.
+            kept = {spec.name for spec in portable.tools(row.settings)} if row is not None else set[str]()
+            tools = tuple(tool for tool in tools if tool.name in kept or tool.name not in self.settings.tools_off)
         self.checkpoints: Checkpoints | None = (
             parent.checkpoints if parent else self._checkpoints() if self.settings.checkpoints else None
         )

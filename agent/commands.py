@@ -25,6 +25,8 @@ ArgumentSource = Literal[
     "effort",
     "mode",
     "on/off",
+    "tool that is on",
+    "tool that is off",
     "session",
     "format",
 ]
@@ -103,6 +105,13 @@ _TASKS = (
     SubCommand("merge", "N", "merge the branch of its worktree into yours", "finished task"),
     SubCommand("prune", "[DAYS]", "forget finished tasks (older than so many days) and merged worktrees"),
 )
+
+_TOOLS = (
+    SubCommand("on", "NAME…", "give a tool back, from the next conversation on", "tool that is off"),
+    SubCommand("off", "NAME…", "take a tool away, from the next conversation on", "tool that is on"),
+)
+
+_MEMORY = (SubCommand("edit", "[memory|user]", "open a file in $VISUAL or $EDITOR; read when the next session begins"),)
 
 _BACKGROUND = (
     TaskOption("--context", "", "take a copy of this conversation along"),
@@ -289,8 +298,29 @@ COMMAND_TABLE: tuple[CommandDef, ...] = (
     CommandDef(
         "yolo", "Configuration", "approve everything, until switched off", arguments="[on|off]", source="on/off"
     ),
-    CommandDef("tools", "Tools & Skills", "what the agent can do"),
-    CommandDef("memory", "Tools & Skills", "what the agent noted for later sessions, and where"),
+    CommandDef(
+        "tools",
+        "Tools & Skills",
+        "what the agent can do; switch tools off and on",
+        arguments="[on|off NAME]",
+        subcommands=_TOOLS,
+        example="/tools off web_fetch",
+    ),
+    CommandDef(
+        "memory",
+        "Tools & Skills",
+        "what the agent noted for later sessions, and where",
+        arguments="[edit [user]]",
+        subcommands=_MEMORY,
+        example="/memory edit",
+    ),
+    CommandDef(
+        "paste",
+        "Tools & Skills",
+        "take the image on the clipboard along, as Ctrl+V does",
+        arguments="[prompt]",
+        example="/paste what is wrong here?",
+    ),
     CommandDef(
         "diff",
         "Tools & Skills",

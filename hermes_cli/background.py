@@ -297,6 +297,10 @@ class Background:
         """On a pool thread."""
         return self._runner(task, emit=emit, cancel=cancel)
 
+    def configured(self) -> None:
+        """The settings have changed: runs that begin from now on read them."""
+        self.__dict__.pop("_runner", None)
+
     @cached_property
     def _runner(self) -> RunTask:
         from agent.task_runner import TaskRunner

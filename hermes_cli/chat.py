@@ -60,6 +60,7 @@ from hermes_cli.returns import Returns
 from hermes_cli.seats import Seats
 
 if TYPE_CHECKING:
+    from agent.messages import ImagePart
     from agent.store.kept import KeepingStore
     from agent.tools.todo import TodoItem
     from hermes_cli.picker import Picker
@@ -105,6 +106,14 @@ class Screen(Protocol):
 
     def draft(self, text: str) -> None:
         """Put a text where the person types, unless something stands there."""
+        ...
+
+    def image(self, part: "ImagePart") -> None:
+        """Put what stands for an image where the person types, into whatever stands there."""
+        ...
+
+    def edit_file(self, path: Path, then: Callable[[], None]) -> None:
+        """Let the person change a file in their editor. Raises: HermesError."""
         ...
 
     def moved(self) -> None:
@@ -451,6 +460,18 @@ class Chat:
         """Wait until what is done aside is done, and what follows from it. No longer than so many seconds."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._settled.wait(), seconds)
+
+    def guarded(self, work: Callable[[], None]) -> None:
+        """Do something here, and show a HermesError of it to the person."""
+        try:
+            work()
+        except HermesError as error:
+            self.complain(str(error), error.hint)
+
+    def configure(self, config: Config) -> None:
+        """Begin conversations and tasks with other settings from now on."""
+        self.config = config
+        self.background.configured()
 
     def complain(self, text: str, hint: str = "") -> None:
         self.screen.show(self.screen.renderer().error(text, hint))

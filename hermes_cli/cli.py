@@ -2,7 +2,6 @@
 
 import inspect
 import os
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -13,7 +12,8 @@ from typer.completion import completion_init  # type: ignore[attr-defined]
 from agent.config import Directories, directories, load_config, set_value, setting_fields, store_key, summary
 from agent.errors import ConfigError, HermesError
 from agent.models import catalog
-from hermes_cli import tasks_cli
+from hermes_cli import tasks_cli, tools_cli
+from hermes_cli.editor import edit
 from hermes_cli.options import OPTIONS, SUBCOMMANDS, Option
 from hermes_cli.sessions_cli import backup, sessions_app, titles
 
@@ -30,6 +30,7 @@ app.add_typer(config_app, name="config")
 app.add_typer(sessions_app, name="sessions")
 app.command(help=SUBCOMMANDS["backup"])(backup)
 app.add_typer(tasks_cli.app, name="tasks")
+app.add_typer(tools_cli.app, name="tools")
 
 
 def run(arguments: Sequence[str], others: Mapping[str, typer.Typer]) -> int:
@@ -164,13 +165,7 @@ def config_edit() -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         rows = (f"# {item.metadata['summary']}\n# {name} = …\n" for name, item in setting_fields().items())
         path.write_text("\n".join(rows), "utf-8")
-    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
-    try:
-        code = subprocess.call([*editor.split(), str(path)])
-    except OSError as error:
-        raise HermesError(f"{editor} cannot be started: {error.strerror}.", hint="Set VISUAL or EDITOR.") from error
-    if code:
-        raise typer.Exit(code)
+    edit(path)
     load_config()
     typer.echo(f"{path} is well-formed.")
 

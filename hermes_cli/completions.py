@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from agent.commands import ArgumentSource, commands_for
-from agent.config import setting_fields, summary
+from agent.config import setting_fields
+from agent.config import summary as about_setting
 
 if TYPE_CHECKING:
     from hermes_cli.chat import Chat
@@ -36,6 +37,12 @@ def argument_values(session: "Callable[[], Chat]") -> Mapping[ArgumentSource, "A
             if KINDS[kind](task):
                 yield (str(task.number), f"{task.state}  {title(task, 40)}")
 
+    def tools(*, on: bool) -> Iterable[tuple[str, str]]:
+        from agent.tools import NAMES, summary
+
+        off = session().config.values.tools_off
+        return ((name, summary(name)) for name in NAMES if (name in off) != on)
+
     def sessions() -> Iterable[tuple[str, str]]:
         from hermes_cli.sessions import details, own_sessions
 
@@ -54,8 +61,10 @@ def argument_values(session: "Callable[[], Chat]") -> Mapping[ArgumentSource, "A
         "parked task": lambda: tasks("parked task"),
         "finished task": lambda: tasks("finished task"),
         "command": lambda: ((command.name, command.summary) for command in commands_for("terminal")),
-        "setting": lambda: ((name, summary(name)) for name in setting_fields()),
+        "setting": lambda: ((name, about_setting(name)) for name in setting_fields()),
         "effort": lambda: ((effort, "") for effort in _EFFORTS),
         "mode": lambda: (("ask", "ask first"), ("edits", "accept edits"), ("plan", "read only")),
         "on/off": lambda: (("on", ""), ("off", "")),
+        "tool that is on": lambda: tools(on=True),
+        "tool that is off": lambda: tools(on=False),
     }

@@ -27,6 +27,7 @@ KEY_HELP = (
     ("Ctrl+S", "set the draft aside; on an empty draft, bring it back"),
     ("Ctrl+O", "details of the last tool call, or of the open question"),
     ("Ctrl+T", "background tasks: their logs, stop, steer, approve"),
+    ("Ctrl+V", "take the image on the clipboard along"),
     ("Ctrl+L", "redraw"),
     ("Ctrl+Z", "suspend"),
     ("Shift+Tab", "approvals: ask, accept edits, plan"),
@@ -100,6 +101,10 @@ def bindings(repl: "Repl") -> KeyBindings:
     @keys.add("c-s", filter=drafting)
     def _(event: KeyPressEvent) -> None:
         repl.stash()
+
+    @keys.add("c-v", filter=drafting)
+    def _(event: KeyPressEvent) -> None:
+        repl.paste_image()
 
     @keys.add("c-l")
     def _(event: KeyPressEvent) -> None:

@@ -18,6 +18,7 @@ SUBCOMMANDS = {
     "model": "pick a model and store it as the default",
     "config": "show and change settings",
     "tasks": "list, read, stop, steer and answer background tasks",
+    "tools": "list the agent's tools, switch them on and off",
     "worker": "run background tasks without a terminal, until none is left",
     "sessions": "list, read, search, export and delete what was said",
     "backup": "copy everything that is kept into a file",

@@ -5,7 +5,7 @@ import re
 MOST_LINES = 15
 MOST_CHARACTERS = 1_000
 
-_FOLDED = re.compile(r"\[(?:pasted|recalled) #\d+: [^\]]*\]")
+_FOLDED = re.compile(r"\[(?:pasted|recalled|image) #\d+: [^\]]*\]")
 
 
 class Pastes:
@@ -21,10 +21,16 @@ class Pastes:
         lines = text.count("\n") + 1
         if lines <= MOST_LINES and len(text) <= MOST_CHARACTERS:
             return text
+        return self._fold(text, origin, f"{lines} lines" if lines > 1 else f"{len(text)} characters")
+
+    def image(self, mention: str, name: str) -> str:
+        """The word that stands for the mention of an image."""
+        return self._fold(mention, "image", name)
+
+    def _fold(self, text: str, origin: str, what: str) -> str:
         if text not in self._folds:
             number = 1 + sum(fold.startswith(f"[{origin}") for fold in self._texts)
-            size = f"{lines} lines" if lines > 1 else f"{len(text)} characters"
-            fold = f"[{origin} #{number}: {size}]"
+            fold = f"[{origin} #{number}: {what}]"
             self._folds[text], self._texts[fold] = fold, text
         return self._folds[text]
 

@@ -16,7 +16,9 @@ from agent import __version__
 from agent.approvals import NOBODY_ANSWERS, Policy
 from agent.config import Config
 from agent.errors import HermesError, StoreError
+from agent.messages import ImagePart
 from agent.store.kept import open_store
+from hermes_cli import clipboard
 from hermes_cli import glyphs as glyph_sets
 from hermes_cli.chat import Chat, nothing
 from hermes_cli.courtesy import KeyboardFirst
@@ -89,6 +91,13 @@ class PlainScreen:
 
     def draft(self, text: str) -> None:
         self.show(f"(not sent: {harmless(text)})")
+
+    def image(self, part: ImagePart) -> None:
+        self.show(f"(kept; name it in a message: {clipboard.mention(part)})")
+
+    def edit_file(self, path: Path, then: Callable[[], None]) -> None:
+        del then
+        raise HermesError("Plain mode opens no editor.", hint=f"Edit {path} yourself.")
 
     def moved(self) -> None:
         self.show(f"(working in {self.chat.cwd})")

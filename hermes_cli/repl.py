@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from agent.approvals import Policy
     from agent.errors import StoreError
     from agent.events import ToolFinished
+    from agent.messages import ImagePart
     from agent.store.kept import KeepingStore
     from hermes_cli.browser import TaskBrowser
     from hermes_cli.chat import Chat
@@ -233,6 +234,32 @@ class Repl:
         else:
             self.buffer.document = Document(text)
         self.refresh()
+
+    def image(self, part: "ImagePart") -> None:
+        from hermes_cli.clipboard import mention
+
+        before = self.buffer.document.char_before_cursor
+        space = " " if before and not before.isspace() else ""
+        self.buffer.insert_text(f"{space}{self.pastes.image(mention(part), part.name)} ")
+        self.refresh()
+
+    def edit_file(self, path: Path, then: Callable[[], None]) -> None:
+        from prompt_toolkit.application import run_in_terminal
+
+        from hermes_cli.editor import edit
+
+        def done(finished: "asyncio.Future[None]") -> None:
+            self.chat.guarded(finished.result)
+            then()
+            self._flush()
+
+        asyncio.ensure_future(run_in_terminal(lambda: edit(path), in_executor=True)).add_done_callback(done)
+
+    def paste_image(self) -> None:
+        """Ctrl+V: the clipboard's image into the draft."""
+        from hermes_cli.handlers.abilities import paste
+
+        paste(self.chat, "")
 
     def moved(self) -> None:
         self._files.move(self.chat.cwd)

@@ -9,6 +9,21 @@ from agent.protocols import Tool
 if TYPE_CHECKING:
     from agent.tools.bench import Workbench
 
+NAMES = (
+    "terminal", "process", "read_file", "write_file", "edit_file", "apply_patch", "search_files", "web_fetch",
+    "todo", "ask_user", "web_search", "tasks", "session_search", "memory", "delegate",
+)  # fmt: skip
+"""Every tool there is. The last four see what is kept, or send others; an agent may have no use for them."""
+
+
+def summary(name: str) -> str:
+    """The first sentence that the model is told of a tool."""
+    from pathlib import Path
+
+    from agent.tools.prose import prose
+
+    return prose(str(Path(__file__).with_name(f"{name}.py"))).split("\n")[0].split(". ")[0].rstrip(".:")
+
 
 def default_tools(bench: "Workbench | None" = None, settings: Settings | None = None) -> tuple[Tool, ...]:
     """The tools every agent has, in the order in which the model is told of them. They share the session's `bench`.

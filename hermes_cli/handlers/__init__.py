@@ -18,7 +18,8 @@ _MODULES = {
     "tasks": ("tasks",),
     "configuration": ("config", "model", "reasoning", "verbose", "approvals", "yolo"),
     "context": ("context", "usage", "compress"),
-    "info": ("help", "version", "doctor", "copy", "tools", "memory"),
+    "info": ("help", "version", "doctor", "copy"),
+    "abilities": ("tools", "memory", "paste"),
     "undo": ("diff", "rollback"),
     "handing": ("handoff",),
 }

@@ -8,9 +8,7 @@ from rich.text import Text
 
 import agent
 from agent import commands
-from agent import memory as notes
 from agent.errors import HermesError
-from agent.tools import default_tools
 
 if TYPE_CHECKING:
     from hermes_cli.chat import Chat
@@ -72,25 +70,3 @@ def copy(chat: "Chat", arguments: str) -> None:
         raise HermesError("There is no answer to copy yet.")
     chat.screen.copy(chat.answer)
     chat.screen.show(chat.screen.renderer().note(f"Copied {len(chat.answer)} characters, if the terminal allows it."))
-
-
-def memory(chat: "Chat", arguments: str) -> None:
-    """The files whole: they are small."""
-    del arguments
-    renderer = chat.screen.renderer()
-    for path in notes.places(chat.config.dirs.config):
-        try:
-            text = notes.read(path).strip()
-        except OSError as error:
-            raise HermesError(f"{path} cannot be read: {error.strerror}.") from error
-        size = f"{len(text):,} of {notes.LIMITS[path.name]:,} characters"
-        chat.screen.show("\n" + renderer.note(f"{path} · {size if text else 'nothing is noted'}"))
-        for piece in renderer.quote(text) if text else ():
-            chat.screen.show(piece)
-    chat.screen.show(renderer.note("Read when a session begins: /new after a change. Edit the files as you like."))
-
-
-def tools(chat: "Chat", arguments: str) -> None:
-    del arguments
-    rows = [(Text(tool.name, "cyan"), Text(tool.description.strip().split("\n")[0])) for tool in default_tools()]
-    chat.screen.show("\n" + chat.screen.renderer().table(rows))
