@@ -30,6 +30,7 @@ from gateway.model import ModelOfChats
 from gateway.platforms.base import Adapter, MessageEvent
 from gateway.service import Prompt, Service
 from gateway.session import SessionSource, session_key
+from gateway.telling import started
 
 _log = logging.getLogger(__name__)
 
@@ -196,7 +197,7 @@ class GatewayRunner:
         task = asyncio.create_task(self._run_background_task(prompt, event.source, task_id))
         self._background_tasks.add(task)
         task.add_done_callback(self._background_tasks.discard)
-        return task_commands.started(prompt, task_id)
+        return started(prompt, task_id)
 
     async def _run_background_task(self, prompt: str, source: SessionSource, task_id: str) -> None:
         """Run a prompt on an agent of its own, and tell the chat what came of it."""

@@ -37,7 +37,7 @@ from gateway.outbox import Letter, Outbox, address
 from gateway.platforms.base import Adapter, CanReact, MessageEvent
 from gateway.preparing import Preparing, passes
 from gateway.session import Chat, chat_of
-from gateway.telling import Telling
+from gateway.telling import Telling, reply_key
 from gateway.voice import Voices
 
 _log = logging.getLogger(__name__)
@@ -244,7 +244,7 @@ class Service:
         except msgspec.MsgspecError:
             _log.exception("message %s of %s cannot be read any more", inbound.message_id, inbound.chat)
             text = "❌ A message of yours could not be read after a restart. Please send it again."
-            await self.say(chat_of(inbound.chat), text, key=f"reply:{inbound.platform}:{inbound.message_id}")
+            await self.say(chat_of(inbound.chat), text, key=reply_key(f"{inbound.platform}:{inbound.message_id}"))
             await self.aside(lambda: self.store.dealt_with(inbound.platform, inbound.message_id))
         else:
             self._add(Item(event, inbound, again=True))
@@ -345,11 +345,10 @@ class Service:
 
     async def _settle(self, item: Item, answer: str = "") -> None:
         """A message is dealt with: its answer is kept first."""
-        inbound, event = item.inbound, item.event
+        event = item.event
         if answer:
             reply_to = event.message_id if event.source.is_group and event.kind == "message" else ""
-            name = f"reply:{inbound.platform}:{inbound.message_id}"
-            await self.say(event.source.chat, answer, key=name, reply_to=reply_to)
+            await self.say(event.source.chat, answer, key=reply_key(item.name), reply_to=reply_to)
         for part in self._preparing.done(item):
             await self.aside(lambda part=part: self.store.dealt_with(part.inbound.platform, part.inbound.message_id))  # type: ignore[misc]
 

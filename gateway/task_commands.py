@@ -14,6 +14,7 @@ from gateway.calls import Call
 from gateway.conversations import CHAT, TURN, key_of, started_by
 from gateway.platforms.base import MessageEvent
 from gateway.service import Service
+from gateway.telling import started
 
 LISTED = 15
 """Tasks in a list, newest last."""
@@ -37,8 +38,8 @@ async def background(call: Call) -> str:
 
 def _submitted(call: Call, prompt: str, options: TaskOptions) -> Task:
     service, owner = call.service, CHAT + call.key
-    if started := started_by(service.store, owner, call.event_name):
-        return started
+    if before := started_by(service.store, owner, call.event_name):
+        return before
     settings, workspace = service.conversations.settings(), str(service.conversations.folder(call.key))
     reply_to = call.event.message_id if call.event.source.is_group else ""
     options = replace(options, event=call.event_name, reply_to=reply_to)
@@ -46,11 +47,6 @@ def _submitted(call: Call, prompt: str, options: TaskOptions) -> Task:
 
 
 USAGE = "Usage: /background <prompt>\nExample: /background summarize the top stories of today"
-
-
-def started(prompt: str, task_id: str) -> str:
-    """What is answered to /background."""
-    return f'🔄 Background task started: "{preview(prompt)}"\nTask ID: {task_id}'
 
 
 # -- answers to questions --------------------------------------------------------------------------

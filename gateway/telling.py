@@ -131,7 +131,15 @@ class Telling:
             raise
         await self._aside(lambda: self._store.mark_told(task.id, task.owner))
 
+    async def _acknowledge(self, task: Task) -> None:
+        """Say first that a task was started, should it be quicker than the answer to the command that started it."""
+        event = options_of(task).event
+        if event and not task.owner.startswith(TURN):
+            letter = Letter(text=started(task.prompt, task.id), reply_to=_reply_to(task))
+            await self._outbox.post(_chat(task), letter, key=reply_key(event))
+
     async def _post_outcome(self, task: Task) -> None:
+        await self._acknowledge(task)
         chat, key, reply_to = _chat(task), f"outcome:{task.id}", _reply_to(task)
         if task.owner.startswith(TURN):
             text = task.result or "(no text)"
@@ -150,6 +158,7 @@ class Telling:
         request = await self._aside(lambda: self._request_of(task.id))
         if request is None:
             return
+        await self._acknowledge(task)
         log = await self._aside(lambda: self._store.log(task.id))
         asked = [one.at for one in log if isinstance(one.event, ApprovalRequested)]
         self._open[task.id] = request, asked[-1] if asked else time.time()
@@ -251,6 +260,16 @@ def _paused(task: Task) -> str:
     return (
         f"⏸ {what} is paused: {task.activity}. /tasks resume {task.number} goes on, /tasks stop {task.number} ends it."
     )
+
+
+def started(prompt: str, task_id: str) -> str:
+    """What is answered to /background."""
+    return f'🔄 Background task started: "{preview(prompt)}"\nTask ID: {task_id}'
+
+
+def reply_key(event: str) -> str:
+    """The key of the answer to a command, from the name of the message it came in."""
+    return f"reply:{event.removeprefix('in:')}"
 
 
 def _reply_to(task: Task) -> str:

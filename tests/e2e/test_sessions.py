@@ -31,8 +31,9 @@ def leave(hermes: Terminal) -> None:
 
 def kill(hermes: Terminal) -> None:
     """As a power cut would: no handler runs."""
-    tree = [*psutil.Process(hermes.process.pid).children(recursive=True), psutil.Process(hermes.process.pid)]
-    for process in tree:
+    own = psutil.Process(hermes.process.pid)
+    # Its own process first: else it might live to see how a command of its ended.
+    for process in (own, *own.children(recursive=True)):
         os.kill(process.pid, signal.SIGKILL)
     hermes.process.wait(10)
 

@@ -19,7 +19,7 @@ from agent.events import TurnFinished, TurnSuspended
 from agent.messages import Message
 from agent.models.scripted import Answer, Call, Fail, Restart, Say, Script, ScriptedModel, Until, Wait
 from agent.protocols import Sink, Task
-from agent.records import Delivery, Lease
+from agent.records import Delivery, Lease, TaskOptions
 from agent.redact import Redactor
 from agent.store.memory import MemoryStore
 from agent.task_runner import TaskRunner
@@ -255,6 +255,19 @@ async def test_a_background_task_is_acknowledged_and_its_outcome_told(tmp_path: 
         (task,) = house.store.tasks()
         assert started == f'🔄 Background task started: "what is it?"\nTask ID: {task.id}'
         assert done == '✅ Background task complete\nPrompt: "what is it?"\n\nIt is 42.'
+
+
+async def test_an_outcome_never_comes_before_the_word_that_its_task_was_started(tmp_path: Path) -> None:
+    async with served(tmp_path, ["It is 42."]) as house:
+        options = TaskOptions(event="in:memory:77")
+        # As it stands when the task is quicker than the answer to the command, or the process died between the two.
+        task = house.service.tasks.submit("what is it?", owner="chat:memory:1", options=options)
+        await house.shows(lambda: len(house.platform.texts("1")) == 2)
+        assert [text.split(":")[0] for text in house.platform.texts("1")] == [
+            "🔄 Background task started",
+            "✅ Background task complete\nPrompt",
+        ]
+        assert task.id in house.platform.texts("1")[0]
 
 
 async def test_tasks_of_other_chats_are_invisible(tmp_path: Path) -> None:
