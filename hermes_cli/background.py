@@ -36,6 +36,9 @@ _log = logging.getLogger(__name__)
 FOLLOW = 0.25
 """Seconds between two looks at a log that is followed."""
 
+TAKE_UP = 5.0
+"""Seconds between two looks for what terminals have left that are gone."""
+
 TOGETHER = 0.15
 """Seconds within which tasks that end come as one notice."""
 
@@ -72,13 +75,32 @@ class Background:
 
     def open(self) -> None:
         """From any thread: take up what front ends and workers that died have left, and tell what nobody was told."""
+        due = self._take_up()
+        self._chat.post(lambda: self._open(due))
+
+    def _take_up(self) -> list[Delivery]:
+        """On any thread: what is to be told."""
         try:
             self.pool.open()
             due = [self._claim(one.task_id) for one in self._chat.store.undelivered(self._chat.owner)]
         except StoreError as error:
             _log.warning("taking up tasks: %s", error)
-            due = []
-        self._chat.post(lambda: self._open([one for one in due if one is not None]))
+            return []
+        return [one for one in due if one is not None]
+
+    def _again(self) -> None:
+        """Others may die later."""
+
+        def arrived(due: list[Delivery]) -> None:
+            self._claiming -= 1
+            self._taken_up(due)
+
+        self._claiming += 1
+        self._chat.aside(self._take_up, arrived)
+
+    def _taken_up(self, due: list[Delivery]) -> None:
+        self._tell(due)
+        self._chat.loop.call_later(TAKE_UP, self._again)
 
     def when_open(self, show: Callable[[], None]) -> None:
         """Once it is known what others have left for this terminal: now, but for the moment after the start."""
@@ -92,7 +114,7 @@ class Background:
         waiting, self._when_open = self._when_open, []
         for show in waiting:
             show()
-        self._tell(due)
+        self._taken_up(due)
 
     def submit(self, prompt: str, options: TaskOptions, *, context: Sequence[Message] = ()) -> Task:
         """From any thread: send a prompt to the background, with the model and settings of now.

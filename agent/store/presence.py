@@ -16,6 +16,10 @@ _OWED = "EXISTS (SELECT 1 FROM deliveries WHERE task_id = id AND surface = owner
 _LEFT = f"owner = ? AND ({LIVE} OR (state IN ('done', 'failed') AND {_OWED}))"
 
 
+_OWNERS = f"SELECT owner FROM tasks WHERE {LIVE} UNION SELECT surface FROM deliveries WHERE state = 'pending'"
+"""Those that may have left something; old tasks are many."""
+
+
 class SqlitePresence(OnDatabase):
     """The `PresenceStore` part of the store."""
 
@@ -53,7 +57,7 @@ class SqlitePresence(OnDatabase):
 
     def adopt_tasks(self, owner: str, is_alive: IsAlive) -> list[Task]:
         with self._database.read() as connection:
-            owners = {other for (other,) in connection.execute("SELECT DISTINCT owner FROM tasks").fetchall()}
+            owners = {other for (other,) in connection.execute(_OWNERS).fetchall()}
         present = self.present()
         others = [other for other in owners | set(present) if is_left(other, owner)]
         gone = [other for other in others if other not in present or not is_alive(present[other])]

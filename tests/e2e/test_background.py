@@ -378,6 +378,19 @@ def test_a_store_that_cannot_be_read_keeps_nobody_from_leaving(start: Start, tmp
         hermes.wait_until_gone(children, within=6)
 
 
+def test_a_terminal_that_dies_leaves_its_tasks_to_one_that_runs(start: Start) -> None:
+    with OpenAIServer(default=by_prompt(work=[shell("sleep 0.5; echo one"), say("it is over", delay=0.5)])) as server:
+        other = start(server)
+        other.send("/tasks").wait_for("No background tasks.")
+        hermes = start(server)
+        hermes.send("/yolo")
+        send_aside(hermes, "work").wait_for(lambda _: server.bodies, why="a request")
+        hermes.process.kill()
+        hermes.process.wait(10)
+        other.wait_for("#1 done · work", within=30).settle()
+        assert other.count("#1 done · work") == 1
+
+
 def change(tmp_path: Path, statement: str) -> None:
     """Something happens to the store that another process did."""
     with contextlib.closing(sqlite3.connect(database(tmp_path), isolation_level=None)) as connection:
