@@ -227,6 +227,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     ("ALTER TABLE messages ADD COLUMN images TEXT NOT NULL DEFAULT ''",),
     ("CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",),
+    # To find a session by what it is called, without reading the rows: their settings are long.
+    ("CREATE INDEX sessions_to_find ON sessions (updated, id, title, source, archived)",),
 )
 """Step N takes a file from `user_version` N to N+1. Released steps are never edited."""
 

@@ -47,6 +47,14 @@ def _images() -> msgspec.json.Decoder[tuple[ImagePart, ...]]:
     return msgspec.json.Decoder(tuple[ImagePart, ...])
 
 
+FIND = """
+    SELECT id, title, archived FROM sessions WHERE source <> ? AND
+    (instr(lower(title), ?) OR instr(lower(id), ?) = 1 OR length(CAST(title AS BLOB)) > length(title))
+    ORDER BY +updated DESC, rowid DESC
+"""
+"""The sessions that `match_rank` need look at. SQLite's `lower` knows ASCII; other letters have cases of their own."""
+
+
 class SqliteSessions(OnDatabase):
     """The `SessionStore` half of the store."""
 
@@ -213,10 +221,7 @@ class SqliteSessions(OnDatabase):
         if found := self.session(wanted):
             return [(0, found)]
         with self._database.read() as connection:
-            rows = connection.execute(
-                "SELECT id, title, archived FROM sessions WHERE source <> ? ORDER BY updated DESC, rowid DESC",
-                (TASK_SOURCE,),
-            ).fetchall()
+            rows = connection.execute(FIND, (TASK_SOURCE, wanted.lower(), wanted.lower())).fetchall()
         ranks = [(match_rank(wanted, id_, title, archived=archived), id_) for id_, title, archived in rows if wanted]
         fitting = sorted(((rank, id_) for rank, id_ in ranks if rank is not None), key=lambda pair: pair[0])
         best = [(rank, self.session(id_)) for rank, id_ in fitting[:limit]]

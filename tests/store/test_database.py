@@ -14,6 +14,7 @@ from agent.messages import Message
 from agent.records import Lease
 from agent.store.prompts import PromptLog
 from agent.store.schema import MIGRATIONS
+from agent.store.sessions import FIND
 from agent.store.sqlite import SqliteStore
 from tests.store.test_sessions import TEXTS, talk
 
@@ -65,6 +66,14 @@ def test_a_file_of_an_older_release_is_brought_up_to_date_with_what_it_holds(ver
     log = PromptLog(tmp_path / "state.db")
     assert log.newest(5) == ["newer", "older"]
     log.close()
+
+
+def test_a_session_is_looked_for_without_reading_the_rows(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "state.db")
+    with store.database.read() as connection:
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {FIND}", ("task", "x", "x")).fetchall()
+    assert "COVERING INDEX sessions_to_find" in plan[0][-1]
+    store.close()
 
 
 def test_conversations_and_tasks_of_an_older_release_are_found_and_gone_on_with(tmp_path: Path) -> None:

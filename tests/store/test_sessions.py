@@ -111,6 +111,13 @@ def test_sessions_of_tasks_are_listed_only_when_asked_for(store: Store) -> None:
     assert store.find_session(task.session_id) == store.session(task.session_id)
 
 
+@pytest.mark.parametrize("text", ["Größe", "GRÖSSE", "grösse", "die grö", "DIE GR"])
+def test_a_title_is_found_whatever_the_case_of_its_letters(store: Store, text: str) -> None:
+    for number, title in enumerate(("Die Größe", "another")):
+        store.create_session(f"2026010{number}_000000_abcdef", source="terminal", title=title)
+    assert [session.title for session in store.find_sessions(text)] == ["Die Größe"]
+
+
 def test_a_session_is_found_by_latest_id_beginning_of_id_and_title(store: Store) -> None:
     talk(store, "20260101_101010_aaaaaa", "Größe der Tabelle", cwd="/x")
     talk(store, "20260101_111111_bbbbbb", "fix the build", cwd="/x")
