@@ -49,6 +49,28 @@ def changing(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def hold(path: Path) -> int | None:
+    """Have a file for this process alone, until the descriptor is closed or the process ends, however it does.
+
+    What is left of a file that nobody holds any more hinders nobody. None: another process has it. Raises: OSError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
 def _lock(descriptor: int) -> None:
     """Wait until it is ours; closing it, or the end of the process, gives it back."""
     if sys.platform == "win32":

@@ -37,6 +37,7 @@ from gateway.platforms.registry import open_adapter
 from gateway.run import GatewayRunner
 from gateway.service import Service
 from gateway.supervise import Supervisor, Watchdog
+from gateway.tokens import alone_with
 from gateway.voice import TABLE, audio_of
 
 _log = logging.getLogger(__name__)
@@ -181,9 +182,10 @@ class Gateway:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set. Raises: HermesError when it cannot begin."""
-        await self.service.aside(self._enter)
-        with short_pauses() as collector:
-            await self._serve(stop, collector)
+        with alone_with(self.configs.values()):
+            await self.service.aside(self._enter)
+            with short_pauses() as collector:
+                await self._serve(stop, collector)
 
     async def _serve(self, stop: asyncio.Event, collector: Collector) -> None:
         watchdog = Watchdog()
