@@ -7,10 +7,13 @@ Judged from top to bottom; the first line that fits decides. Names count for not
     in `admins`                                             let in, as an admin
     in `allow`, or paired                                   let in
     `everyone = true`                                       let in, but may approve nothing
-    anybody else, in a direct chat, with `pairing = true`   refused, and offered a code
-    anybody else                                            refused, in silence
+    anybody else, in a direct chat                          refused, and offered a code
+    anybody else; with `pairing = false` in direct chats    refused, in silence
     let in, in a group with `groups = "none"`               passed over
     let in, in a group, neither mentioned nor replied to    passed over (unless `groups = "all"`)
+
+A code lets nobody in: `hermes pairing approve` on the gateway's own machine does. A platform on which nobody is let in
+yet is served only where `pairing = true` or `everyone = true` says so.
 
 Where a platform has admins only they answer questions of the agent; where it has none, everybody in `allow` or paired.
 """
@@ -57,7 +60,7 @@ def judge(event: MessageEvent, configs: Mapping[Platform, PlatformConfig], paire
     admin = source.user_id in config.admins
     known = admin or source.user_id in config.allow or source.user_id in paired
     if not known and not config.everyone:
-        return Verdict(stranger=config.pairing and not source.is_group, reason="not allowed")
+        return Verdict(stranger=config.pairing is not False and not source.is_group, reason="not allowed")
     if source.is_group and not _meant(event, config):
         return Verdict(reason="a group's talk")
     return Verdict(allowed=True, admin=admin, approver=admin or (known and not config.admins))

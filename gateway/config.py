@@ -32,7 +32,8 @@ class PlatformConfig:
     """How one platform is set up.
 
     `allow` and `admins` are the platform's own ids of people (`U0…`, digits), never names; admins need not be in
-    `allow`. `everyone` lets in whoever writes, and has to be said; with `pairing` a stranger is offered a code.
+    `allow`. `everyone` lets in whoever writes, and has to be said. A stranger is offered a code by which the owner can let
+    them in, unless `pairing` is off; said to be on, a platform is served where nobody is let in yet.
     `options` is what only this platform's adapter knows.
     """
 
@@ -40,7 +41,7 @@ class PlatformConfig:
     allow: frozenset[str] = frozenset()
     admins: frozenset[str] = frozenset()
     everyone: bool = False
-    pairing: bool = False
+    pairing: bool | None = None
     groups: GroupTalk = "mentioned"
     sessions: GroupSessions = "user"
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -91,12 +91,13 @@ def test_it_is_let_in(who: MessageEvent, configs: dict[Platform, PlatformConfig]
     assert judge(who, configs, paired).allowed
 
 
-def test_only_a_stranger_in_a_direct_chat_is_offered_a_code_and_only_where_that_was_said() -> None:
-    pairing = config(allow=frozenset({"7"}), pairing=True)
-    assert judge(event("8"), pairing, frozenset()).stranger
-    assert not judge(event("8"), ADA, frozenset()).stranger
-    assert not judge(event("8", group=True), pairing, frozenset()).stranger
-    assert not judge(event(""), pairing, frozenset()).stranger
+def test_only_a_stranger_in_a_direct_chat_is_offered_a_code_and_not_where_that_was_switched_off() -> None:
+    off = config(allow=frozenset({"7"}), pairing=False)
+    assert judge(event("8"), ADA, frozenset()).stranger
+    assert not judge(event("8"), ADA, frozenset()).allowed
+    assert not judge(event("8"), off, frozenset()).stranger
+    assert not judge(event("8", group=True), ADA, frozenset()).stranger
+    assert not judge(event(""), ADA, frozenset()).stranger
 
 
 def test_where_there_are_admins_only_they_answer_questions() -> None:

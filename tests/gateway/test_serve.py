@@ -70,8 +70,10 @@ async def test_somebody_who_is_allowed_is_answered(configured: Callable[[str], C
         assert "background" in serve.platform.menu, serve.platform.menu
 
 
-async def test_a_stranger_hears_nothing_and_leaves_no_trace(configured: Callable[[str], Config]) -> None:
-    async with serving(configured(ADA)) as serve:
+async def test_a_stranger_who_gets_no_code_hears_nothing_and_leaves_no_trace(
+    configured: Callable[[str], Config],
+) -> None:
+    async with serving(configured(f"{ADA}pairing = false\n")) as serve:
         await serve.platform.say("list files", chat_id="2", user_id="8")
         await serve.platform.say("/version")
         await serve.shows("hermes")
