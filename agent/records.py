@@ -90,7 +90,8 @@ class TaskOptions:
     `max_cost` is in US dollars, `timeout` in seconds of running; when one is reached, as with `max_steps`, the task is
     parked and asks, and a person who resumes it allows as much again. `history` counts the messages that its session
     held before it; `taken` those that its own session began with, its prompt the last; `event` is the message of a chat
-    that it answers; an answer is to point at `reply_to`, its id there.
+    that it answers; an answer is to point at `reply_to`, its id there. One that `compresses` makes its conversation
+    shorter instead of taking a turn in it; its prompt says what matters.
     """
 
     context: bool = False
@@ -106,6 +107,7 @@ class TaskOptions:
     taken: int = 0
     event: str = ""
     reply_to: str = ""
+    compresses: bool = False
 
 
 @dataclass(frozen=True, slots=True)

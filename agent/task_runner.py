@@ -16,8 +16,8 @@ from agent.approvals import Gatekeeper, Mailbox, Policy
 from agent.budgets import Budgets
 from agent.cancel import CancelToken
 from agent.config import Config, ModelChoice, Settings, convert, read_keys
-from agent.errors import ConfigError, HermesError
-from agent.events import Event, StepFinished, TextDelta, ToolProgress, TurnFinished, TurnSuspended
+from agent.errors import Cancelled, ConfigError, HermesError
+from agent.events import Compacted, Event, StepFinished, TextDelta, ToolProgress, TurnFinished, TurnSuspended
 from agent.models import catalog, portable, prices
 from agent.protocols import ChatModel, Redact, Sink, Store, Task, Tool
 from agent.records import TASK_SOURCE, TaskOptions
@@ -103,6 +103,8 @@ class TaskRunner:
             if isinstance(event, StepFinished | ToolProgress) and (reason := budgets.reason()):
                 cancel.park(reason)
 
+        if options.compresses:
+            return _compressed(agent, task, emit=emit, cancel=cancel)
         with _time_limit(options.timeout or self._config.values.task_timeout, cancel), agent.dismissed():
             return agent.run_turn(
                 None if self._begun(task, options) else task.prompt,
@@ -182,6 +184,25 @@ class TaskRunner:
         if not folder.is_dir():
             raise HermesError(f"The folder {folder} does not exist any more.", hint="Make it again, then retry.")
         return folder
+
+
+def _compressed(
+    agent: "run_agent.AIAgent", task: Task, *, emit: Sink, cancel: CancelToken
+) -> TurnFinished | TurnSuspended:
+    """Make the conversation shorter, and say by how much. Raises: HermesError when that is of no use."""
+    said: list[str] = []
+
+    def listening(event: Event) -> None:
+        if isinstance(event, Compacted):
+            said.append(f"The conversation is shorter: from about {event.before:,} tokens to {event.after:,}.")
+        emit(event)
+
+    with agent.dismissed():
+        try:
+            agent.compress(task.prompt, emit=listening, cancel=cancel)
+        except Cancelled:
+            return TurnFinished("cancelled", "") if cancel.parked is None else TurnSuspended(reason=cancel.parked)
+    return TurnFinished("done", " ".join(said))
 
 
 @contextmanager

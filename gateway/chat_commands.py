@@ -4,8 +4,11 @@ import time
 
 from agent import __version__
 from agent.commands import CommandDef, Parsed, commands_for, help_lines, preview, search
+from agent.context import Gauge, parts, size_of_tools
 from agent.errors import HermesError
 from agent.messages import Usage
+from agent.models import portable
+from agent.prompt import own_part
 from agent.records import LIVE_STATES
 from gateway import task_commands
 from gateway.calls import Call, Command
@@ -194,6 +197,33 @@ async def _usage(call: Call) -> str:
     return await call.service.aside(look)
 
 
+async def _compress(call: Call) -> str:
+    """The answer comes when it is done: a model summarises."""
+    source = call.event.source
+    reply_to = call.event.message_id if source.is_group else ""
+    await call.service.aside(
+        lambda: call.service.conversations.compress(call.key, call.arguments, event=call.event_name, reply_to=reply_to)
+    )
+    return ""
+
+
+async def _context(call: Call) -> str:
+    def look() -> str:
+        row = call.service.store.session(call.service.conversations.session(call.key))
+        messages = call.service.store.messages(row.id) if row else []
+        window = call.model.window() if call.model else 0
+        if row is None or not messages:
+            room = f"The model's window holds {window:,} tokens." if window else "The model's window is unknown."
+            return f"The conversation begins with the next message. {room}"
+        gauge = Gauge(size_of_tools(portable.tools(row.settings)))
+        found = parts(messages, gauge, own=own_part(messages[0].content), window=window)
+        total = sum(part.tokens for part in found if part.name != "free")
+        whole = f" of {window:,}" if window else "; the window is unknown"
+        return "\n".join([f"about {total:,} tokens{whole}", *(f"{part.name}: {part.tokens:,}" for part in found)])
+
+    return await call.service.aside(look)
+
+
 async def _title(call: Call) -> str:
     def name() -> str:
         session_id = call.service.conversations.session(call.key)
@@ -220,6 +250,8 @@ _COMMANDS: dict[str, Command] = {
     "status": _status,
     "usage": _usage,
     "title": _title,
+    "compress": _compress,
+    "context": _context,
     "queue": _queue,
     "retry": _retry,
     "undo": _undo,

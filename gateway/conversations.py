@@ -154,6 +154,15 @@ class Conversations:
         request = self._turns.open_request(turn.id) if turn.state == "waiting" else None
         return request is not None and request.kind == "ask"
 
+    def compress(self, key: str, focus: str, *, event: str, reply_to: str = "") -> Task:
+        """Make the conversation shorter, as a turn that nobody asked anything in. Raises: HermesError."""
+        with self._alone(key):
+            if started := started_by(self._store, TURN + key, event):
+                return started
+            if self.turn(key) is not None:
+                raise HermesError("A turn is running.", hint="/stop ends it.")
+            return self._start(key, focus, event, reply_to, compresses=True)
+
     def stop(self, key: str) -> Task | None:
         """Stop the turn. None when none runs."""
         running = self.turn(key)
@@ -222,12 +231,13 @@ class Conversations:
         with self._locks[hash(key) % len(self._locks)]:
             yield
 
-    def _start(self, key: str, text: str, event: str, reply_to: str) -> Task:
+    def _start(self, key: str, text: str, event: str, reply_to: str, *, compresses: bool = False) -> Task:
         session_id = self.session(key)
         # A turn that was stopped is over at once in the store, and may write to the session for a moment still.
         self._turns.idle(TURN + key, STOPPING)
         session = self._store.session(session_id)
-        options = TaskOptions(history=session.messages if session else 0, event=event, reply_to=reply_to)
+        history = session.messages if session else 0
+        options = TaskOptions(history=history, event=event, reply_to=reply_to, compresses=compresses)
         return self._turns.submit(
             text, owner=TURN + key, session_id=session_id, source=key, settings=self.settings(), options=options
         )

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from agent.chats import ChatStore
 from agent.config import ModelChoice, Settings
 from agent.errors import HermesError
-from agent.models import catalog, portable
+from agent.models import catalog, portable, windows
 
 MODEL = "model"
 """The note's name."""
@@ -41,6 +41,10 @@ class ModelOfChats:
             raise HermesError(f"There is no key for {found.provider}.", hint="The owner can set one: `hermes model`.")
         self._store.note(MODEL, portable.dump(found))
         return self.name()
+
+    def window(self) -> int:
+        """Tokens that fit it, 0 when nobody knows."""
+        return self._values.context_window or windows.known(self._choice())
 
     def _choice(self) -> ModelChoice:
         return portable.load(self.text(), self._values, env=self._env, keys=self._keys)
