@@ -32,8 +32,8 @@ class PlatformConfig:
     """How one platform is set up.
 
     `allow` and `admins` are the platform's own ids of people (`U0…`, digits), never names; admins need not be in
-    `allow`. `everyone` lets in whoever writes, and has to be said. A stranger is offered a code by which the owner can let
-    them in, unless `pairing` is off; said to be on, a platform is served where nobody is let in yet.
+    `allow`. `everyone` lets in whoever writes, and has to be said. A stranger is offered a code by which the owner can
+    let them in, unless `pairing` is off; said to be on, a platform is served where nobody is let in yet.
     `options` is what only this platform's adapter knows.
     """
 

@@ -93,8 +93,8 @@ def check(configs: Mapping[Platform, PlatformConfig], store: SqliteStore) -> Non
         if not (config.allow or config.admins or config.everyone or paired or config.pairing):
             raise ConfigError(
                 f"Nobody may speak on {platform.value}.",
-                hint=f"Name ids in [gateway.{platform.value}] allow, or write pairing = true there: who writes then gets a "
-                "code for `hermes pairing approve`.",
+                hint=f"Name ids in [gateway.{platform.value}] allow, or write pairing = true there: whoever writes "
+                "then gets a code for `hermes pairing approve`.",
             )
 
 
