@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from agent import images, loop, memory, prompt, trust
+from agent import images, lineage, loop, memory, prompt, trust
 from agent.allowance import Allowance
 from agent.approvals import Gatekeeper, Policy, nobody
 from agent.cancel import CancelToken
@@ -18,7 +18,6 @@ from agent.config import ModelChoice, Settings, directories
 from agent.context import Gauge, size_of_tools
 from agent.errors import HermesError, StoreError
 from agent.events import Compacted, Event, TurnFinished, TurnSuspended, cleaned
-from agent.lineage import lineage, newest_of
 from agent.messages import INTERRUPTED, ImagePart, Message, Usage, unanswered_calls
 from agent.models import catalog, portable, windows
 from agent.outputs import Outputs
@@ -151,7 +150,7 @@ class AIAgent:
 
     def _owns(self, path: Path) -> bool:
         """Whether a file was kept for this conversation: of the session it is in, or of one it went on from."""
-        return self._outputs.holds(path, (session.id for session in lineage(self.store, self.session_id)))
+        return self._outputs.holds(path, (session.id for session in lineage.lineage(self.store, self.session_id)))
 
     @property
     def model(self) -> ChatModel:
@@ -220,6 +219,8 @@ class AIAgent:
         def follow(event: Event) -> None:
             if isinstance(event, Compacted):
                 self.session_id = event.session_id
+                if self.checkpoints and not self._parent:
+                    self.checkpoints.follow(event.session_id, self._last_prompt())
                 move_bench(self._bench, event.session_id)
                 self._bench = event.session_id
             # Agents that it has sent tell of themselves from threads of their own.
@@ -316,7 +317,7 @@ class AIAgent:
 
     def session_for(self, call_id: str, number: int) -> str:
         """The session of an agent that a call sends, or the one in which its conversation went on."""
-        return newest_of(self.store, session_for(self.session_id, call_id, number))
+        return lineage.newest_of(self.store, session_for(self.session_id, call_id, number))
 
     def steps_taken(self, session_id: str) -> int:
         messages = self.store.messages(session_id)
@@ -347,7 +348,14 @@ class AIAgent:
         )
 
     def _checkpoints(self) -> Checkpoints:
-        return Checkpoints(self._state, self.session_id, self._house.cwd if self._house else self.cwd)
+        cwd = self._house.cwd if self._house else self.cwd
+        return Checkpoints(
+            self._state, self.session_id, cwd, earlier=lambda: lineage.earlier(self.store, self.session_id)
+        )
+
+    def _last_prompt(self) -> int:
+        """The place of what the person asked last."""
+        return max(lineage.prompts(self.store.messages(self.session_id)), default=0)
 
     def _images(self, text: str) -> tuple[ImagePart, ...]:
         """Raises: HermesError."""

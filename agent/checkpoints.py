@@ -4,9 +4,10 @@ import contextlib
 import difflib
 import itertools
 import logging
+import math
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -80,11 +81,18 @@ class Plan:
 
 
 class Checkpoints:
-    """Those of one session. A turn runs on one thread; the rest may be called from any."""
+    """Those of one conversation. A turn runs on one thread; the rest may be called from any.
 
-    def __init__(self, state: Path, session_id: str, workspace: Path) -> None:
+    New turns are entered under `session_id`. `earlier` gives the sessions that it went on from, and until when (seconds
+    since the epoch) what was done in them belongs to it.
+    """
+
+    def __init__(
+        self, state: Path, session_id: str, workspace: Path, *, earlier: Callable[[], Mapping[str, float]] = dict
+    ) -> None:
         self._state, self._given = state, workspace
         self._session = session_id
+        self._earlier = earlier
         self._lock = threading.RLock()
         self._record: TurnRecord | None = None
         self._pending: tuple[int, str] | None = None
@@ -113,6 +121,13 @@ class Checkpoints:
                     last = self.turns()[-1:]
                 self._record = last[0] if last and last[0].open else None
                 self._pending = (message, "")
+
+    def follow(self, session_id: str, message: int) -> None:
+        """The conversation goes on in another session, in which the turn's prompt is the message of that number."""
+        with self._lock:
+            self._session = session_id
+            if self._pending is not None:
+                self._pending = (message, self._pending[1])
 
     def before(self, action: Action) -> str:
         """Save what the action may change. Gives what a person should know: that something was not saved, once."""
@@ -157,8 +172,8 @@ class Checkpoints:
     def _current(self) -> TurnRecord:
         if self._record is None:
             message, prompt = self._pending or (0, "")
-            turns = self._load()
-            number = turns[-1].turn + 1 if turns else 1
+            own = self._load(self._session)
+            number = own[-1].turn + 1 if own else 1
             title = " ".join(prompt.split())[:80]
             self._record = TurnRecord(self._session, number, message, title, time.time())
         self._record.open = True
@@ -228,20 +243,33 @@ class Checkpoints:
     def turns(self) -> list[TurnRecord]:
         """The turns that changed files and were not undone, oldest first. Raises: ShadowError."""
         with self._lock:
-            return [record for record in self._load() if record.files or record.skipped or record.open]
+            until = {self._session: math.inf, **self._earlier()}
+            found = [record for record in self._load("", among=until) if record.at <= until[record.session]]
+            return sorted((one for one in found if one.files or one.skipped or one.open), key=lambda one: one.at)
 
-    def _load(self) -> list[TurnRecord]:
-        found = self._shadow.records(f"{self._session}/").values()
-        return [msgspec.json.decode(data, type=TurnRecord) for data in found]
+    def _load(self, session_id: str, *, among: Collection[str] = ()) -> list[TurnRecord]:
+        """Those of one session, or of several; oldest first."""
+        found = self._shadow.records(f"{session_id}/" if session_id else "")
+        wanted = among or (session_id,)
+        return [
+            msgspec.json.decode(data, type=TurnRecord)
+            for name, data in found.items()
+            if name.partition("/")[0] in wanted
+        ]
 
-    def plan(self, turns: int = 1, *, file: str = "", message: int | None = None) -> Plan:
-        """Going back before the last `turns` turns, or before every turn from `message` on; of one file, or of all.
+    def _chosen(self, turns: int | None, since: Mapping[str, int] | None) -> list[TurnRecord]:
+        every = self.turns()
+        if since is not None:
+            return [record for record in every if record.message >= since.get(record.session, math.inf)]
+        return every if turns is None else every[-turns:]
+
+    def plan(self, turns: int = 1, *, file: str = "", since: Mapping[str, int] | None = None) -> Plan:
+        """Going back before the last `turns` turns, or those `since` a message of each session; of one file, or of all.
 
         Raises: ShadowError.
         """
         with self._lock:
-            every = self.turns()
-            chosen = every[-turns:] if message is None else [record for record in every if record.message >= message]
+            chosen = self._chosen(turns, since)
             wanted = str((self._workspace / Path(file).expanduser()).absolute()) if file else ""
             restores = list[Restore]()
             for name in dict.fromkeys(name for record in chosen for name in record.files):
@@ -277,11 +305,13 @@ class Checkpoints:
                     self._put(record)
             return [restore.path for restore in done]
 
-    def diff(self, turns: int | None = None) -> str:
-        """What the last `turns` turns (None: all of them) changed, against the files of now. Raises: ShadowError."""
+    def diff(self, turns: int | None = None, *, since: Mapping[str, int] | None = None) -> str:
+        """What the last `turns` turns (None: all), or those `since` messages, changed: against the files of now.
+
+        Raises: ShadowError.
+        """
         with self._lock:
-            every = self.turns()
-            chosen = every if turns is None else every[-turns:]
+            chosen = self._chosen(turns, since)
             first: dict[str, Kept | None] = {}
             for record in chosen:
                 for name, touched in record.files.items():

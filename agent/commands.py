@@ -101,7 +101,8 @@ _TASKS = (
     SubCommand("retry", "N", "send its prompt again, as a new task", "finished task"),
     SubCommand("resume", "N", "go on with a parked task; a budget it reached is granted again", "parked task"),
     SubCommand("join", "N", "put its result into this conversation, quoted", "finished task"),
-    SubCommand("diff", "N", "what it has changed in its worktree", "task"),
+    SubCommand("diff", "N", "what it has changed in its worktree, or in your folder", "task"),
+    SubCommand("rollback", "N [file]", "put back what it has changed in your folder", "finished task"),
     SubCommand("merge", "N", "merge the branch of its worktree into yours", "finished task"),
     SubCommand("prune", "[DAYS]", "forget finished tasks (older than so many days) and merged worktrees"),
 )
@@ -160,6 +161,14 @@ COMMAND_TABLE: tuple[CommandDef, ...] = (
         busy=False,
         example="/undo 2",
         surfaces=EVERYWHERE,
+    ),
+    CommandDef(
+        "rewind",
+        "Session",
+        "go back to before a prompt: the conversation, the files, or both",
+        arguments="[N]",
+        busy=False,
+        example="/rewind 2",
     ),
     CommandDef(
         "title",

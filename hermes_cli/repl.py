@@ -413,7 +413,7 @@ class Repl:
 
     def rewind(self) -> None:
         """Esc Esc: back to before a prompt."""
-        from hermes_cli.resuming import rewind
+        from hermes_cli.rewinding import rewind
 
         try:
             rewind(self.chat)

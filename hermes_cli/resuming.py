@@ -261,20 +261,3 @@ def branch(chat: "Chat", name: str) -> None:
         chat.release(keep=True)
 
     chat.aside(work, then, failed=_not_there(chat))
-
-
-def rewind(chat: "Chat") -> None:
-    """Let the person pick a prompt to go back to; it becomes the draft."""
-    said = exchanges(chat.store.messages(chat.conversation)) if chat.conversation else []
-    if not said:
-        raise HermesError("Nothing was said yet that one could go back to.")
-
-    def settle(at: int | None) -> None:
-        if at is not None:
-            back_to(chat, at, lambda prompt: chat.screen.draft(prompt.content))
-
-    def row(number: int, prompt: str, at: int) -> Choice[int]:
-        return Choice(prompt, (f"{number} back",), at)
-
-    choices = [row(number, exchange.prompt, exchange.at) for number, exchange in enumerate(reversed(said), 1)]
-    chat.screen.pick(Picker("Go back to before which prompt?", choices, settle))

@@ -9,6 +9,7 @@ from agent.errors import HermesError
 from agent.messages import Message, unanswered_calls
 from agent.records import Session, SessionStore
 from agent.reports import is_report
+from agent.steps import is_handover
 from hermes_cli.text import count, place
 
 MOST = 500
@@ -119,7 +120,7 @@ def exchanges(messages: Sequence[Message]) -> list[Exchange]:
     """Oldest first."""
     found: list[Exchange] = []
     for number, message in enumerate(messages):
-        if message.role == "user" and not is_report(message.content):
+        if message.role == "user" and not is_report(message.content) and not is_handover(message):
             found.append(Exchange(number, message.content))
         elif message.role == "assistant" and message.content and found:
             found[-1] = Exchange(found[-1].at, found[-1].prompt, message.content)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,6 +25,7 @@ from hermes_cli.text import clip, harmless, seconds
 
 if TYPE_CHECKING:
     from agent.events import ApprovalRequested, TaskChanged, TurnFinished, TurnSuspended
+    from agent.undo import Undo
     from agent.worktree import Worktree
 
 LISTED = 30
@@ -185,9 +187,45 @@ def prune(
     typer.echo("\n".join(lines))
 
 
-@app.command("diff", help="what a task has changed in its worktree")
+@app.command("diff", help="what a task has changed in its worktree, or in the folder it was sent from")
 def diff(which: Which) -> None:
-    typer.echo(_tree(which).diff(), nl=False)
+    store, state = _store(), load_config().dirs.state
+    task = must_pick(store.tasks(), which)
+    tree = task_facts.worktree_of(store, task, state)
+    typer.echo(tree.diff() if tree else _undo(store, task, state).diff(), nl=False)
+
+
+@app.command("rollback", help="put back what a task has changed in the folder it was sent from")
+def rollback(
+    which: Which,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="only this file or folder")] = "",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="also what was edited since")] = False,
+    yes: Yes = False,
+) -> None:
+    store, state = _store(), load_config().dirs.state
+    task = must_pick(store.tasks(), which)
+    if task.state in LIVE_STATES:
+        raise HermesError(f"#{task.number} is not over.", hint=f"Stop it first: hermes tasks stop {task.number}")
+    if task_facts.worktree_of(store, task, state) is not None:
+        raise HermesError(f"#{task.number} works in a worktree of its own, not in your folder.")
+    undo = _undo(store, task, state)
+    plan = undo.plan(file=file)
+    if not (wanted := [one for one in plan.restores if overwrite or not one.edited]) and not plan.edited:
+        raise HermesError("There is nothing to put back.")
+    for one in plan.edited if not overwrite else ():
+        typer.echo(f"Kept, edited since: {one.path} (--overwrite puts it back, too)", err=True)
+    if wanted:
+        confirm(f"Put {len(wanted)} file{'s' * (len(wanted) != 1)} back as before #{task.number}?", yes)
+        for path in undo.roll_back(plan, overwrite=overwrite):
+            typer.echo(str(path))
+
+
+def _undo(store: Store, task: Task, state: Path) -> "Undo":
+    from agent.undo import of_task
+
+    if (found := of_task(store, state, task)) is None:
+        raise HermesError(f"The conversation of #{task.number} is gone, and with it what it changed.")
+    return found
 
 
 @app.command("merge", help="merge the branch of a task's worktree into yours")

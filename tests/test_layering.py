@@ -24,6 +24,7 @@ FLOORS: dict[str, int] = {
     "agent.tools": 3,
     "agent.store": 3,
     "agent.checkpoints": 3,
+    "agent.undo": 3,
     "agent.shadow": 3,
     "agent.loop": 2,
     "agent.toolset": 2,

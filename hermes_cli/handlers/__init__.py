@@ -13,7 +13,7 @@ Handler = Callable[["Chat", str], None]
 _MODULES = {
     "session": ("new", "clear", "queue", "steer", "stop", "status", "quit"),
     "history": ("history", "title", "search", "save", "export"),
-    "branching": ("undo", "retry", "branch", "resume"),
+    "branching": ("undo", "rewind", "retry", "branch", "resume"),
     "background": ("background", "detach"),
     "tasks": ("tasks",),
     "configuration": ("config", "model", "reasoning", "verbose", "approvals", "yolo"),

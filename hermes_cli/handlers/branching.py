@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from agent.errors import HermesError
-from hermes_cli import resuming
+from hermes_cli import resuming, rewinding
 from hermes_cli.sessions import exchanges, find, offered
 
 if TYPE_CHECKING:
@@ -15,6 +15,13 @@ def undo(chat: "Chat", arguments: str) -> None:
     if arguments and (not arguments.isdecimal() or not int(arguments)):
         raise HermesError(f"{arguments!r} is no number.", hint="/undo 2 takes back the last two exchanges.")
     _back(chat, int(arguments or 1), lambda prompt: chat.screen.draft(prompt.content))
+
+
+def rewind(chat: "Chat", arguments: str) -> None:
+    """Back to before a prompt, picked or the last but so many: the conversation, the files, or both."""
+    if arguments and (not arguments.isdecimal() or not int(arguments)):
+        raise HermesError(f"{arguments!r} is no number.", hint="/rewind 2 goes back to before the last prompt but one.")
+    rewinding.rewind(chat, int(arguments or 0))
 
 
 def retry(chat: "Chat", arguments: str) -> None:

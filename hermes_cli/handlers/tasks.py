@@ -263,6 +263,11 @@ def _say_settled(chat: "Chat", task: Task, settle: Callable[[], ApprovalRequeste
     chat.aside(settled, lambda said: chat.screen.show(chat.screen.renderer().note(said)))
 
 
+def _rollback(chat: "Chat", text: str) -> None:
+    which, _, file = text.partition(" ")
+    worktrees.rollback(chat, _find(chat, which), file.strip())
+
+
 def _retry(chat: "Chat", which: str) -> None:
     task = _find(chat, which)
     chat.aside(lambda: chat.background.pool.retry(task.id), lambda new: say_started(chat, new))
@@ -383,6 +388,7 @@ _ACTIONS: dict[str, Callable[["Chat", str], None]] = {
     "resume": _resume,
     "join": lambda chat, which: worktrees.join(chat, _find(chat, which)),
     "diff": lambda chat, which: worktrees.diff(chat, _find(chat, which)),
+    "rollback": _rollback,
     "merge": lambda chat, which: worktrees.merge(chat, _find(chat, which)),
     "prune": _prune,
 }

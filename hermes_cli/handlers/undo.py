@@ -1,75 +1,53 @@
-"""Commands about what the agent did to files: see it, undo it."""
+"""Commands about what was done to files, by this conversation or by a task: see it, undo it."""
 
 from typing import TYPE_CHECKING
 
 from agent.errors import HermesError
-from hermes_cli.questions import Question
+from agent.protocols import LIVE_STATES, Task
+from hermes_cli import undoing
 from hermes_cli.text import harmless
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from agent.checkpoints import Checkpoints, Plan
+    from agent.undo import Undo
     from hermes_cli.chat import Chat
-
-FILES_SHOWN = 10
 
 
 def diff(chat: "Chat", arguments: str) -> None:
     """What the last turn changed, the last N, or the session."""
     turns = None if arguments == "session" else _number(arguments or "1")
-    checkpoints = _checkpoints(chat)
-
-    def show(text: str) -> None:
-        if not text:
-            chat.screen.show(chat.screen.renderer().note("No file was changed, or all are as they were before."))
-        for piece in chat.screen.renderer().quote(harmless(text)) if text else ():
-            chat.screen.show(piece)
-
-    chat.aside(lambda: checkpoints.diff(turns), show)
+    undo = _undo(chat)
+    chat.aside(lambda: undo.diff(turns), lambda text: _show(chat, text))
 
 
 def rollback(chat: "Chat", arguments: str) -> None:
     """Put files back as they were before the last turn, or the last N; all of them, or one."""
     first, _, rest = arguments.partition(" ")
     turns, file = (_number(first), rest.strip()) if first.isdecimal() else (1, arguments)
-    checkpoints = _checkpoints(chat)
-    chat.aside(lambda: checkpoints.plan(turns, file=file), lambda plan: _ask(chat, checkpoints, plan))
+    _roll_back(chat, _undo(chat), turns, file)
 
 
-def _ask(chat: "Chat", checkpoints: "Checkpoints", plan: "Plan") -> None:
-    skipped = [f"  not saved: {what}" for what in plan.skipped[:FILES_SHOWN]]
-    if not plan.restores:
-        raise HermesError("There is nothing to put back.", hint=" ".join(skipped))
-    edited = {restore.path for restore in plan.edited}
-    names = [f"  {_name(chat, item.path)}{'  (edited since)' * (item.path in edited)}" for item in plan.restores]
-    more = [f"  and {len(names) - FILES_SHOWN} more"] if len(names) > FILES_SHOWN else []
-    count = len(plan.restores)
-    head = f"Put {count} file{'s' * (count != 1)} back as before “{plan.records[0].prompt}”?"
-    options = {"y": "yes", "n": "no"}
-    if edited:
-        options = {"k": "yes, but keep what was edited since", "o": "overwrite that, too", "n": "no"}
-
-    def settle(letter: str, _words: str) -> None:
-        if letter != "n":
-            chat.aside(
-                lambda: checkpoints.roll_back(plan, overwrite=letter == "o"),
-                lambda done: chat.screen.show(chat.screen.renderer().note(_told(chat, done))),
-            )
-
-    chat.ask(Question([head, *names[:FILES_SHOWN], *more, *skipped], options, "n", settle, about="rollback"))
+def diff_of_task(chat: "Chat", task: Task) -> None:
+    """What a task has changed in the folder it was sent from, while it works, too."""
+    undo = _undo_of(chat, task)
+    chat.aside(undo.diff, lambda text: _show(chat, text))
 
 
-def _told(chat: "Chat", done: "list[Path]") -> str:
-    names = ", ".join(_name(chat, path) for path in done[:FILES_SHOWN])
-    return (
-        f"Put back: {names}{' …' * (len(done) > FILES_SHOWN)}. The conversation stays." if done else "Nothing changed."
-    )
+def roll_back_task(chat: "Chat", task: Task, file: str) -> None:
+    """Put back what a task changed in the folder it was sent from; all of it, or one file or folder."""
+    if task.state in LIVE_STATES:
+        raise HermesError(f"#{task.number} is not over.", hint=f"Stop it first: /tasks stop {task.number}")
+    _roll_back(chat, _undo_of(chat, task), 1, file)
 
 
-def _name(chat: "Chat", path: "Path") -> str:
-    root = chat.cwd.resolve()
-    return harmless(path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path))
+def _roll_back(chat: "Chat", undo: "Undo", turns: int, file: str) -> None:
+    chat.aside(lambda: undo.plan(turns, file=file), lambda plan: undoing.offer(chat, undo, plan))
+
+
+def _show(chat: "Chat", text: str) -> None:
+    if not text:
+        chat.screen.show(chat.screen.renderer().note("No file was changed, or all are as they were before."))
+    for piece in chat.screen.renderer().quote(harmless(text)) if text else ():
+        chat.screen.show(piece)
 
 
 def _number(text: str) -> int:
@@ -78,9 +56,17 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def _checkpoints(chat: "Chat") -> "Checkpoints":
-    from agent.checkpoints import Checkpoints
+def _undo(chat: "Chat") -> "Undo":
+    from agent import undo
 
     if not chat.conversation:
         raise HermesError("Nothing was done in this session yet.")
-    return Checkpoints(chat.config.dirs.state, chat.conversation, chat.cwd)
+    return undo.of_conversation(chat.store, chat.config.dirs.state, chat.conversation, chat.cwd)
+
+
+def _undo_of(chat: "Chat", task: Task) -> "Undo":
+    from agent import undo
+
+    if (found := undo.of_task(chat.store, chat.config.dirs.state, task)) is None:
+        raise HermesError(f"The conversation of #{task.number} is gone, and with it what it changed.")
+    return found

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from agent import reports
 from agent.errors import HermesError
 from agent.protocols import LIVE_STATES, Task
+from hermes_cli.handlers import undo
 from hermes_cli.task_facts import worktree_of
 
 if TYPE_CHECKING:
@@ -16,7 +17,10 @@ LONGEST_DIFF = 400
 
 
 def diff(chat: "Chat", task: Task) -> None:
-    """All that the task has changed in its worktree, while it runs, too."""
+    """All that the task has changed, while it runs, too: in its worktree, or in the person's folder."""
+    if worktree_of(chat.store, task, chat.config.dirs.state) is None:
+        undo.diff_of_task(chat, task)
+        return
     tree = tree_of(chat, task)
 
     def show(text: str) -> None:
@@ -28,6 +32,14 @@ def diff(chat: "Chat", task: Task) -> None:
         chat.screen.show(renderer.answer(f"~~~~~~~~diff\n{shown}\n~~~~~~~~") if text.strip() else empty)
 
     chat.aside(tree.diff, show)
+
+
+def rollback(chat: "Chat", task: Task, file: str) -> None:
+    """Put back what a task has changed in the person's folder."""
+    if worktree_of(chat.store, task, chat.config.dirs.state) is not None:
+        hint = "What is not merged changes nothing of yours; /tasks prune removes it once it is merged."
+        raise HermesError(f"#{task.number} works in a worktree of its own, not in your folder.", hint=hint)
+    undo.roll_back_task(chat, task, file)
 
 
 def merge(chat: "Chat", task: Task) -> None:

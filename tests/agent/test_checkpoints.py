@@ -152,7 +152,7 @@ def test_one_file_or_folder_of_several(kept: Checkpoints, work: Path) -> None:
 def test_back_to_a_message(kept: Checkpoints, work: Path) -> None:
     for number in range(1, 5):
         turn(kept, writing(work / "a"), lambda number=number: (work / "a").write_text(str(number)), message=number * 10)
-    kept.roll_back(kept.plan(message=30))
+    kept.roll_back(kept.plan(since={"20260101_000000_abcdef": 30}))
     assert (work / "a").read_text() == "2"
     assert [record.message for record in kept.turns()] == [10, 20]
 

@@ -710,3 +710,21 @@ def test_a_task_that_asks_is_answered_from_here(start: Start) -> None:
         hermes.send("/tasks answer 1 2").wait_for("Answered for #1: Which database?").wait_for("#1 done")
         assert "their own words" in json.dumps(server.bodies[1])
         assert server.bodies[1]["messages"][-1]["content"].endswith("SQLite")
+
+
+def test_what_a_task_did_to_the_folder_is_shown_and_put_back_but_for_what_was_edited_since(
+    start: Start, folder: Path
+) -> None:
+    tools = tuple(Tool("write_file", json.dumps({"path": f"{name}.txt", "content": "task\n"})) for name in "ab")
+    with OpenAIServer([Stream(tools=tools), say("Both are there.")]) as server:
+        hermes = start(server, "--yolo")
+        send_aside(hermes, "aside").wait_for("Both are there.")
+        (folder / "b.txt").write_text("mine\n")
+        hermes.send("/tasks diff 1").wait_for("+++ b/a.txt").wait_for("+mine")
+        hermes.send("/tasks rollback 1 a.txt").wait_for("Put 1 file back as before “aside”?").settle(0.6)
+        hermes.send("y").wait_for("Put back: a.txt.")
+        assert [path.name for path in folder.iterdir()] == ["b.txt"]
+        hermes.send("/tasks rollback 1").wait_for("b.txt  (edited since)").settle(0.6)
+        hermes.send("o").wait_for("Put back: b.txt.")
+        assert not list(folder.iterdir())
+        hermes.send("/tasks rollback 1").wait_for("There is nothing to put back.")

@@ -332,3 +332,36 @@ def test_the_agents_list_stands_above_the_line_and_is_there_again_after_a_resume
         leave(hermes)
         again = start(server, "-c").wait_for("todo: 3 of 13 done")
         again.send("/new").wait_for(lambda seen: "todo: 3 of 13" not in seen.text, why="a conversation without a list")
+
+
+# -- files -------------------------------------------------------------------------------------------
+
+
+def test_esc_esc_takes_files_back_too_after_a_resume(start: Start, folder: Path) -> None:
+    answers = [call("write_file", path="a.txt", content="agent\n"), "Made it.", "Fine."]
+    with OpenAIServer(answers) as server:
+        hermes = start(server, "--yolo")
+        idle(hermes.send("make a").wait_for("Made it."))
+        idle(hermes.send("thanks").wait_for("Fine."))
+        kill(hermes)
+        hermes = start(server, "-c").wait_for("Resumed")
+        idle(hermes).press("esc").press("esc").wait_for("Go back to before which prompt?")
+        hermes.press("down").press("enter").wait_for("1 file changed since “make a”")
+        hermes.settle(0.6)
+        hermes.send("b").wait_for("Put back: a.txt").wait_for(lambda seen: seen.draft == "make a")
+        assert not (folder / "a.txt").exists()
+
+
+def test_rewind_of_files_only_keeps_the_conversation_and_what_was_edited_since(start: Start, folder: Path) -> None:
+    one = call("write_file", path="a.txt", content="agent\n")
+    with OpenAIServer([one, call("write_file", path="b.txt", content="agent\n"), "Made both.", "Yes."]) as server:
+        hermes = start(server, "--yolo")
+        idle(hermes.send("make both").wait_for("Made both."))
+        (folder / "b.txt").write_text("mine\n")
+        hermes.send("/rewind 1").wait_for("2 files changed since").settle(0.6)
+        hermes.send("f").wait_for("Some were edited since:").settle(0.6)
+        hermes.send("k").wait_for("Put back: a.txt. The conversation stays.")
+        assert [path.name for path in folder.iterdir()] == ["b.txt"]
+        idle(hermes.send("do you remember?").wait_for("Yes."))
+        assert "make both" in said(server)
+        hermes.send("/rewind 9").wait_for("There are only 2 prompts")
