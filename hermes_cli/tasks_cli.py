@@ -190,7 +190,7 @@ def prune(
 @app.command("diff", help="what a task has changed in its worktree, or in the folder it was sent from")
 def diff(which: Which) -> None:
     store, state = _store(), load_config().dirs.state
-    task = must_pick(store.tasks(), which)
+    task = find(store, which)
     tree = task_facts.worktree_of(store, task, state)
     typer.echo(tree.diff() if tree else _undo(store, task, state).diff(), nl=False)
 
@@ -203,7 +203,7 @@ def rollback(
     yes: Yes = False,
 ) -> None:
     store, state = _store(), load_config().dirs.state
-    task = must_pick(store.tasks(), which)
+    task = find(store, which)
     if task.state in LIVE_STATES:
         raise HermesError(f"#{task.number} is not over.", hint=f"Stop it first: hermes tasks stop {task.number}")
     if task_facts.worktree_of(store, task, state) is not None:
