@@ -35,14 +35,14 @@ def work(tmp_path: Path) -> Path:
 class Talk:
     """A conversation whose every turn writes its number into a file of its own, and into `last`.
 
-    One that is told "long" needs six steps with long outputs, so that it is compacted on the way.
+    One that is told "long" needs nine steps with long outputs, so that it is compacted on the way.
     """
 
     def __init__(self, store: MemoryStore | SqliteStore, work: Path, session_id: str = "") -> None:
         self.store, self.work = store, work
         self.agent = AIAgent(
             model=ScriptedModel(self._answer),
-            settings=Settings(context_window=8_000),
+            settings=Settings(context_window=12_000),
             store=store,
             session_id=session_id,
             gate=Gatekeeper(Policy("yolo"), nobody, session_id="s"),
@@ -57,8 +57,9 @@ class Talk:
             self.steps, name = 0, messages[-1].content
             return Call("terminal", command=f"printf {name} > {name}; printf {name} > last; seq 300")
         self.steps += 1
-        if any(message.content == "long" for message in messages) and self.steps < 6:
-            return Call("terminal", command=f"echo {self.steps} >> long; seq 2000")
+        asked = prompts(messages)
+        if asked and messages[asked[-1]].content == "long" and self.steps < 9:
+            return Call("terminal", command=f"echo {self.steps} >> long; seq 3500")
         return "done"
 
     def say(self, *words: str) -> "Talk":
@@ -114,7 +115,7 @@ def test_a_turn_that_is_compacted_while_it_runs_is_one_turn(talk: Talk) -> None:
     again = Talk(talk.store, talk.work, talk.agent.session_id)
     undone = again.undo("after")
     undone.roll_back(undone.plan())
-    assert (again.work / "long").read_text() == "long1\n2\n3\n4\n5\n"
+    assert (again.work / "long").read_text() == "long" + "".join(f"{n}\n" for n in range(1, 9))
     undone = again.undo()
     undone.roll_back(undone.plan(1))
     assert again.files() == ["short"]
@@ -145,7 +146,7 @@ def test_a_first_change_after_a_compaction_belongs_to_its_turn_in_the_new_sessio
     store = MemoryStore()
     one = AIAgent(
         model=ScriptedModel(answer),  # type: ignore[arg-type]
-        settings=Settings(context_window=8_000),
+        settings=Settings(context_window=12_000),
         store=store,
         gate=Gatekeeper(Policy("yolo"), nobody, session_id="s"),
         cwd=work,
