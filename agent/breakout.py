@@ -37,6 +37,7 @@ ATTEMPTS: dict[str, str] = {
     "send UDP": "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.connect(('127.0.0.1', udp)); s.send(b'x');"
     " s.settimeout(2); assert s.recv(1)",
     "open an abstract socket": "s = socket.socket(socket.AF_UNIX); s.connect('\\0' + name)",
+    "open a socket on a path": "s = socket.socket(socket.AF_UNIX); os.chdir(outside); s.connect('socket')",
     "mount something": "assert libc.mount(b'none', b'/mnt', b'tmpfs', 0, None) == 0",
     "make a device": "os.mknod('/tmp/d', 0o60600, os.makedev(8, 0)); open('/tmp/d', 'rb').read(1)",
     "write the repository's hooks": "open(workspace + '/.git/hooks/pre-commit', 'w')",
@@ -69,11 +70,14 @@ nothing of it may be found when the command is over."""
 WORK: dict[str, str] = {
     "write in the workspace": "open(workspace + '/src/x', 'w')",
     "write in /tmp": "open('/tmp/x', 'w')",
+    "make a pair of sockets": "socket.socketpair()",
     "start programs": "import subprocess; subprocess.run(['/bin/sh', '-c', ':'], check=True)",
 }
 """What must be possible; without it nothing is proved."""
 
-_NETWORK = frozenset({"open a TCP connection", "listen on a TCP port", "send UDP", "open an abstract socket"})
+_NETWORK = frozenset(
+    {"open a TCP connection", "listen on a TCP port", "send UDP", "open an abstract socket", "open a socket on a path"}
+)
 _BEFORE = """
 import ctypes, os, socket, sys
 workspace, outside, secret, ssh, name = sys.argv[1:6]
@@ -153,10 +157,20 @@ def _scene(home: Path) -> Iterator[_Scene]:
             abstract = stack.enter_context(socket.socket(socket.AF_UNIX))
             abstract.bind(f"\0{name}")
             abstract.listen()
+            _listen_in(top / "outside", stack)
         _echo(udp)
         port, udp_port = server.getsockname()[1], udp.getsockname()[1]
         ssh = Path.home() / ".ssh"
         yield _Scene(top / "workspace", top / "outside", top / "hidden", ssh, name, port, udp_port, os.getpid())
+
+
+def _listen_in(folder: Path, stack: ExitStack) -> None:
+    """A socket in a folder, whose whole path may be longer than an address can be."""
+    there = os.open(folder, os.O_RDONLY)
+    stack.callback(os.close, there)
+    on_path = stack.enter_context(socket.socket(socket.AF_UNIX))
+    on_path.bind(f"/proc/self/fd/{there}/socket")
+    on_path.listen()
 
 
 def _came_to_nothing(wall: Sandbox, name: str, scene: _Scene, means: Backend | None) -> bool:

@@ -3,7 +3,8 @@
 Run as a script (`python -I -S landlock.py PLAN COMMAND…`), so it needs nothing but the standard library. The plan is
 JSON: `write` and `read` name what may be written and read with everything below, `list` what may only be listed,
 `network` whether there is any. Landlock only ever allows: whatever is not named is out of reach. It knows TCP only, so
-a filter of system calls keeps other sockets of the internet from being made, where the machine's numbers are known.
+a filter of system calls keeps other sockets from being made, where the machine's numbers are known. `socket_filter`
+serves bubblewrap too: no namespace keeps a socket on a path, such as Docker's or an agent's for keys, out of reach.
 Modes and owners of files are not its business: they can be changed wherever the user may.
 """
 
@@ -34,7 +35,10 @@ _LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
 _SOCKETS = {"x86_64": (0xC000003E, 41), "aarch64": (0xC00000B7, 198)}
 """For each machine its name to the kernel, and the number of `socket`."""
 _IO_URING, _FOREIGN = 425, 0x40000000
-_INTERNET = (2, 10)
+INTERNET = (2, 10)
+"""The families of sockets that a network of its own confines."""
+_NETLINK = 16
+"""Asks the kernel what interfaces there are; it reaches nobody."""
 
 
 class _Ruleset(ctypes.Structure):
@@ -106,18 +110,32 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_uint16), ("filter", ctypes.POINTER(_Instruction)))
 
 
-def _refuse_sockets() -> None:
-    """No socket of the internet's families can be made, by the call or past it. Raises: OSError."""
-    if os.uname().machine not in _SOCKETS:
-        return
+def socket_filter(families: Iterable[int] = ()) -> bytes:
+    """A filter after which no socket can be made but of these families, by the call or past it; pairs can.
+
+    As the kernel reads it; b"" where the machine's numbers are not known.
+    """
+    if sys.platform != "linux" or os.uname().machine not in _SOCKETS:
+        return b""
     machine, socket = _SOCKETS[os.uname().machine]
+    allowed = (_NETLINK, *families)
+    to_allow, to_refuse = len(allowed) + 2, len(allowed) + 5
     lines = [
-        (_LOAD, 0, 0, 4), (_EQUAL, 0, 9, machine),  # made for another machine
-        (_LOAD, 0, 0, 0), (_AT_LEAST, 7, 0, _FOREIGN), (_EQUAL, 6, 0, _IO_URING), (_EQUAL, 0, 3, socket),
-        (_LOAD, 0, 0, 16), (_EQUAL, 3, 0, _INTERNET[0]), (_EQUAL, 2, 0, _INTERNET[1]),
-        (_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _REFUSE),
+        (_LOAD, 0, 0, 4), (_EQUAL, 0, to_refuse, machine),  # made for another machine
+        (_LOAD, 0, 0, 0), (_AT_LEAST, to_refuse - 2, 0, _FOREIGN), (_EQUAL, to_refuse - 3, 0, _IO_URING),
+        (_EQUAL, 0, to_allow, socket), (_LOAD, 0, 0, 16),
+        *((_EQUAL, len(allowed) - number, 0, family) for number, family in enumerate(allowed)),
+        (_RETURN, 0, 0, _REFUSE), (_RETURN, 0, 0, _ALLOW),
     ]  # fmt: skip
-    program = _Program(len(lines), (_Instruction * len(lines))(*(_Instruction(*line) for line in lines)))
+    return b"".join(bytes(_Instruction(*line)) for line in lines)
+
+
+def _refuse_sockets() -> None:
+    """Raises: OSError."""
+    if not (text := socket_filter()):
+        return
+    size = len(text) // ctypes.sizeof(_Instruction)
+    program = _Program(size, (_Instruction * size).from_buffer_copy(text))
     if _libc().prctl(_SET_SECCOMP, _FILTER_MODE, ctypes.byref(program), 0, 0):
         raise OSError(ctypes.get_errno(), "system calls cannot be filtered")
 

@@ -37,6 +37,7 @@ KNOWN_GAPS: dict[Backend, frozenset[str]] = {
 _SCRATCH = ("/tmp", "/var/tmp")
 _DEVICES = "/dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty /dev/pts /dev/ptmx /dev/shm".split()
 _PROBE_SECONDS = 5
+_FILTER = "9"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ class Sandbox:
         raise LookupError("no sandbox works here")
 
     def _bubblewrap(self, workspace: Path, cwd: Path, *, pty: bool, keep: bool) -> list[str]:
-        words = ["bwrap", "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
+        words = [*self._without_sockets(), "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
         words += [] if keep else ["--die-with-parent"]
         words += [] if self.network else ["--unshare-net"]
         words += ["--cap-drop", "ALL", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
@@ -106,6 +107,23 @@ class Sandbox:
         if self.mode == "workspace-write":
             words += _guarding(workspace)
         return [*words, "--chdir", str(cwd), "--"]
+
+    def _without_sockets(self) -> list[str]:
+        """Bubblewrap, with a filter of system calls where the network is off.
+
+        It takes one from a descriptor, and words can carry none: a shell opens it, in this process.
+        """
+        if self.network or (filter_ := _kept_filter()) is None:
+            return ["bwrap"]
+        return [
+            "/bin/sh",
+            "-c",
+            f'exec "$@" {_FILTER}</proc/{os.getpid()}/fd/{filter_}',
+            "sh",
+            "bwrap",
+            "--seccomp",
+            _FILTER,
+        ]
 
     def _landlock(self, workspace: Path) -> list[str]:
         hidden, mine = self._hidden(), self._hidden(within=workspace)
@@ -206,6 +224,16 @@ def problem(means: Backend) -> str:
     if means == "landlock" and not landlock.abi():
         return "this kernel has no Landlock"
     return _tried(Sandbox("read-only").prefix(Path("/"), Path("/"), means=means))
+
+
+@cache
+def _kept_filter() -> int | None:
+    """A descriptor of the filter that leaves a network of its own, and nothing else; None where there is none."""
+    if not (text := landlock.socket_filter(landlock.INTERNET)):
+        return None
+    descriptor = os.memfd_create("hermes-filter")
+    os.write(descriptor, text)
+    return descriptor
 
 
 def _tried(prefix: Sequence[str]) -> str:
