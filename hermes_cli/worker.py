@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from agent.config import Config, Directories, load_config, read_keys
 from agent.errors import HermesError, StoreError
 from agent.events import TaskChanged
 from agent.redact import Redactor, secret_values
+from agent.store.database import identity
 from agent.store.leases import is_alive, new_lease
 from agent.store.sqlite import SqliteStore
 from agent.task_runner import TaskRunner
@@ -81,7 +82,8 @@ def work(*, idle: float = IDLE, once: bool = False) -> int:
     _say(f"worker {os.getpid()} looks for tasks in {config.dirs.database}")
     import_module("agent.models.openai")  # before several tasks want it at once
     pool.open()
-    _serve(pool, leaving, idle=0.0 if once else idle)
+    there = identity(store.path)
+    _serve(pool, leaving, idle=0.0 if once else idle, is_there=lambda: identity(store.path) == there)
     pool.close(park=True, wait=PATIENCE)
     _say(f"worker {os.getpid()} leaves")
     exit_within(2.0)
@@ -108,9 +110,13 @@ def _pool(config: Config, store: SqliteStore, redact: Redactor) -> TaskPool:
     )
 
 
-def _serve(pool: TaskPool, leaving: threading.Event, *, idle: float) -> None:
+def _serve(pool: TaskPool, leaving: threading.Event, *, idle: float, is_there: Callable[[], bool]) -> None:
+    """Until it is told to leave, nothing was to do for so long, or the store is gone: what it did would be lost."""
     busy = time.monotonic()
     while not leaving.is_set():
+        if not is_there():
+            _say("The store was deleted, moved or replaced. What runs is let go of.")
+            return
         try:
             if pool.look():
                 busy = time.monotonic()

@@ -134,8 +134,8 @@ class Database:
         if self._writer is None:
             self._writer = open_database(self.path, busy=self._busy)
             self._writer.execute("PRAGMA busy_timeout = 0")
-            self._durable, self._identity = None, _identity(self.path)
-        elif _identity(self.path) != self._identity:
+            self._durable, self._identity = None, identity(self.path)
+        elif identity(self.path) != self._identity:
             # What is written now would vanish with the old file.
             raise StoreError(f"{self.path} was moved or replaced meanwhile.", hint="Leave, and start Hermes again.")
         if durable != self._durable:
@@ -170,7 +170,8 @@ def _begin_fairly(connection: sqlite3.Connection, deadline: float) -> None:
             time.sleep(random.uniform(0.0005, 0.005))
 
 
-def _identity(path: Path) -> tuple[int, int]:
+def identity(path: Path) -> tuple[int, int]:
+    """Which file it is, whatever its name; zeros for none."""
     try:
         found = path.stat()
     except FileNotFoundError:

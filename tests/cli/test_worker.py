@@ -130,3 +130,16 @@ def test_a_killed_workers_task_is_taken_up_and_its_command_is_not_run_again(desk
         assert (done.state, done.result) == ("done", "carried on")
         assert (one.work / "runs").read_text() == "once\n"
         assert one.store.integrity_check() == []
+
+
+def test_a_worker_whose_store_was_deleted_leaves_and_says_why(desk: DeskAt) -> None:
+    with OpenAIServer(default=say("too late", delay=30)) as server:
+        here = desk(server)
+        here.send("look")
+        with here.worker() as worker:
+            server.wait_for_requests(1)
+            here.store.path.unlink()
+            told, _ = worker.communicate(timeout=20)
+            assert "The store was deleted" in told
+            assert worker.returncode == 0
+            assert "Traceback" not in told
