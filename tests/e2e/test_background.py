@@ -642,6 +642,24 @@ def test_a_turn_outlives_its_terminal_as_a_task(start: Start, folder: Path, how:
         assert (folder / "made").read_text() == "once\n"
 
 
+@pytest.mark.parametrize("how", ["SIGHUP", "SIGTERM"])
+def test_what_is_cut_off_by_the_end_of_the_terminal_goes_on_with_an_unknown_outcome(start: Start, how: str) -> None:
+    with OpenAIServer(
+        default=by_prompt(work=[shell("sleep 77"), "it is over"], turn=[shell("sleep 78"), "so is this"])
+    ) as server:
+        hermes = start(server)
+        hermes.send("/yolo")
+        send_aside(hermes, "work").send("turn").wait_for(lambda seen: seen.runs("sleep 77") and seen.runs("sleep 78"))
+        children = hermes.family()
+        hermes.process.send_signal(signal.Signals[how])
+        assert hermes.process.wait(5) == 0
+        hermes.wait_until_gone(children)
+        start(server).wait_for("it is over", within=30).wait_for("so is this", within=30)
+        ends = [body["messages"][-1] for body in server.bodies if body["messages"][-1]["role"] == "tool"]
+        assert len(ends) == 2
+        assert all("outcome unknown" in end["content"] for end in ends)
+
+
 def test_a_notice_that_may_not_have_been_seen_comes_again_and_says_so(start: Start, folder: Path) -> None:
     go = threading.Event()
 
