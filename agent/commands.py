@@ -502,13 +502,15 @@ def _value(option: TaskOption, text: str) -> str | int | float | bool:
                 value = float(text.removeprefix("$"))
             case "timeout":
                 value = duration(text)
+            case "name" if text.removeprefix("#").isdecimal():
+                raise ValueError
             case _:
                 return text or True
         if 0 < value < 1e9:
             return value
     except ValueError:
         pass
-    example = {"max_steps": "20", "max_cost": "0.50", "timeout": "30m"}[kind]
+    example = {"max_steps": "20", "max_cost": "0.50", "timeout": "30m", "name": "tests"}[kind]
     raise HermesError(f"{option.name} cannot be {text!r}: for example {option.name} {example}.", hint=_OPTIONS_HINT)
 
 

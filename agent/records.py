@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 TaskState = Literal["queued", "running", "waiting", "parked", "done", "failed", "cancelled"]
 LIVE_STATES: frozenset[TaskState] = frozenset({"queued", "running", "waiting", "parked"})
+OF_TERMINALS = "terminal:"
+"""The kind of owners that people at this machine are; the others' tasks are commanded from their chats."""
 TASK_SOURCE = "task"
 """The source of sessions that belong to background tasks; lists of sessions leave them out unless asked."""
 

@@ -16,7 +16,7 @@ from agent.errors import HermesError, StoreError
 from agent.events import ApprovalRequested, ApprovalSettled, Event, TurnResumed, TurnStarted
 from agent.messages import Message
 from agent.protocols import LIVE_STATES, Decision, Task
-from agent.records import Receipt, Session, TaskOptions
+from agent.records import OF_TERMINALS, Receipt, Session, TaskOptions
 from agent.task_runs import CUT, PARKED, PARKED_BY_HAND, QUEUED, RUNNING, TaskRuns
 
 _log = logging.getLogger(__name__)
@@ -69,13 +69,14 @@ class TaskPool(TaskRuns):
 
         A session of its own may begin with a `history` that came from `parent`: see `reports.context_for`.
 
-        Raises: StoreError, or HermesError after `close`; then nothing was started.
+        Raises: StoreError, or HermesError after `close` and for a name that another one has; then nothing was started.
         """
         if self._closing.is_set():
             raise HermesError("No task can be started: Hermes is leaving.")
         self._enter()
         owner = owner or self._owner or ""
         with self._lock:
+            self._require_free(options.name, owner)
             task = self._store.create_task(
                 prompt=prompt,
                 owner=owner,
@@ -99,6 +100,13 @@ class TaskPool(TaskRuns):
             self._announce(task)
         self._wake()
         return task
+
+    def _require_free(self, name: str, owner: str) -> None:
+        """A name means one live task, of all that may be commanded from the same place. Raises: HermesError."""
+        beside = self.live(OF_TERMINALS if owner.startswith(OF_TERMINALS) else owner) if name else ()
+        if other := next((task for task in beside if task.name == name), None):
+            hint = "Choose another --name, or leave it out."
+            raise HermesError(f"There is a live task named {name}: #{other.number}.", hint=hint)
 
     def retry(self, task_id: str) -> Task:
         """Submit a task that is over once more, as a new one. Raises: HermesError."""

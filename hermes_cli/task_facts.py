@@ -10,7 +10,7 @@ from agent import leftovers
 from agent.commands import preview
 from agent.errors import HermesError
 from agent.protocols import Decision
-from agent.records import LIVE_STATES, TASK_SOURCE, Receipt, Task
+from agent.records import LIVE_STATES, OF_TERMINALS, TASK_SOURCE, Receipt, Task
 from hermes_cli.text import count, money, seconds
 
 if TYPE_CHECKING:
@@ -26,10 +26,6 @@ KINDS: dict[str, Callable[[Task], bool]] = {
     "finished task": lambda task: task.state not in LIVE_STATES,
 }
 """Which tasks a command is for."""
-
-
-OF_TERMINALS = "terminal:"
-"""The kind of owners that people at this machine are; the others' tasks are commanded from their chats."""
 
 
 def number(text: str) -> int | None:

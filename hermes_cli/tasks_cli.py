@@ -14,13 +14,13 @@ import typer
 from agent.config import load_config
 from agent.errors import HermesError
 from agent.protocols import Decision
-from agent.records import LIVE_STATES, Store, Task
+from agent.records import LIVE_STATES, OF_TERMINALS, Store, Task
 from agent.tasks import TaskPool
 from hermes_cli import task_facts
 from hermes_cli.confirming import Yes, confirm
 from hermes_cli.options import SUBCOMMANDS
 from hermes_cli.step_log import StepLog
-from hermes_cli.task_facts import OF_TERMINALS, age, find, title, used
+from hermes_cli.task_facts import age, find, title, used
 from hermes_cli.text import clip, harmless, seconds
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from agent.approvals import load_policy
 from agent.config import Config, Directories, load_config, read_keys
 from agent.errors import HermesError, StoreError
 from agent.events import TaskChanged
+from agent.records import OF_TERMINALS
 from agent.redact import Redactor, secret_values
 from agent.store.database import identity
 from agent.store.leases import is_alive, new_lease
@@ -31,9 +32,6 @@ IDLE = 60.0
 
 PATIENCE = 5.0
 """Seconds a task has to reach a step boundary when the worker is told to leave."""
-
-KIND = "terminal:"
-"""Whose tasks a worker runs: those of chats belong to the process that speaks with the chats."""
 
 
 def log_file(dirs: Directories) -> Path:
@@ -103,7 +101,8 @@ def _pool(config: Config, store: SqliteStore, redact: Redactor) -> TaskPool:
         TaskRunner(config, store, policy=policy, redact=redact),
         notify=told,
         workers=config.values.background_workers,
-        kind=KIND,
+        # Those of chats belong to the process that speaks with the chats.
+        kind=OF_TERMINALS,
         new_lease=lambda: new_lease("worker"),
         is_alive=is_alive,
         forget=close_bench,

@@ -12,13 +12,13 @@ from agent.commands import preview, subcommand
 from agent.errors import HermesError
 from agent.events import ApprovalRequested, TurnFinished
 from agent.protocols import Decision, Task
-from agent.records import LIVE_STATES
+from agent.records import LIVE_STATES, OF_TERMINALS
 from agent.task_rows import receipt_of
 from hermes_cli import task_facts
 from hermes_cli.handlers import worktrees
 from hermes_cli.questions import Question, approval_lines, approval_question
 from hermes_cli.step_log import StepLog
-from hermes_cli.task_facts import OF_TERMINALS, age, find, summary, title, used
+from hermes_cli.task_facts import age, find, summary, title, used
 from hermes_cli.text import clip, harmless, seconds
 
 if TYPE_CHECKING:

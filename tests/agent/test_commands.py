@@ -188,6 +188,8 @@ def test_options_stand_before_a_background_prompt(line: str, options: TaskOption
         ("--max-cost nan run", "cannot be 'nan'"),
         ("--timeout soon run", "for example --timeout 30m"),
         ("--model", "--model needs a value"),
+        ("--name 12 run", "for example --name tests"),
+        ("--name #3 run", "--name cannot be"),
     ],
 )
 def test_a_wrong_option_is_named_with_those_there_are(line: str, wrong: str) -> None:

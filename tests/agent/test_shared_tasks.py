@@ -11,11 +11,12 @@ import pytest
 
 from agent.approvals import Gatekeeper, Mailbox, Policy
 from agent.cancel import CancelToken
+from agent.errors import HermesError
 from agent.events import Steered, TaskChanged, TurnFinished, TurnSuspended
 from agent.messages import INTERRUPTED, Message
 from agent.models.scripted import Call, Say, Script, ScriptedModel, Until
 from agent.protocols import Decision, Sink, Store, Task
-from agent.records import Lease
+from agent.records import Lease, TaskOptions
 from agent.store.memory import MemoryStore
 from agent.store.sqlite import SqliteStore
 from agent.task_runs import alone
@@ -353,6 +354,17 @@ def test_a_task_parked_by_hand_stays_so_until_it_is_resumed(start: Start) -> Non
     assert here.wait(task, "done").result == "done"
     assert here.resume(task.id) is None
     assert not here.park(task.id)
+
+
+def test_a_name_means_one_live_task(start: Start) -> None:
+    gate = threading.Event()
+    here = start([[Until(gate), "first"], "second"], owner=HERE)
+    task = here.submit("x", cwd="/", options=TaskOptions(name="tests"))
+    with pytest.raises(HermesError, match=f"There is a live task named tests: #{task.number}."):
+        here.submit("y", cwd="/", options=TaskOptions(name="tests"))
+    gate.set()
+    here.wait(task, "done")
+    here.wait(here.submit("y", cwd="/", options=TaskOptions(name="tests")), "done")
 
 
 def test_a_task_that_is_over_can_be_sent_once_more_as_a_new_one(start: Start) -> None:
