@@ -2,18 +2,22 @@
 
 A name is resolved once, every address it has is checked, and the connection goes to a checked one: a name that changes
 its mind between the check and the connection gains nothing. Redirects to another host are not followed but told.
+
+Where the environment names a proxy, it is the proxy that resolves and connects. What is known here to be private is not
+asked for through it either; of a name that only the proxy knows, the proxy decides. See docs/tools.md.
 """
 
 import ipaddress
+import os
 import socket
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import httpcore2
 
@@ -24,7 +28,12 @@ LARGEST = 5_000_000
 """Bytes of a body, unpacked."""
 SECONDS = 30.0
 """For all of it."""
+LOOKUP = 2.0
+"""For finding out here what a name means that a proxy is asked for."""
 _REDIRECTS = 5
+_INNER = (".local", ".internal", ".localhost", ".lan", ".home.arpa", ".intranet", ".corp")
+"""Ends of names that mean a machine nearby, whoever resolves them."""
+_NOT_ASKED = "and is not asked. A person may allow that with the setting web_private."
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _SocketOption = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
 _T = TypeVar("_T")
@@ -119,9 +128,11 @@ class _Exchange:
     def __init__(self, *, private: bool, deadline: float) -> None:
         self._deadline = deadline
         self._backend = _Guarded(private=private)
+        self._to_proxy = _Backend()
 
     def abort(self) -> None:
         self._backend.abort()
+        self._to_proxy.abort()
 
     def ask(self, method: str, url: str, headers: Mapping[str, str], content: bytes) -> Page:
         """Raises: ToolError."""
@@ -135,9 +146,14 @@ class _Exchange:
             }.items()
         )
         limits = dict.fromkeys(("connect", "read", "write", "pool"), left)
+        proxy = proxy_for(url, os.environ)
+        if proxy is not None:
+            self._backend.require_allowed(host_of(url))
         try:
             with (
-                httpcore2.ConnectionPool(network_backend=self._backend) as pool,
+                httpcore2.ConnectionPool(
+                    network_backend=self._to_proxy if proxy else self._backend, proxy=proxy
+                ) as pool,
                 pool.stream(method, url, headers=sent, content=content, extensions={"timeout": limits}) as response,
             ):
                 found = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
@@ -149,6 +165,8 @@ class _Exchange:
                 body, cut = self._body(response.iter_stream(), found.get("content-encoding", ""), url)
         except httpcore2.TimeoutException as error:
             raise ToolError(f"{url} took too long.") from error
+        except httpcore2.ProxyError as error:
+            raise ToolError(f"{url} cannot be fetched: the proxy says {error}.") from error
         except (httpcore2.NetworkError, httpcore2.ProtocolError, OSError, ValueError, zlib.error) as error:
             raise ToolError(f"{url} cannot be fetched: {error or type(error).__name__}.") from error
         media_type, _, rest = found.get("content-type", "").partition(";")
@@ -167,11 +185,10 @@ class _Exchange:
         return bytes(body), False
 
 
-class _Guarded(httpcore2.NetworkBackend):
-    """Connects to checked addresses only."""
+class _Backend(httpcore2.NetworkBackend):
+    """Connects where it is told to, and lets go at once when it is to."""
 
-    def __init__(self, *, private: bool) -> None:
-        self._private = private
+    def __init__(self) -> None:
         self._inner = httpcore2.SyncBackend()
         self._stream: httpcore2.NetworkStream | None = None
 
@@ -193,18 +210,99 @@ class _Guarded(httpcore2.NetworkBackend):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def _address(self, host: str, port: int) -> str:
+        del port
+        return host
+
+
+class _Guarded(_Backend):
+    """Connects to checked addresses only."""
+
+    def __init__(self, *, private: bool) -> None:
+        super().__init__()
+        self._private = private
+
+    def require_allowed(self, host: str) -> None:
+        """Before a proxy is asked for it. Raises: ToolError for what is known here to be of this machine or network."""
+        self._require_public(host, _known_here(host))
+        if not self._private and ("." not in host.strip(".") or host.rstrip(".").endswith(_INNER)) and ":" not in host:
+            raise ToolError(f"{host} is the name of a machine in this network, {_NOT_ASKED}")
+
+    def _address(self, host: str, port: int) -> str:
         """Raises: ToolError when any address of the host may not be asked."""
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            addresses = _addresses(host, port)
         except (OSError, UnicodeError) as error:
             raise ToolError(f"{host} is not known: {error}.") from error
-        addresses = [str(item[4][0]) for item in found]
-        if not self._private and (inside := next((one for one in addresses if not is_public(one)), None)):
-            raise ToolError(
-                f"{host} is {inside}, an address of this machine or network, and is not asked. A person may allow that "
-                "with the setting web_private."
-            )
+        self._require_public(host, addresses)
         return addresses[0]
+
+    def _require_public(self, host: str, addresses: Sequence[str]) -> None:
+        if not self._private and (inside := next((one for one in addresses if not is_public(one)), None)):
+            raise ToolError(f"{host} is {inside}, an address of this machine or network, {_NOT_ASKED}")
+
+
+def _addresses(host: str, port: int) -> list[str]:
+    """Raises: OSError, UnicodeError."""
+    return [str(item[4][0]) for item in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+
+
+def _known_here(host: str) -> list[str]:
+    """A host's addresses, as far as this machine knows them: behind a proxy often none, and only after long."""
+    found: list[str] = []
+
+    def look() -> None:
+        with suppress(OSError, UnicodeError):
+            found.extend(_addresses(host, 0))
+
+    looking = threading.Thread(target=look, name="web", daemon=True)
+    looking.start()
+    looking.join(LOOKUP)
+    return list(found)
+
+
+def proxy_for(url: str, env: Mapping[str, str]) -> httpcore2.Proxy | None:
+    """The proxy that the environment names for an address, by the usual variables. Never for this machine itself.
+
+    Raises: ToolError when it is none that can be used.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    named = {name.lower(): value for name, value in env.items() if name.lower().endswith("_proxy") and value}
+    # The small letters count first; large ones may come from a web request where a program is run by a server.
+    named |= {name: value for name, value in env.items() if name.islower() and name.endswith("_proxy") and value}
+    address = named.get(f"{parts.scheme}_proxy") or named.get("all_proxy")
+    if not address or _is_this_machine(host) or _is_excepted(host, parts.port, named.get("no_proxy", "")):
+        return None
+    try:
+        proxy = urlsplit(address if "://" in address else f"http://{address}")
+        where, port = proxy.hostname, proxy.port or (443 if proxy.scheme == "https" else 80)
+    except ValueError:
+        where, port = None, 0
+    if not where or proxy.scheme not in ("http", "https"):
+        raise ToolError(f"The environment names a proxy that is none of http:// or https:// ({parts.scheme}_proxy).")
+    auth = (unquote(proxy.username), unquote(proxy.password or "")) if proxy.username else None
+    where = f"[{where}]" if ":" in where else where
+    return httpcore2.Proxy(f"{proxy.scheme}://{where}:{port}", auth=auth)
+
+
+def _is_this_machine(host: str) -> bool:
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost" or host.endswith(".localhost")
+
+
+def _is_excepted(host: str, port: int | None, no_proxy: str) -> bool:
+    """Whether NO_PROXY names a host: it, a domain above it, a network, or `*`; with a port only that one."""
+    for entry in filter(None, (part.strip().lower() for part in no_proxy.split(","))):
+        name, _, only = entry.rpartition(":") if entry.count(":") == 1 else (entry, "", "")
+        if only and (not only.isdecimal() or int(only) != port):
+            continue
+        if name == "*" or host == (domain := name.removeprefix("*").lstrip(".")) or host.endswith(f".{domain}"):
+            return True
+        with suppress(ValueError):
+            if ipaddress.ip_address(host) in ipaddress.ip_network(name, strict=False):
+                return True
+    return False
 
 
 def is_public(address: str) -> bool:
