@@ -12,6 +12,10 @@ from agent.config import directories, load_config
 from agent.errors import ConfigError, HermesError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from agent.config import Config
+    from agent.findings import Finding
     from agent.store.sqlite import SqliteStore
 
 gateway_app = typer.Typer(help="serve the agent to chats", rich_markup_mode=None)
@@ -137,6 +141,40 @@ def slack_manifest(
     from gateway.platforms import slack_manifest as manifest
 
     typer.echo(json.dumps(manifest.slack_manifest(address=address), indent=2))
+
+
+# -- for `hermes doctor` ---------------------------------------------------------------------------
+
+
+def findings(config: "Config") -> "Iterator[Finding]":
+    """Whether each platform that is set up has somebody to serve and knows its token.
+
+    One that a gateway serves is not connected to once more: some platforms would end the other connection.
+    """
+    if not config.values.gateway:
+        return
+    from agent.findings import Finding
+    from gateway.serve import check, settings_of
+    from gateway.setting_up import try_out
+
+    try:
+        _settings, platforms = settings_of(config)
+        store = _store()
+        served = {one["platform"]: one for one in _status(store)["gateways"]}
+    except HermesError as error:
+        yield Finding(False, f"gateway: {error}", error.hint)
+        return
+    for platform, one in platforms.items():
+        try:
+            check({platform: one}, store)
+            if (here := served.get(platform.value)) is None:
+                try_out(one)
+                yield Finding(True, f"{platform.value} knows the token; no gateway serves it now")
+            else:
+                said = f"{platform.value} is served: {here['state']} {here['problem']}".rstrip()
+                yield Finding(not here["problem"], said, "See `hermes gateway logs`.")
+        except HermesError as error:
+            yield Finding(False, f"{platform.value}: {error}", error.hint or "Run `hermes gateway setup` again.")
 
 
 # -- pairing ---------------------------------------------------------------------------------------

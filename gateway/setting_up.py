@@ -36,7 +36,7 @@ def set_up(dirs: Directories, name: str) -> None:
     ids = typer.prompt("Ids of people who may speak (empty: they ask, and you let them in by code)", default="").split()
     if wrong := [one for one in ids if not is_person(platform, one)]:
         raise ConfigError(f"{wrong[0]!r} is no id of a person on {platform.value}.", hint="Names are not taken.")
-    _try(_config(dirs, platform))
+    try_out(_config(dirs, platform))
     _write(dirs, platform, ids)
     typer.echo(f"{platform.value} knows the token. Now: hermes gateway")
     if not ids:
@@ -50,8 +50,10 @@ def _config(dirs: Directories, platform: Platform) -> PlatformConfig:
     return platform_configs(tables, read_keys(dirs), os.environ)[platform]
 
 
-def _try(config: PlatformConfig) -> None:
-    """Raises: HermesError, when the platform does not know the token or cannot be reached."""
+def try_out(config: PlatformConfig) -> None:
+    """Connect to a platform, and leave it again.
+
+    Raises: HermesError, when the platform does not know the token or cannot be reached."""
 
     async def connect() -> None:
         async def ignore(event: MessageEvent) -> None:

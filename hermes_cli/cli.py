@@ -1,21 +1,25 @@
 """Sub-commands and --help, with typer. Not imported for the REPL or for -p."""
 
 import inspect
+import itertools
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 from typer.completion import completion_init  # type: ignore[attr-defined]
 
-from agent.config import Directories, directories, load_config, set_value, setting_fields, store_key, summary
+from agent.config import Config, Directories, directories, load_config, set_value, setting_fields, store_key, summary
 from agent.errors import ConfigError, HermesError
+from agent.findings import Finding
 from agent.models import catalog
 from hermes_cli import tasks_cli, tools_cli
 from hermes_cli.editor import edit
 from hermes_cli.options import OPTIONS, SUBCOMMANDS, Option
 from hermes_cli.sessions_cli import backup, sessions_app, titles
+
+Checks = Callable[[Config], Iterator[Finding]]
 
 app = typer.Typer(
     name="hermes",
@@ -33,8 +37,15 @@ app.add_typer(tasks_cli.app, name="tasks")
 app.add_typer(tools_cli.app, name="tools")
 
 
-def run(arguments: Sequence[str], others: Mapping[str, typer.Typer]) -> int:
-    """Run typer on the whole command line and return its exit code; `others` are front ends of their own.
+def nothing_more(config: Config) -> Iterator[Finding]:
+    """Where there is no other front end to check."""
+    yield from ()
+
+
+def run(arguments: Sequence[str], others: Mapping[str, typer.Typer], checks: Checks = nothing_more) -> int:
+    """Run typer on the whole command line and return its exit code.
+
+    `others` are front ends of their own, and `checks` what `doctor` has to look at for them.
 
     Raises: HermesError.
     """
@@ -44,7 +55,7 @@ def run(arguments: Sequence[str], others: Mapping[str, typer.Typer]) -> int:
         app.add_typer(others[name], name=name)
     command = typer.main.get_command(app)
     try:
-        result = command.main(list(arguments), prog_name="hermes", standalone_mode=True)
+        result = command.main(list(arguments), prog_name="hermes", standalone_mode=True, obj=checks)
     except SystemExit as leave:
         return leave.code if isinstance(leave.code, int) else 0
     return int(result or 0)
@@ -181,8 +192,8 @@ def worker(
 
 
 @app.command(help=SUBCOMMANDS["doctor"])
-def doctor() -> None:
-    from hermes_cli.doctor import Finding, check
+def doctor(context: typer.Context) -> None:
+    from hermes_cli.doctor import check
 
     findings = []
     try:
@@ -190,7 +201,8 @@ def doctor() -> None:
     except ConfigError as error:
         typer.echo(Finding(False, str(error), error.hint).line())
         raise typer.Exit(1) from error
-    for finding in check(config):
+    checks: Checks = context.obj or nothing_more
+    for finding in itertools.chain(check(config), checks(config)):
         typer.echo(finding.line())
         findings.append(finding)
     raise typer.Exit(1 if any(finding.ok is False for finding in findings) else 0)

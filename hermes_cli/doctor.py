@@ -4,30 +4,17 @@ import os
 import platform
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from agent.approvals import load_policy
 from agent.config import Config, read_keys
 from agent.errors import HermesError
+from agent.findings import Finding
 from agent.models import catalog
 from hermes_cli.text import size
 
 BIG = 2_000_000_000
 """Bytes from which on the store is worth pruning."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """`ok` None is a remark."""
-
-    ok: bool | None
-    what: str
-    advice: str = ""
-
-    def line(self) -> str:
-        mark = {True: "ok  ", False: "bad ", None: "note"}[self.ok]
-        return f"{mark}  {self.what}" + (f"\n        {self.advice}" if self.advice and not self.ok else "")
 
 
 def check(config: Config, *, env: Mapping[str, str] = os.environ) -> Iterator[Finding]:

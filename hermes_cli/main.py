@@ -57,10 +57,10 @@ def _run(arguments: list[str]) -> int:
 
     request = options.read(arguments)
     if request.help or request.subcommand or "_HERMES_COMPLETE" in os.environ:
-        from gateway.cli import APPS
+        from gateway.cli import APPS, findings
         from hermes_cli.cli import run
 
-        return run(arguments, APPS)
+        return run(arguments, APPS, findings)
     if request.flag("version"):
         return _version()
     if request.flag("print"):

@@ -64,6 +64,7 @@ FLOORS: dict[str, int] = {
     "agent.events": 0,
     "agent.messages": 0,
     "agent.errors": 0,
+    "agent.findings": 0,
     "agent.cancel": 0,
     "agent.redact": 0,
     "agent.own_files": 0,
