@@ -53,6 +53,7 @@ class TaskBrowser:
         self._app = app
         self._left = left
         self._input = Buffer(multiline=False)
+        self._input.on_text_changed += lambda _: self._typed()
         self._body = FormattedTextControl(self._drawn, focusable=True, show_cursor=False)
         self._keys = browser_bindings(self)
         self._timer: object = None
@@ -162,6 +163,11 @@ class TaskBrowser:
             take(text)
         self.redraw()
 
+    def _typed(self) -> None:
+        """Where only one letter is a yes, it is no word that Enter would have to end, nor is a no."""
+        if self._asked is not None and len(self._asked[1]) == 1 and self._input.text:
+            self.accept()
+
     def filter(self) -> None:
         def take(text: str) -> None:
             self._filter = text
@@ -177,7 +183,7 @@ class TaskBrowser:
 
     def stop(self) -> None:
         if (task := self._task()) and task.state in LIVE_STATES:
-            self._ask(f"stop #{task.number}? y/n ", "y", lambda _: self._order(partial(self._stop, task)))
+            self._ask(f"stop #{task.number}? y or n ", "y", lambda _: self._order(partial(self._stop, task)))
 
     def approve(self) -> None:
         task, request = self._waiting()
