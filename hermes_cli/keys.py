@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hermes_cli.repl import Repl
 
 KEY_HELP = (
-    ("Enter", "send; during a turn: tell the agent before its next step"),
+    ("Enter", "send; in a menu of paths: take; in a turn: tell the agent"),
     ("Tab", "complete; during a turn: queue for after it"),
     ("Alt+Enter, Ctrl+J, \\ Enter", "new line"),
     ("Esc", "close the menu, else interrupt the turn"),

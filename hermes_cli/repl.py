@@ -294,7 +294,14 @@ class Repl:
     # -- orders from the keyboard ------------------------------------------------------------------
 
     def accept(self) -> None:
-        """Enter: a new line after a backslash, an answer to a question, or a line to send."""
+        """Enter: the highlighted path, a new line after a backslash, an answer to a question, or a line to send."""
+        menu = self.buffer.complete_state
+        if menu is not None and menu.current_completion is not None and mention(self.buffer.document):
+            # It stands in the draft already; more of the message may follow.
+            self.buffer.complete_state = None
+            if not self.buffer.document.current_line_before_cursor.endswith("/"):
+                self.buffer.insert_text(" ")
+            return
         self.fold()
         draft = self.buffer.text
         if draft.endswith("\\") and self.buffer.document.is_cursor_at_the_end:

@@ -193,6 +193,21 @@ def test_ctrl_r_searches_the_history(start: Start) -> None:
     hermes.press("enter").wait_for(lambda seen: seen.draft == "/help apples")
 
 
+def test_enter_takes_the_highlighted_path_and_sends_a_line_without_one(start: Start, folder: Path) -> None:
+    for name in ("one.txt", "once.txt"):
+        (folder / name).write_text("x")
+    with OpenAIServer(default="ok") as server:
+        hermes = start(server)
+        hermes.type("read @on").wait_for("once.txt").press("down")
+        hermes.wait_for(lambda seen: (seen.draft or "").endswith(".txt")).press("enter")
+        hermes.wait_for(lambda seen: (seen.draft or "").endswith(".txt ") or (seen.draft or "").endswith(".txt"))
+        assert server.bodies == []
+        hermes.type("please").wait_for(lambda seen: (seen.draft or "").endswith(".txt please")).press("enter")
+        hermes.wait_for("● ok")
+        hermes.type("and @on").wait_for("once.txt").press("enter").wait_for(lambda seen: seen.count("● ok") == 2)
+        assert server.bodies[-1]["messages"][-1]["content"] == "and @on"
+
+
 def test_at_completes_a_path_and_respects_gitignore(start: Start, folder: Path) -> None:
     (folder / "shop").mkdir()
     (folder / "shop" / "checkout.py").write_text("x")
