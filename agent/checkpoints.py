@@ -1,7 +1,6 @@
 """Files as they were before each turn: saved before the first change, shown as differences, put back on request."""
 
 import contextlib
-import difflib
 import itertools
 import logging
 import math
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from agent.differences import compare
 from agent.protocols import Action, Keeper
 from agent.reading import only_reads
 from agent.shadow import FOLDER, Kept, Shadow, ShadowError
@@ -26,8 +26,6 @@ MOST_TURNS = 300
 MOST_SIZE = 1_000_000_000
 """Bytes on disk of one workspace."""
 _TIDY_EVERY = 50
-_LONGEST_DIFF = 4_000
-"""Lines of one file, old and new together, that are compared line by line."""
 
 
 class Touched(msgspec.Struct):
@@ -323,19 +321,12 @@ class Checkpoints:
             return ""
         name = path.relative_to(self._workspace).as_posix() if path.is_relative_to(self._workspace) else str(path)
         try:
-            old = self._shadow.content(before) if before else b""
-            new = path.read_bytes() if path.exists() else b""
-            old_lines = old.decode().splitlines(keepends=True)
-            new_lines = new.decode().splitlines(keepends=True)
+            old = (self._shadow.content(before) if before else b"").decode()
+            new = (path.read_bytes() if path.exists() else b"").decode()
         except (UnicodeDecodeError, OSError):
             return f"{name}: changed, not shown as text\n"
-        if len(old_lines) + len(new_lines) > _LONGEST_DIFF:
-            return f"{name}: {len(old_lines)} lines became {len(new_lines)}\n"
-        ends = (f"a/{name}" if before else "/dev/null", f"b/{name}" if path.exists() else "/dev/null")
-        lines = list(difflib.unified_diff(old_lines, new_lines, *ends))
-        if not lines:
-            return f"{name}: its mode changed\n"
-        return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
+        change = compare(old, new, name, new=before is None, gone=not path.exists())
+        return change.diff or f"{name}: its mode changed\n"
 
 
 def _keeps(checkpoints: Checkpoints) -> Keeper:

@@ -1,12 +1,12 @@
 """Images on their way to a model: recognised, kept under their own content's name, mentioned in a prompt."""
 
 import hashlib
-import os
 import re
 from pathlib import Path
 
 from agent.errors import HermesError
 from agent.messages import ImagePart
+from agent.own_files import put
 
 LARGEST = 5_000_000
 """Bytes; the smallest limit among the large providers."""
@@ -44,11 +44,7 @@ def keep(data: bytes, name: str, folder: Path) -> ImagePart:
     path = folder / f"{hashlib.sha256(data).hexdigest()[:32]}{suffix}"
     try:
         if not path.exists():
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            temporary = folder / f".{os.urandom(6).hex()}"
-            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(data)
-            temporary.replace(path)
+            put(path, data)
     except OSError as error:
         raise HermesError(f"{name} cannot be kept in {folder}: {error.strerror}.") from error
     return ImagePart(str(path), kind, name)

@@ -1,11 +1,12 @@
 """Whole outputs of tools, kept aside where the model saw only a part of them."""
 
-import os
 import re
 import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+
+from agent.own_files import put
 
 FOLDER = "outputs"
 """Where they are kept, below the state directory: a folder for each session, a file for each call."""
@@ -40,11 +41,7 @@ class Outputs:
             half = LARGEST // 2
             text = f"{text[:half]}\n[… {len(text) - 2 * half:,} characters left out …]\n{text[-half:]}"
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            temporary = path.with_name(f".{os.urandom(6).hex()}")
-            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(text.encode(errors="replace"))
-            temporary.replace(path)
+            put(path, text.encode(errors="replace"))
         except OSError:
             return ""
         if not self._tidied:

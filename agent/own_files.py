@@ -14,20 +14,25 @@ def write_private(path: Path, text: str, *, mode: int = 0o600) -> None:
 
     Raises: ConfigError.
     """
-    from secrets import token_hex
-
     path = path.resolve()  # A link stays a link.
-    temporary = path.with_name(f".{path.name}.{token_hex(4)}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        temporary.replace(path)
+        put(path, text.encode(), mode=mode)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise ConfigError(f"Cannot write {path}: {error}.") from error
+
+
+def put(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """The same for bytes, where the path is no link. Raises: OSError; then nothing is left of it."""
+    temporary = path.with_name(f".{os.urandom(6).hex()}")
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            file.write(data)
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
 
 
 @contextlib.contextmanager

@@ -68,6 +68,7 @@ FLOORS: dict[str, int] = {
     "agent.cancel": 0,
     "agent.redact": 0,
     "agent.own_files": 0,
+    "agent.differences": 0,
     "agent.trust": 1,
     "agent.memory": 1,
     "agent.landlock": 0,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from msgspec import Meta
 
+from agent import differences
 from agent.cancel import CancelToken
 from agent.errors import ToolError
 from agent.protocols import Action, ToolContext, ToolResult
@@ -122,16 +123,16 @@ def _diff(changes: Sequence[FileChange], cwd: Path) -> str:
     return "".join(change.diff for change in _compared(changes, cwd))
 
 
-def _compared(changes: Sequence[FileChange], cwd: Path) -> list[files.Change]:
+def _compared(changes: Sequence[FileChange], cwd: Path) -> list[differences.Change]:
     return [_compare(change, files.shown(change.path, cwd)) for change in changes]
 
 
-def _compare(change: FileChange, name: str) -> files.Change:
+def _compare(change: FileChange, name: str) -> differences.Change:
     try:
         before, after = (change.before or b"").decode(), (change.after or b"").decode()
     except UnicodeDecodeError:
-        return files.Change(f"{name}: {len(change.before or b''):,} bytes, not text, go away\n", 0, 0)
-    found = files.compare(before, after, name, new=change.before is None)
+        return differences.Change(f"{name}: {len(change.before or b''):,} bytes, not text, go away\n", 0, 0)
+    found = differences.compare(before, after, name, new=change.before is None)
     if change.after is None:
         gone = found.diff.replace(f"+++ b/{name}", "+++ /dev/null", 1)
         return replace(found, diff=gone or f"{name} goes away\n")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from msgspec import Meta
 
+from agent import differences
 from agent.cancel import CancelToken
 from agent.errors import ToolError
 from agent.protocols import Action, ToolContext, ToolResult
@@ -44,7 +45,7 @@ class Edit:
     path: Path
     after: str
     count: int
-    change: files.Change
+    change: differences.Change
 
 
 class EditFile:
@@ -112,9 +113,9 @@ def _prepare(args: EditFileArguments, path: Path, context: ToolContext) -> Edit:
         except ToolError as error:
             raise ToolError(f"{_which(number, args)}{error}") from error
         count += times
-    change = files.compare(before.replace("\r\n", "\n"), after.replace("\r\n", "\n"), name)
+    change = differences.compare(before.replace("\r\n", "\n"), after.replace("\r\n", "\n"), name)
     if not change.diff:
-        change = files.compare(before, after, name)
+        change = differences.compare(before, after, name)
     return Edit(path, after, count, change)
 
 

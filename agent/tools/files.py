@@ -1,13 +1,10 @@
 """What the file tools share: finding a path, reading text, showing a change, replacing a file in one move."""
 
-import io
 import os
 import re
 import stat
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from agent.errors import ToolError
@@ -18,8 +15,6 @@ LARGEST_TEXT = 10_000_000
 """Bytes of the largest file that is edited or compared as a whole."""
 ROOM_FOR_NOTES = 400
 """Characters of a tool's output limit that are left for its header and its notes."""
-LONGEST_DIFF = 20_000
-"""Lines, old and new together, up to which a change is shown line by line; comparing more takes seconds."""
 
 _MAGIC = (
     (b"\x89PNG", "PNG image"), (b"\xff\xd8\xff", "JPEG image"), (b"GIF8", "GIF image"), (b"%PDF", "PDF document"),
@@ -164,11 +159,6 @@ def content(path: Path) -> bytes | None:
         return None
 
 
-def lines(text: str) -> list[str]:
-    """The lines of a text, each with its end. Only a newline ends a line, as in editors and in git."""
-    return list(io.StringIO(text, newline="\n"))
-
-
 def encoded(text: str) -> bytes:
     """The text as UTF-8. Raises: ToolError for half of a surrogate pair."""
     try:
@@ -178,40 +168,6 @@ def encoded(text: str) -> bytes:
 
 
 # -- changes ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What replacing a file's text amounts to. `diff` is a unified diff, or one line where that would be too long."""
-
-    diff: str
-    added: int
-    removed: int
-
-    @property
-    def stat(self) -> str:
-        return f"+{self.added} −{self.removed}"
-
-
-def compare(before: str, after: str, name: str, *, new: bool = False) -> Change:
-    """The change from one text to another. `new` says that the file did not exist."""
-    old_lines, new_lines = lines(before), lines(after)
-    if len(old_lines) + len(new_lines) > LONGEST_DIFF:
-        return _compare_roughly(old_lines, new_lines, name)
-    import difflib
-
-    source = "/dev/null" if new else f"a/{name}"
-    diff = list(difflib.unified_diff(old_lines, new_lines, source, f"b/{name}"))
-    body = [line[0] for line in diff[2:]]
-    text = "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in diff)
-    return Change(text, body.count("+"), body.count("-"))
-
-
-def _compare_roughly(old_lines: list[str], new_lines: list[str], name: str) -> Change:
-    old_counts, new_counts = Counter(old_lines), Counter(new_lines)
-    added, removed = (new_counts - old_counts).total(), (old_counts - new_counts).total()
-    note = f"{name}: {len(old_lines)} lines become {len(new_lines)}; too long to show line by line.\n"
-    return Change(note, added, removed)
 
 
 def unseen(name: str, old: str, new: str) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from agent import memory
+from agent import differences, memory
 from agent.cancel import CancelToken
 from agent.errors import ConfigError, ToolError
 from agent.own_files import changing, write_private
@@ -61,7 +61,7 @@ class Memory:
         content = f"Noted in {args.file} ({size}). Sessions read it when they begin."
         return ToolResult(content, summary=change.stat, display=change.diff, files_changed=(str(path),))
 
-    def _change(self, args: MemoryArguments, context: ToolContext) -> tuple[str, files.Change]:
+    def _change(self, args: MemoryArguments, context: ToolContext) -> tuple[str, differences.Change]:
         """The file's text to be, and the change. Raises: ToolError."""
         path = files.target(str(self._folder / args.file), context)
         try:
@@ -78,7 +78,7 @@ class Memory:
         limit = memory.LIMITS[args.file]
         if len(after) > max(limit, len(before) - 1):
             raise ToolError(f"{args.file} would hold {len(after):,} of {limit:,} characters: shorten it first.")
-        return after, files.compare(before, after, args.file, new=not before)
+        return after, differences.compare(before, after, args.file, new=not before)
 
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """What a file holds instead of a text that was looked for in it."""
 
-from agent.tools import files
+from agent import differences
 
 SEARCHED_LINES = 20_000
 """Lines of a file that are looked at for something like a text that was not found."""
@@ -8,7 +8,7 @@ SEARCHED_LINES = 20_000
 
 def nearest(text: str, wanted: str) -> str:
     """What the file holds instead: the lines most like the wanted ones, with their numbers."""
-    there = [line.rstrip("\r\n") for line in files.lines(text)[:SEARCHED_LINES]]
+    there = [line.rstrip("\r\n") for line in differences.lines(text)[:SEARCHED_LINES]]
     target = [line for line in wanted.splitlines() if line.strip()]
     if not target:
         return "It is white space only: take in some text around it."

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from msgspec import Meta
 
+from agent import differences
 from agent.cancel import CancelToken
 from agent.errors import ToolError
 from agent.protocols import Action, ToolContext, ToolResult
@@ -61,7 +62,7 @@ class WriteFile:
         self._require_known(path, args, context)
         files.replace(path, files.encoded(args.content), context.cwd)
         self._seen.note(path)
-        count = len(files.lines(args.content))
+        count = len(differences.lines(args.content))
         return ToolResult(
             f"{'Replaced' if existed else 'Created'} {name} ({count} line{'s' * (count != 1)}, {change.stat}).",
             summary=change.stat,
@@ -76,16 +77,16 @@ class WriteFile:
             self._seen.require(path, files.shown(path, context.cwd))
 
 
-def _change(path: Path, content: str, cwd: Path) -> files.Change:
+def _change(path: Path, content: str, cwd: Path) -> differences.Change:
     """The change against the file as it is now; what is there need not be text."""
     name = files.shown(path, cwd)
     if not path.exists():
-        return files.compare("", content, name, new=True)
+        return differences.compare("", content, name, new=True)
     try:
-        return files.compare(files.read_text(path, cwd), content, name)
+        return differences.compare(files.read_text(path, cwd), content, name)
     except ToolError as error:
-        count = len(files.lines(content))
-        return files.Change(f"{error} It would be replaced by {count} lines of text.\n", count, 0)
+        count = len(differences.lines(content))
+        return differences.Change(f"{error} It would be replaced by {count} lines of text.\n", count, 0)
 
 
 if TYPE_CHECKING:
