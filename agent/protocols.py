@@ -236,12 +236,14 @@ Scope = Literal["once", "session", "always"]
 class Decision:
     """An answer to an approval request. `reason` is told to the model when it is a no.
 
-    To a question the yes means that it was answered, and `reason` is the answer.
+    To a question the yes means that it was answered, and `reason` is the answer. `via` says where it was given
+    (`terminal`, a chat's platform), "" when no person gave it.
     """
 
     allowed: bool
     reason: str = ""
     scope: Scope = "once"
+    via: str = ""
 
 
 class Gate(Protocol):

@@ -186,10 +186,21 @@ class TaskPool(TaskRuns):
                         return None  # whatever is still open was asked again since
         return None
 
-    def answer(self, task_id: str, decision: Decision, *, mark: str = "") -> ApprovalRequested | None:
-        """Settle what the task waits for and queue it again. None when it waits for nothing.
+    def answered(self, task_id: str) -> tuple[ApprovalRequested, Decision] | None:
+        """The last question that the task asked, and the answer. None where there is none."""
+        task = self._store.task(task_id)
+        for entry in reversed(self._store.log(task_id, last=RECENT)) if task is not None else ():
+            if task is not None and isinstance(request := entry.event, ApprovalRequested):
+                decision = self._store.decision(task.session_id, decision_key(request.request_id))
+                return None if decision is None else (request, decision)
+        return None
 
-        `mark` is that of the request the person saw (`approvals.mark_of`); without one whatever is open is answered.
+    def answer(self, task_id: str, decision: Decision, *, mark: str = "", via: str = "") -> ApprovalRequested | None:
+        """Settle what the task waits for and queue it again.
+
+        None when it waits for nothing, or somebody else was first. `mark` is that of the request the person saw
+        (`approvals.mark_of`); without one whatever is open is answered. `via` is where the person is, by default where
+        the pool is.
 
         Raises: HermesError, when another one is open by now, which nobody has seen yet, or a plain yes is no answer.
         """
@@ -205,16 +216,22 @@ class TaskPool(TaskRuns):
             raise HermesError(
                 f"#{task.number} asks a question: {request.title}", hint=f"/tasks answer {task.number} <answer>"
             )
-        self._store.record_decision(task.session_id, decision_key(request.request_id), decision)
+        decision = replace(decision, via=via or self._via)
+        is_first = self._store.record_decision(task.session_id, decision_key(request.request_id), decision)
         self._requeue(task_id)
-        return request
+        return request if is_first else None
 
-    def reply(self, task_id: str, text: str, *, mark: str = "") -> ApprovalRequested | None:
+    @property
+    def _via(self) -> str:
+        """A gateway's pools answer for nobody in particular: it is said where the person is."""
+        return "terminal" if self._whose is None or self._whose.startswith("terminal:") else ""
+
+    def reply(self, task_id: str, text: str, *, mark: str = "", via: str = "") -> ApprovalRequested | None:
         """Answer the task's question in words, and queue it again; as `answer`. Raises: HermesError."""
         request = self.open_request(task_id)
         if request is None:
             return None
-        return self.answer(task_id, answer_to(request, text), mark=mark or mark_of(request))
+        return self.answer(task_id, answer_to(request, text), mark=mark or mark_of(request), via=via)
 
     def live(self, owner: str | None = None) -> list[Task]:
         """Tasks that are not over, oldest first."""

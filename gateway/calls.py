@@ -12,6 +12,9 @@ from gateway.model import ModelOfChats
 from gateway.platforms.base import MessageEvent
 from gateway.service import Prompt, Service
 
+TERMINALS = "terminal:"
+"""What the owner of a terminal's tasks begins with."""
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -45,8 +48,11 @@ class Call:
         return self.arguments.partition(" ")[2].strip()
 
     def tasks(self) -> list[Task]:
-        """The background tasks this person may see, oldest first: an admin those of every chat."""
-        return self.service.store.tasks(owner=CHAT if self.verdict.admin else CHAT + self.key)
+        """The background tasks this person may see, oldest first: an admin those of every chat and terminal."""
+        store = self.service.store
+        if not self.verdict.admin:
+            return store.tasks(owner=CHAT + self.key)
+        return sorted([*store.tasks(owner=CHAT), *store.tasks(owner=TERMINALS)], key=lambda task: task.number)
 
     def find(self, text: str) -> Task:
         """One of them, or a turn (the chat's own; for admins anybody's), by number or id. Raises: HermesError."""

@@ -140,7 +140,7 @@ class Conversations:
             if again and (started := started_by(self._store, TURN + key, event)):
                 return Said("started", started)
             while (running := self.turn(key)) is not None:
-                if answer and self._asks(running) and self._turns.reply(running.id, answer):
+                if answer and self._asks(running) and self._turns.reply(running.id, answer, via=key.partition(":")[0]):
                     return Said("answered", running)
                 if (busy or self.busy) == "queue":
                     return Said("wait", running)

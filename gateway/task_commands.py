@@ -14,7 +14,7 @@ from gateway.calls import Call
 from gateway.conversations import CHAT, TURN, key_of, started_by
 from gateway.platforms.base import MessageEvent
 from gateway.service import Service
-from gateway.telling import started
+from gateway.telling import settled, started
 
 LISTED = 15
 """Tasks in a list, newest last."""
@@ -79,9 +79,9 @@ async def _answer(call: Call, number: str, decision: Decision, mark: str = "") -
 
     def settle() -> str:
         task = call.find(number) if number else _that_waits(call)
-        request = call.service.tasks.answer(task.id, decision, mark=mark)
+        request = call.service.tasks.answer(task.id, decision, mark=mark, via=call.event.source.platform.value)
         if request is None:
-            raise HermesError("Nothing waits for an answer there.")
+            raise _too_late(call, task)
         # The pool that runs turns looks by itself, too; this spares it the wait.
         call.service.turns.look()
         return f"{'Approved' if decision.allowed else 'Denied'}: {request.tool} {request.title}"
@@ -96,13 +96,22 @@ async def _reply(call: Call, number: str, text: str, mark: str = "") -> str:
 
     def settle() -> str:
         task = call.find(number)
-        request = call.service.tasks.reply(task.id, text, mark=mark)
+        request = call.service.tasks.reply(task.id, text, mark=mark, via=call.event.source.platform.value)
         if request is None:
-            raise HermesError("Nothing waits for an answer there.")
+            raise _too_late(call, task)
         call.service.turns.look()
         return f"Answered: {request.title}"
 
     return await call.service.aside(settle)
+
+
+def _too_late(call: Call, task: Task) -> HermesError:
+    """What was answered first counts."""
+    found = call.service.tasks.answered(task.id)
+    if found is None:
+        return HermesError("Nothing waits for an answer there.")
+    request, decision = found
+    return HermesError(f"That was answered already: {settled(request, decision, call.event.source.chat)}")
 
 
 def _that_waits(call: Call) -> Task:
@@ -160,7 +169,7 @@ def _line(call: Call, task: Task) -> str:
     doing = task.activity or preview(task.prompt)
     if task.state == "waiting" and (request := call.service.tasks.open_request(task.id)):
         doing = f"needs you: {request.tool} {request.title}"
-    where = f" [{key_of(task.owner)}]" if task.owner != CHAT + call.key else ""
+    where = f" [{key_of(task.owner) or 'terminal'}]" if task.owner != CHAT + call.key else ""
     return f"#{task.number} {task.state}{where}  {doing}"
 
 
@@ -195,6 +204,7 @@ def _stop_task(call: Call, number: str, text: str) -> str:
         found = call.service.store.tasks(owner=CHAT + call.key, states=LIVE_STATES)
     else:
         found = [call.find(number)]
+    call.service.telling.stopped_here |= {task.id for task in found if task.owner == CHAT + call.key}
     stopped = [task for task in found if call.service.tasks.stop(task.id)]
     if not stopped:
         raise HermesError("No task is running." if number == "all" else f"#{found[0].number} is over already.")

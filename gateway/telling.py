@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 from agent.approvals import decision_key, mark_of
 from agent.commands import preview
 from agent.events import ApprovalRequested, TaskChanged
-from agent.protocols import Store, Task
+from agent.protocols import Decision, Store, Task
 from agent.records import Lease
 from agent.task_rows import options_of
 from gateway.conversations import TURN, key_of
@@ -70,6 +70,8 @@ class Telling:
         self._folder, self._forbidden = folder, tuple(path.resolve() for path in forbidden)
         self._also_ask = also_ask
         self._open: dict[str, tuple[ApprovalRequested, float]] = {}
+        self.stopped_here: set[str] = set()
+        """Tasks that their own chat has stopped: it is told in the answer to that."""
 
     async def changed(self, event: TaskChanged, said: str = "") -> None:
         """A turn or a task came into another state: tell what its chat should know. Raises: StoreError.
@@ -91,6 +93,9 @@ class Telling:
                 await self._outbox.post(_chat(task), letter, key=f"parked:{task.id}:{task.steps}")
             case "cancelled" if task.owner.startswith(TURN):
                 await self._stopped(task, said)
+            case "cancelled" if task.id not in self.stopped_here:
+                text = f"⏹ #{task.number} was stopped: {preview(task.prompt)}"
+                await self._outbox.post(_chat(task), Letter(text=text), key=f"stopped:{task.id}")
 
     async def left_over(self) -> None:
         """Tell what is owed and nobody tells: another process ended it, or this one could not. Raises: StoreError."""
@@ -185,15 +190,10 @@ class Telling:
             return
         request, _ = found
         decision = await self._aside(lambda: self._store.decision(task.session_id, decision_key(request.request_id)))
-        marks = {None: "⏹ Not asked any more", True: "✅ Approved", False: "❌ Denied"}
-        mark = marks[None if decision is None else decision.allowed]
-        why = f" ({decision.reason})" if decision is not None and decision.reason else ""
-        text, key = f"{mark}: {request.tool} {request.title}{why}", f"ask:{request.request_id}"
-        if request.kind == "ask" and decision is not None:
-            text = f"{'💬' if decision.allowed else '❌'} {request.title}\n→ {decision.reason or 'not answered'}"
+        key = f"ask:{request.request_id}"
         for chat, of in ((_chat(task), key), (await self._aside(lambda: self._also_ask(_chat(task))), f"{key}:also")):
             if chat is not None:
-                await self._outbox.change(chat, text, of=of, key=f"{of}:answered")
+                await self._outbox.change(chat, settled(request, decision, chat), of=of, key=f"{of}:answered")
 
     async def _stopped(self, task: Task, said: str) -> None:
         live = await self._outbox.open_live(_chat(task), f"turn:{task.id}")
@@ -221,6 +221,21 @@ class Telling:
             return path if not hidden and path.is_file() and path.stat().st_size <= FILE_LIMIT else None
         except (OSError, ValueError):
             return None
+
+
+def settled(request: ApprovalRequested, decision: Decision | None, chat: Chat) -> str:
+    """What a chat is shown of a question that is over, and where it was answered when that was elsewhere."""
+    if decision is None:
+        return f"⏹ Not asked any more: {request.tool} {request.title}"
+    elsewhere = "" if decision.via in ("", chat.platform.value) else f" in {_PLACES.get(decision.via, decision.via)}"
+    if request.kind == "ask":
+        place = f" (answered{elsewhere})" if elsewhere else ""
+        return f"{'💬' if decision.allowed else '❌'} {request.title}\n→ {decision.reason or 'not answered'}{place}"
+    why = f" ({decision.reason})" if decision.reason else ""
+    return f"{'✅ Approved' if decision.allowed else '❌ Denied'}{elsewhere}: {request.tool} {request.title}{why}"
+
+
+_PLACES = {"terminal": "the terminal"}
 
 
 def question_buttons(task: Task, request: ApprovalRequested) -> tuple[tuple[Button, ...], ...]:

@@ -25,7 +25,7 @@ from agent.task_runs import RunTask
 from agent.tasks import TaskPool
 from agent.tools.bench import close_bench
 from hermes_cli.step_log import StepLog
-from hermes_cli.task_facts import needs_person
+from hermes_cli.task_facts import needs_person, settled
 from hermes_cli.text import count
 
 if TYPE_CHECKING:
@@ -181,6 +181,20 @@ class Background:
             self._chat.aside(lambda: self._claim(task.id), self._claimed)
         elif needs_person(task):
             self._chat.screen.notify(lambda: self._need(task.id), urgent=True)
+        elif task.id in self.asked:
+            self.asked.discard(task.id)
+            self._settled(task)
+
+    def _settled(self, task: Task) -> None:
+        """What the person was told to be waiting for them waits no more: where they answered elsewhere, say so."""
+        chat = self._chat
+        if (found := self.pool.answered(task.id)) is None:
+            return
+        request, decision = found
+        chat.questions = [question for question in chat.questions if question.about != request.request_id]
+        if decision.via not in ("", "terminal"):
+            said = settled(task, request, allowed=decision.allowed)
+            chat.screen.notify(lambda: chat.screen.renderer().note(f"In {decision.via}: {said}"), urgent=False)
 
     def _count(self) -> None:
         self._counts = False

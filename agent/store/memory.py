@@ -62,9 +62,11 @@ class MemoryStore(MemoryPresence, MemoryChats, MemoryPeople):
         with self._lock:
             return (session_id, call_id) in self._begun
 
-    def record_decision(self, session_id: str, call_id: str, decision: Decision) -> None:
+    def record_decision(self, session_id: str, call_id: str, decision: Decision) -> bool:
         with self._lock:
+            is_first = (session_id, call_id) not in self._decisions
             self._decisions.setdefault((session_id, call_id), cleaned(decision))
+            return is_first
 
     def decision(self, session_id: str, call_id: str) -> Decision | None:
         with self._lock:

@@ -229,6 +229,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ("CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",),
     # To find a session by what it is called, without reading the rows: their settings are long.
     ("CREATE INDEX sessions_to_find ON sessions (updated, id, title, source, archived)",),
+    ("ALTER TABLE decisions ADD COLUMN via TEXT NOT NULL DEFAULT ''",),
 )
 """Step N takes a file from `user_version` N to N+1. Released steps are never edited."""
 

@@ -133,22 +133,23 @@ class SqliteSessions(OnDatabase):
         """What was answered, by key."""
         with self._database.read() as connection:
             rows = connection.execute(
-                "SELECT call_id, allowed, reason, scope FROM decisions WHERE session_id = ?", (session_id,)
+                "SELECT call_id, allowed, reason, scope, via FROM decisions WHERE session_id = ?", (session_id,)
             ).fetchall()
-        return {call_id: Decision(bool(allowed), reason, scope) for call_id, allowed, reason, scope in rows}
+        return {call_id: Decision(bool(allowed), *rest) for call_id, allowed, *rest in rows}
 
-    def record_decision(self, session_id: str, call_id: str, decision: Decision) -> None:
-        row = (session_id, call_id, decision.allowed, decision.reason, decision.scope, time.time())
+    def record_decision(self, session_id: str, call_id: str, decision: Decision) -> bool:
+        row = (session_id, call_id, decision.allowed, decision.reason, decision.scope, time.time(), decision.via)
         with self._database.write() as connection:
-            connection.execute("INSERT OR IGNORE INTO decisions VALUES (?, ?, ?, ?, ?, ?)", cleaned(row))
+            statement = "INSERT OR IGNORE INTO decisions VALUES (?, ?, ?, ?, ?, ?, ?)"
+            return connection.execute(statement, cleaned(row)).rowcount > 0
 
     def decision(self, session_id: str, call_id: str) -> Decision | None:
         with self._database.read() as connection:
             row = connection.execute(
-                "SELECT allowed, reason, scope FROM decisions WHERE session_id = ? AND call_id = ?",
+                "SELECT allowed, reason, scope, via FROM decisions WHERE session_id = ? AND call_id = ?",
                 (session_id, cleaned(call_id)),
             ).fetchone()
-        return Decision(bool(row[0]), row[1], row[2]) if row else None
+        return Decision(bool(row[0]), *row[1:]) if row else None
 
     def continue_session(self, session_id: str, messages: Sequence[Message]) -> str:
         calls = call_ids(messages)
@@ -156,7 +157,7 @@ class SqliteSessions(OnDatabase):
             child = _child(connection, session_id)
             insert_history(connection, child, messages)
             old = {"child": child, "old": session_id}
-            for table, columns in (("begun", "at"), ("decisions", "allowed, reason, scope, at")):
+            for table, columns in (("begun", "at"), ("decisions", "allowed, reason, scope, at, via")):
                 keys = connection.execute(f"SELECT call_id FROM {table} WHERE session_id = :old", old).fetchall()
                 connection.executemany(
                     f"""

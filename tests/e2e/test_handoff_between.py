@@ -9,7 +9,7 @@ import pytest
 
 from agent.config import load_config
 from tests.gateway.test_serve import Serving, serving
-from tests.support.openai_server import OpenAIServer
+from tests.support.openai_server import OpenAIServer, call
 from tests.support.screen import Terminal
 
 from .conftest import Start
@@ -122,3 +122,18 @@ async def test_what_cannot_be_handed_over_stays(start: Start, tmp_path: Path, mo
         await seen(hermes.send("/handoff telegram"), "No platform 'telegram' is set up")
         await seen(hermes.send("/handoff"), "Usage: /handoff")
         await seen(hermes.send("/title"), "first")
+
+
+async def test_a_task_s_question_may_be_answered_in_a_chat_and_the_terminal_sees_it(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with OpenAIServer([call("terminal", command="touch x"), "Touched."]) as server:
+        async with gateway(tmp_path, monkeypatch, server) as serve:
+            hermes = await asyncio.to_thread(start, server)
+            await seen(hermes.send("/background touch it"), "#1 needs you")
+            await serve.platform.say("/tasks", chat_id="9", user_id="9")
+            await serve.shows("#1 waiting [terminal]  needs you: terminal touch x", "9")
+            await serve.platform.say("/approve 1", chat_id="9", user_id="9")
+            await serve.shows("Approved: terminal touch x", "9")
+            await seen(hermes, "In memory: Approved for #1: terminal touch x")
+            await seen(hermes, "Touched.")
