@@ -753,6 +753,8 @@ class Chat:
                 self.screen.notify(str, urgent=True)
             case ApprovalSettled(request_id=request_id):
                 self.questions = [question for question in self.questions if question.about != request_id]
+                if self.parts and not self.questions:
+                    self._activity("waiting for the agents that were sent")
             case Steered(text) if is_report(text):
                 yield self.screen.renderer().note("The agent reads a task's report.")
             case Steered(text):

@@ -96,7 +96,7 @@ class Office(Protocol):
 
 @dataclass(slots=True)
 class Job:
-    """One agent's work, and what is known of it."""
+    """One agent's work, and what is known of it. `before` are the steps that it took before a break."""
 
     number: int
     title: str
@@ -106,6 +106,7 @@ class Job:
     report: str = ""
     usage: Usage = field(default_factory=Usage)
     steps: int = 0
+    before: int = 0
     files: dict[str, None] = field(default_factory=dict)
     signal: ApprovalPending | Parked | None = None
 
@@ -115,10 +116,11 @@ class Job:
 
     @property
     def head(self) -> str:
-        spent = f"{self.steps} step{'' if self.steps == 1 else 's'}"
-        tokens = f"{self.usage.input_tokens + self.usage.output_tokens:,} tokens"
-        changed = f" · changed {', '.join(self.files)}" if self.files else ""
-        return f"{self.part} · {self.state} · {spent} · {tokens}{changed}"
+        steps, tokens = self.before + self.steps, self.usage.input_tokens + self.usage.output_tokens
+        known = [self.part, self.state, f"{steps} step{'' if steps == 1 else 's'}"]
+        known += [f"{tokens:,} tokens"] if tokens and not self.before else []
+        known += [f"changed {', '.join(self.files)}"] if self.files else []
+        return " · ".join(known)
 
 
 class Delegate:
@@ -203,9 +205,11 @@ class Delegate:
         if steps <= 0 and taken < 0:
             job.state, job.report = "not begun", "No steps were left for it."
             return
+        job.before = max(taken, 0)
         child = self._office.hire(Order(job.session_id, f"agent {job.part}", self._given(args)), steps=steps)
         told = prose(__file__.replace("delegate.py", "delegate_child.py")).format(steps=steps, prompt=job.prompt)
         over: list[str] = []
+        context.emit(ToolProgress(context.call_id, self.name, job.part, "thinking"))
 
         def listen(event: Event) -> None:
             self._heard(event, job, context)

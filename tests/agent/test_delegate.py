@@ -114,8 +114,8 @@ def test_agents_work_side_by_side_and_each_report_is_a_block(tmp_path: Path) -> 
     assert end.text == "Both are there."
     (told,) = sender.results
     assert told == (
-        "[Report of agent 1 find tests · done · 1 step · 0 tokens]\n> Found it.\n\n"
-        "[Report of agent 2 find docs · done · 1 step · 0 tokens]\n> Found it."
+        "[Report of agent 1 find tests · done · 1 step]\n> Found it.\n\n"
+        "[Report of agent 2 find docs · done · 1 step]\n> Found it."
     )
     check_stream(sender.events)
     check_history(sender.history)
@@ -149,7 +149,7 @@ def test_what_they_use_is_the_turn_s_and_the_session_s(tmp_path: Path) -> None:
     assert sum((row.usage for row in rows), Usage()).cost == 1.0
     assert len(sender.store.usage()) == 1
     told = sender.of(ToolProgress)
-    assert [event.text for event in told if event.text] == ["read_file a.txt", "done"]
+    assert [event.text for event in told if event.text] == ["thinking", "read_file a.txt", "done"]
     assert sum(event.steps for event in told) == 2
     assert sum(len(event.text) for event in sender.of(StepFinished)) == len("Well.")
 
@@ -296,14 +296,15 @@ def test_cancelling_the_turn_stops_them_within_a_second(tmp_path: Path) -> None:
 
 def test_after_a_crash_a_resumed_turn_goes_on_with_those_it_had(tmp_path: Path) -> None:
     """What a kill leaves: a call that began, an agent in the middle of its work, another that is done."""
-    script = [delegate("one", "two"), "Well."]
-    sender = Sender(playing(script, ("one", [Call("read_file", path="a.txt"), "One."]), ("two", ["Two."])), tmp_path)
-    cancel = CancelToken()
+    two_is_done, cancel = threading.Event(), CancelToken()
+    one = [[Until(two_is_done), Call("read_file", path="a.txt")], "One."]
+    sender = Sender(playing([delegate("one", "two"), "Well."], ("one", one), ("two", ["Two."])), tmp_path)
 
     def kill(event: Event) -> None:
         sender.events.append(event)
+        if isinstance(event, ToolProgress) and event.part == "2 two" and event.text == "done":
+            two_is_done.set()
         if isinstance(event, ToolProgress) and "read_file" in event.text:
-            wait_until(lambda: any(messages[-1].content == "Two." for messages in sender.children))
             cancel.park()
             cancel.cancel()
 
@@ -314,7 +315,7 @@ def test_after_a_crash_a_resumed_turn_goes_on_with_those_it_had(tmp_path: Path) 
     end = sender.turn(None)
     assert isinstance(end, TurnFinished)
     assert "> One." in sender.results[0]
-    assert "> Two." in sender.results[0]
+    assert "2 two · done · 1 step]\n> Two." in sender.results[0]
     assert len(sender.model.requests) - before == 2  # the rest of one, and the turn itself
     assert len(sender.children) == 2
 
