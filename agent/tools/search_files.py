@@ -4,11 +4,13 @@ A pattern is a Python expression, and one library reads `.gitignore` for the sea
 Where ripgrep is installed it has a first look at many files (`first_look.py`); what is found is the same without it.
 """
 
+import contextlib
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache, partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -37,6 +39,11 @@ ALONE = 1_000
 """Files that are read before ripgrep is asked about further ones: most searches end before."""
 BATCH, BATCH_BYTES = 4_000, 400_000
 """Files, and bytes of their names, that it is asked about at once: a command line has its bounds."""
+
+PATIENCE = 1.0
+"""Seconds of processor time that a pattern may take for one line, or for a quick look at a file."""
+_MAY_TAKE_LONG = re.compile(r"[*+}].*[*+}]|\)[*+{]", re.DOTALL)
+"""Two repeats, or one of a group. Other patterns take no more than the square of a line's length."""
 
 _NEEDS_LINES = re.compile(r"\\[AZDWn]|\[\^|\(\?[!<>(s]|[*+?}]\+")
 """Patterns that a quick look at the whole file would miss, or that could run on across lines for long."""
@@ -304,20 +311,41 @@ def _search(entry: Entry, pattern: re.Pattern[str], found: Findings, redact: Red
         found.too_large.append(entry.shown)
     elif b"\0" not in data:
         text = data.decode(errors="replace")
-        found.add_matches(entry.shown, text, matches(pattern, text), redact)
+        try:
+            found.add_matches(entry.shown, text, matches(pattern, text), redact)
+        except TimeoutError as error:
+            raise ToolError(
+                f"pattern {pattern.pattern!r} takes too long in {entry.shown}. Leave out repeats within repeats, "
+                "such as (a+)+, and alternatives that begin alike."
+            ) from error
 
 
 def matches(pattern: re.Pattern[str], text: str) -> Iterator[tuple[int, int, int]]:
-    """The matching lines: number, start and end in the text. Each line is searched by itself."""
-    lines = text.split("\n")
+    """The matching lines: number, start and end in the text. Each line is searched by itself. Raises: TimeoutError."""
+    lines, search = text.split("\n"), _bounded(pattern)
     quick = not _NEEDS_LINES.search(pattern.pattern) and max(map(len, lines)) < LONGEST_LINE
-    if quick and not pattern.search(text):
-        return
+    with contextlib.suppress(TimeoutError):  # a large file, perhaps; each line has as much time
+        if quick and not search(text):
+            return
     start = 0
     for number, line in enumerate(lines, 1):
-        if pattern.search(line[:LONGEST_LINE]):
+        if search(line[:LONGEST_LINE]):
             yield number, start, start + len(line.rstrip("\r"))
         start += len(line) + 1
+
+
+@cache
+def _bounded(pattern: re.Pattern[str]) -> Callable[[str], object]:
+    """`pattern.search`, that gives up after `PATIENCE`, and lets other threads work meanwhile, where it may take long.
+
+    `re` can do neither: a search of one short line can take hours, and hold the interpreter all the time.
+    """
+    if not _MAY_TAKE_LONG.search(pattern.pattern):
+        return pattern.search
+    import regex
+
+    search = regex.compile(pattern.pattern, pattern.flags & ~re.UNICODE).search
+    return partial(search, timeout=PATIENCE, concurrent=True)
 
 
 if TYPE_CHECKING:

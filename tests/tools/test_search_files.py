@@ -1,4 +1,7 @@
+import itertools
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -142,6 +145,32 @@ def test_a_very_long_line_is_cut_and_searched_quickly(call, tree: Path) -> None:
     (line,) = names(call("search_files", pattern="needle"))
     assert len(line) < 400
     assert line.endswith("…")
+
+
+@pytest.mark.parametrize("pattern", ["(a|aa)+$", "(?i)(a|A|aa)*$"])
+def test_a_pattern_that_would_take_for_ever_is_given_up_and_nobody_else_waits(call, tree: Path, pattern: str) -> None:
+    (tree / "long.txt").write_text(f"{'a' * 200}!\n")
+    beats, over = list[float](), threading.Event()
+
+    def beat() -> None:
+        while not over.wait(0.02):
+            beats.append(time.monotonic())
+
+    heart = threading.Thread(target=beat)
+    heart.start()
+    try:
+        with pytest.raises(ToolError, match=r"takes too long in long\.txt"):
+            call("search_files", pattern=pattern, path="long.txt")
+    finally:
+        over.set()
+        heart.join()
+    assert max(after - before for before, after in itertools.pairwise(beats)) < 1.0
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+$", "(a*)*b", "a*a*a*a*a*a*b$"])
+def test_repeats_within_repeats_and_many_of_them_end(call, tree: Path, pattern: str) -> None:
+    (tree / "long.txt").write_text(f"{'a' * 200}!\n")
+    assert call("search_files", pattern=pattern, path="long.txt").summary == "no matches"
 
 
 def test_a_wrong_expression_is_explained(plan) -> None:
