@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 
 from agent.records import Task
+from agent.visible import visible
 from hermes_cli.glyphs import Glyphs
 from hermes_cli.step_log import LABEL, LogLine
 from hermes_cli.task_facts import age, receipt_lines, title, used
@@ -197,7 +198,7 @@ def _list_line(task: Task, width: int, glyphs: Glyphs, chosen: Task | None) -> s
     about = (
         title(task) if width < SIDE_BY_SIDE - 10 or not task.activity else f"{title(task)} {glyphs.dot} {task.activity}"
     )
-    return start + clip(harmless(about), width - columns(start), glyphs.ellipsis)
+    return start + clip(visible(about), width - columns(start), glyphs.ellipsis)
 
 
 def _pane(plan: Plan, task: Task | None, log: Rows, pane: str, glyphs: Glyphs) -> list[Row]:
@@ -210,7 +211,7 @@ def _pane(plan: Plan, task: Task | None, log: Rows, pane: str, glyphs: Glyphs) -
     name = f"#{task.number} {title(task)}"
     return [
         ("bold", clip(harmless(name), plan.log_width, glyphs.ellipsis)),
-        ("class:browser.faint", clip(harmless(f"{pane}{where} {glyphs.dot} {facts}"), plan.log_width, glyphs.ellipsis)),
+        ("class:browser.faint", clip(visible(f"{pane}{where} {glyphs.dot} {facts}"), plan.log_width, glyphs.ellipsis)),
         *(log.window(plan.log_rows) or [("class:browser.faint", "nothing has happened yet")]),
     ]
 

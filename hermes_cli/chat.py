@@ -49,6 +49,7 @@ from agent.store.rules import EVENTS_PER_TASK, new_session_id
 from agent.task_rows import logged
 from agent.task_runs import CUT
 from agent.tools.bench import close_all
+from agent.visible import visible
 from hermes_cli.background import Background
 from hermes_cli.bridge import Bridge, Delivered
 from hermes_cli.courtesy import KeyboardFirst
@@ -791,7 +792,7 @@ class Chat:
             where = (
                 f"always, kept in {self.config.dirs.policy_file}" if decision.scope == "always" else "in this session"
             )
-            self.screen.show(self.screen.renderer().note(f"Allowed {where}: {request.tool} {request.pattern}"))
+            self.screen.show(self.screen.renderer().note(f"Allowed {where}: {request.tool} {visible(request.pattern)}"))
 
 
 def _taken(lines: deque[str]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 
+from agent.visible import visible
 from hermes_cli.text import clip, columns, count, harmless, money, seconds, tail_rows
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def live_fragments(chat: "Chat", tail: str, *, width: int, rows: int, tick: int,
     if chat.turn is not None:
         spinner = glyphs.spinner[tick % len(glyphs.spinner)]
         spent = seconds(time.monotonic() - chat.turn.started)
-        activity = clip(harmless(chat.turn.activity), max(width - 34, 10), glyphs.ellipsis)
+        activity = clip(visible(chat.turn.activity), max(width - 34, 10), glyphs.ellipsis)
         lines.append(("class:live.activity", f"{spinner} {activity} {glyphs.dot} {spent} {glyphs.dot} Esc interrupts"))
         lines += _part_lines(chat, width, min(PART_ROWS, rows // 4))
     elif chat.shell is not None:
@@ -95,7 +96,7 @@ def details_fragments(tool: "ToolFinished", glyphs: "Glyphs", *, width: int, row
     rows = max(rows, 3)
     text = harmless(tool.display).rstrip("\n").replace("\u200d", "").replace("\ufe0f", "")
     lines = text.split("\n")
-    shown: list[tuple[str, str]] = [("class:details", f"  {tool.name} {clip(harmless(tool.title), width - 8)}")]
+    shown: list[tuple[str, str]] = [("class:details", f"  {tool.name} {clip(visible(tool.title), width - 8)}")]
     fitted = 0
     for number, line in enumerate(lines):
         style = _CHANGED.get(line[:1], "class:details") if tool.files_changed else "class:details"
@@ -117,7 +118,7 @@ def _part_lines(chat: "Chat", width: int, room: int) -> list[tuple[str, str]]:
     glyphs, parts = chat.screen.glyphs, list(chat.parts.items())
     shown = parts if len(parts) <= room else parts[: max(room - 1, 0)]
     rows = [
-        ("class:live.queued", f"  {glyphs.tool} {clip(harmless(f'{part}: {text}'), width - 6, glyphs.ellipsis)}")
+        ("class:live.queued", f"  {glyphs.tool} {clip(visible(f'{part}: {text}'), width - 6, glyphs.ellipsis)}")
         for (_, part), text in shown
     ]
     if len(shown) < len(parts):

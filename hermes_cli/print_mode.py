@@ -35,6 +35,7 @@ from agent.models import catalog, portable, prices
 from agent.records import SessionStore
 from agent.redact import Redactor, secret_values
 from agent.store.rules import new_session_id
+from agent.visible import visible
 from hermes_cli.options import Request, UsageError
 from hermes_cli.seats import Seats
 from hermes_cli.setup import prepare
@@ -176,7 +177,7 @@ def _writer(format_: str, session_id: str, choice: ModelChoice, agent: Any) -> W
     def as_text(event: Event) -> None:
         match event:
             case ToolFinished(name=name, title=title, summary=summary, seconds=spent):
-                _say(f"{name} {title}  {seconds(spent)}  {summary}")
+                _say(f"{name} {visible(title)}  {seconds(spent)}  {summary}")
             case ToolProgress(name=name, part=part, text=text) if text:
                 _say(f"{name} {part}: {text}")
             case StepRestarted(text):

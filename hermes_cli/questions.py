@@ -14,6 +14,7 @@ from agent.approvals import NO_ANSWER, answer_to, unattended
 from agent.commands import Parsed, Unknown, parse
 from agent.events import ApprovalRequested
 from agent.protocols import Decision
+from agent.visible import both_ends, visible
 from hermes_cli.glyphs import Glyphs
 from hermes_cli.text import clip, harmless
 
@@ -121,7 +122,7 @@ def approval_question(
     options = {
         "y": "yes, once",
         "s": "this session",
-        "a": f"always {clip(request.pattern, 40, glyphs.ellipsis)}",
+        "a": f"always {clip(visible(request.pattern), 40, glyphs.ellipsis)}",
         "n": "no (and why)",
     }
     return Question(
@@ -148,25 +149,19 @@ def _asked_by_agent(
 
 def approval_lines(request: ApprovalRequested, glyphs: Glyphs) -> list[str]:
     """What a person reads before an answer: exactly what would run or change, and where; or what is asked."""
-    lines = harmless(request.preview).rstrip().split("\n")
     if request.kind == "ask":
-        return [
-            f"{f'The {request.who}' if request.who else 'The agent'} asks:",
-            *(f"  {_shortened(line, glyphs)}" for line in lines),
-        ]
+        lines = harmless(request.preview).rstrip().split("\n")
+        asks = f"{f'The {harmless(request.who)}' if request.who else 'The agent'} asks:"
+        return [asks, *(f"  {_shortened(line, glyphs)}" for line in lines)]
+    lines = visible(request.preview).rstrip().split("\n")
     left_out = len(lines) - PREVIEW_LINES
     more = [f"{glyphs.ellipsis} {left_out} more lines"] if left_out > 0 else []
     verb = {"execute": "run", "write": "change", "read": "read"}[request.kind]
     who = f"{request.who}: " if request.who else ""
-    head = f"{harmless(who)}{request.tool} wants to {verb}, in {harmless(request.directory)}:"
-    why = [f"  ({harmless(request.why)})"] if request.why else []
+    head = f"{harmless(who)}{request.tool} wants to {verb}, in {visible(request.directory)}:"
+    why = [f"  ({visible(request.why)})"] if request.why else []
     return [head, *(f"  {_shortened(line, glyphs)}" for line in [*lines[:PREVIEW_LINES], *more]), *why]
 
 
 def _shortened(line: str, glyphs: Glyphs) -> str:
-    """Both ends of a very long line: neither may hide what it does."""
-    left_out = len(line) - PREVIEW_COLUMNS
-    if left_out <= 0:
-        return line
-    part = PREVIEW_COLUMNS // 2
-    return f"{line[:part]} {glyphs.ellipsis} {left_out} more characters {glyphs.ellipsis} {line[-part:]}"
+    return both_ends(line, PREVIEW_COLUMNS, glyphs.ellipsis)

@@ -31,6 +31,7 @@ from agent.events import (
     TurnResumed,
     TurnStarted,
 )
+from agent.visible import visible
 from hermes_cli.blocks import BlockCutter
 from hermes_cli.glyphs import ASCII, Glyphs
 from hermes_cli.text import clip, compacted, echoed, harmless, seconds
@@ -164,7 +165,7 @@ class Renderer:
             (f"  {self.look.glyphs.tool} ", "dim"),
             (event.name, "cyan"),
             " ",
-            (clip(harmless(event.title), max(room, 8), self.look.glyphs.ellipsis), ""),
+            (clip(visible(event.title), max(room, 8), self.look.glyphs.ellipsis), ""),
             (end, "dim" if event.ok else "red"),
         )
         shown = self.text(line)
@@ -188,7 +189,7 @@ class Renderer:
     def quote(self, text: str) -> Iterator[str]:
         """Text as it is, indented, in pieces: what somebody is asked to approve, in full."""
         yield "\n"
-        lines = harmless(text).split("\n")
+        lines = visible(text).split("\n")
         for start in range(0, len(lines), QUOTED_LINES):
             yield self.text(Padding(Text("\n".join(lines[start : start + QUOTED_LINES])), (0, 0, 0, 4)))
 

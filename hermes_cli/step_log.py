@@ -21,6 +21,7 @@ from agent.events import (
     TurnSuspended,
 )
 from agent.messages import Usage
+from agent.visible import visible
 from hermes_cli.text import compacted, count, harmless, money, seconds
 
 if TYPE_CHECKING:
@@ -79,20 +80,20 @@ class StepLog:
             case Compacted():
                 yield LogLine("shorter", compacted(event))
             case ToolStarted(call_id, name, title, arguments):
-                yield LogLine("tool", f"{name} {harmless(title)}".rstrip())
+                yield LogLine("tool", f"{name} {visible(title)}".rstrip())
                 yield from _call(arguments, title)
                 self._last_call = call_id
             case ToolProgress(part=part, text=text) if text:
-                yield LogLine("agent", harmless(f"{part}: {text}"))
+                yield LogLine("agent", visible(f"{part}: {text}"))
             case ToolFinished(call_id=call_id, name=name, title=title, summary=summary, seconds=spent):
-                about = "" if call_id == self._last_call else f"{name} {title}  "
+                about = "" if call_id == self._last_call else f"{name} {visible(title)}  "
                 parts = [part for part in (summary, seconds(spent)) if part]
                 yield LogLine("result", harmless(about + "  ".join(parts)))
                 yield from _block("", event.display)
             case ApprovalRequested(tool=tool, title=title, preview=preview):
-                yield LogLine("asks", f"{tool} {harmless(title)}".rstrip())
+                yield LogLine("asks", f"{tool} {visible(title)}".rstrip())
                 if preview.strip() != title.strip():
-                    yield from _block("", preview)
+                    yield from _block("", visible(preview))
             case ApprovalSettled(allowed=allowed, reason=reason):
                 yield LogLine("answered", f"{'yes' if allowed else 'no'}  {harmless(reason)}".rstrip())
             case TurnSuspended(request_id="", reason=reason):
@@ -111,12 +112,12 @@ def _call(arguments: str, title: str) -> Iterator[LogLine]:
     try:
         found = msgspec.json.decode(arguments or "{}", type=dict[str, object])
     except msgspec.DecodeError:
-        yield from _block("", arguments)
+        yield from _block("", visible(arguments))
         return
     for name, value in found.items():
         text = value if isinstance(value, str) else str(value)
         if text and text != title:
-            yield from _block("", f"{name}: {text}")
+            yield from _block("", visible(f"{name}: {text}"))
 
 
 def _block(label: str, text: str) -> Iterator[LogLine]:

@@ -11,6 +11,7 @@ from agent.commands import preview
 from agent.errors import HermesError
 from agent.protocols import Decision
 from agent.records import LIVE_STATES, OF_TERMINALS, TASK_SOURCE, Receipt, Task
+from agent.visible import visible
 from hermes_cli.text import count, money, seconds
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def settled(task: Task, request: "ApprovalRequested", *, allowed: bool) -> str:
     """What is said when a task's question was answered."""
     if request.kind == "ask":
         return f"{'Answered' if allowed else 'Not answered,'} for #{task.number}: {request.title}"
-    return f"{'Approved' if allowed else 'Denied'} for #{task.number}: {request.tool} {request.title}"
+    return f"{'Approved' if allowed else 'Denied'} for #{task.number}: {request.tool} {visible(request.title)}"
 
 
 def prunable(tasks: Sequence[Task], before: float) -> list[Task]:

@@ -16,6 +16,7 @@ from agent.errors import HermesError
 from agent.protocols import Decision
 from agent.records import LIVE_STATES, OF_TERMINALS, Store, Task
 from agent.tasks import TaskPool
+from agent.visible import visible
 from hermes_cli import task_facts
 from hermes_cli.confirming import Yes, confirm
 from hermes_cli.options import SUBCOMMANDS
@@ -66,7 +67,7 @@ def list_(
     width = max(shutil.get_terminal_size().columns - 42, 20)
     for task in found:
         doing = task.activity if task.state in LIVE_STATES and task.activity else ""
-        about = clip(harmless(f"{title(task, 200)} · {doing}" if doing else title(task, 200)), width)
+        about = clip(visible(f"{title(task, 200)} · {doing}" if doing else title(task, 200)), width)
         number = f"#{task.number}"
         typer.echo(f"{number:<6} {task.state:<9} {seconds(age(task)):>6}  {used(task):<14} {about}")
 
@@ -84,7 +85,7 @@ def show(which: Which, json: Json = False) -> None:
         asks = request.kind == "ask"
         head = "The agent asks:" if asks else f"{request.tool} wants to run, in {request.directory}:"
         yes = f"hermes tasks {'answer' if asks else 'approve'} {task.number}{' ANSWER' if asks else ''}"
-        typer.echo(harmless(f"{head}\n{request.preview}"))
+        typer.echo(f"{visible(head)}\n{harmless(request.preview) if asks else visible(request.preview)}")
         typer.echo(f"{yes} | hermes tasks deny {task.number} [REASON]\n")
     for text in filter(None, (task.error, task.result)):
         typer.echo(harmless(f"{text}\n"))

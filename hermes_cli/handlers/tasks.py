@@ -14,12 +14,13 @@ from agent.events import ApprovalRequested, TurnFinished
 from agent.protocols import Decision, Task
 from agent.records import LIVE_STATES, OF_TERMINALS
 from agent.task_rows import receipt_of
+from agent.visible import visible
 from hermes_cli import task_facts
 from hermes_cli.handlers import worktrees
 from hermes_cli.questions import Question, approval_lines, approval_question
 from hermes_cli.step_log import StepLog
 from hermes_cli.task_facts import age, find, summary, title, used
-from hermes_cli.text import clip, harmless, seconds
+from hermes_cli.text import clip, seconds
 
 if TYPE_CHECKING:
     from hermes_cli.chat import Chat
@@ -141,7 +142,7 @@ def _table(chat: "Chat", found: Sequence[tuple[Task, str]], older: int) -> None:
     rows = []
     for task, doing in found:
         figures = (Text(used(task)), Text(_files(task))) if columns >= ROOMY else ()
-        about = Text(clip(harmless(doing), max(room, 12), chat.screen.glyphs.ellipsis))
+        about = Text(clip(visible(doing), max(room, 12), chat.screen.glyphs.ellipsis))
         state = Text(task.state, _STYLE.get(task.state, ""))
         rows.append((Text(f"#{task.number}", "cyan"), state, Text(seconds(age(task))), *figures, about))
     heads = ("", "state", "time", *(("used", "files") if columns >= ROOMY else ()), "doing / asked")

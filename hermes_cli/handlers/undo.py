@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 from agent.errors import HermesError
 from agent.protocols import LIVE_STATES, Task
 from hermes_cli import undoing
-from hermes_cli.text import harmless
 
 if TYPE_CHECKING:
     from agent.undo import Undo
@@ -46,7 +45,7 @@ def _roll_back(chat: "Chat", undo: "Undo", turns: int, file: str) -> None:
 def _show(chat: "Chat", text: str) -> None:
     if not text:
         chat.screen.show(chat.screen.renderer().note("No file was changed, or all are as they were before."))
-    for piece in chat.screen.renderer().quote(harmless(text)) if text else ():
+    for piece in chat.screen.renderer().quote(text) if text else ():
         chat.screen.show(piece)
 
 
