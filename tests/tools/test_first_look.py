@@ -176,7 +176,8 @@ def test_a_pipe_is_not_given_to_it_and_a_cancelled_search_ends_it(program: Path,
     cancel = CancelToken()
 
     def stop() -> None:
-        wait_until((tmp_path / "asked").exists)
+        # It is there, empty, before it is written.
+        wait_until(lambda: (tmp_path / "asked").exists() and (tmp_path / "asked").read_text().endswith("\n"))
         cancel.cancel()
 
     threading.Thread(target=stop, daemon=True).start()
