@@ -34,6 +34,8 @@ _REDIRECTS = 5
 _INNER = (".local", ".internal", ".localhost", ".lan", ".home.arpa", ".intranet", ".corp")
 """Ends of names that mean a machine nearby, whoever resolves them."""
 _NOT_ASKED = "and is not asked. A person may allow that with the setting web_private."
+_NOT_FOR_ALL = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20", "5f00::/16")))
+"""What some versions of Python hold for public: addresses of protocols, among them a cloud's own, and of documents."""
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _SocketOption = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
 _T = TypeVar("_T")
@@ -54,16 +56,24 @@ class Page:
 
 def host_of(url: str) -> str:
     """The host an address names. Raises: ToolError when it is no http address, or names a user."""
+    return urlsplit(as_sent(url)).hostname or ""
+
+
+def as_sent(url: str) -> str:
+    """An address as it is sent: in ASCII, without what is for the reader only. Raises: ToolError, like `host_of`."""
+    import httpx2
+
     try:
         parts = urlsplit(url)
         host, _port = parts.hostname, parts.port
-    except ValueError as error:
+        sent = str(httpx2.URL(url).copy_with(fragment=None))
+    except (ValueError, httpx2.InvalidURL) as error:
         raise ToolError(f"{url!r} is no address: {error}.") from error
     if parts.scheme not in ("http", "https") or not host or not url.isprintable() or " " in url:
         raise ToolError(f"{url!r} is no address that begins with http:// or https://.")
     if parts.username is not None or parts.password is not None:
         raise ToolError("An address that holds a user name or password is not asked.")
-    return host
+    return sent
 
 
 def request(
@@ -83,15 +93,15 @@ def request(
     exchange = _Exchange(private=private, deadline=time.monotonic() + seconds)
 
     def follow() -> Page:
-        here = url
+        here = as_sent(url)
         for _ in range(_REDIRECTS + 1):
             page = exchange.ask(method, here, headers or {}, content)
             if not page.moved_to or _other_place(here, page.moved_to):
                 return page
-            here = page.moved_to
+            here = as_sent(page.moved_to)
         raise ToolError(f"{url} redirects more than {_REDIRECTS} times.")
 
-    return _on_a_thread(follow, cancel, exchange.abort)
+    return _on_a_thread(follow, cancel, exchange.abort, seconds, url)
 
 
 def _other_place(old: str, new: str) -> bool:
@@ -99,8 +109,13 @@ def _other_place(old: str, new: str) -> bool:
     return host_of(old) != host_of(new) or (before.scheme == "https" and after.scheme != "https")
 
 
-def _on_a_thread(work: Callable[[], _T], cancel: CancelToken, abort: Callable[[], None]) -> _T:
-    """Resolving a name cannot be interrupted, only left behind. Raises: what `work` raises; Cancelled."""
+def _on_a_thread(
+    work: Callable[[], _T], cancel: CancelToken, abort: Callable[[], None], seconds: float, url: str
+) -> _T:
+    """Resolving a name cannot be interrupted, only left behind; and a server may send a byte now and then for ever.
+
+    Raises: what `work` raises; Cancelled; ToolError after `seconds`.
+    """
     done, outcome = threading.Event(), list[_T | BaseException]()
 
     def run() -> None:
@@ -112,10 +127,11 @@ def _on_a_thread(work: Callable[[], _T], cancel: CancelToken, abort: Callable[[]
 
     threading.Thread(target=run, name="web", daemon=True).start()
     with cancel.closing(done.set):
-        done.wait()
-    if cancel.cancelled:
+        in_time = done.wait(seconds)
+    if cancel.cancelled or not in_time:
         abort()
         cancel.raise_if_cancelled()
+        raise ToolError(f"{url} took too long.")
     result = outcome[0]
     if isinstance(result, BaseException):
         raise result
@@ -160,7 +176,7 @@ class _Exchange:
                 moved = found.get("location", "") if response.status in (301, 302, 303, 307, 308) else ""
                 if moved:
                     moved = urljoin(url, moved)
-                    host_of(moved)
+                    as_sent(moved)
                     return Page(url, response.status, "", "", b"", moved_to=moved)
                 body, cut = self._body(response.iter_stream(), found.get("content-encoding", ""), url)
         except httpcore2.TimeoutException as error:
@@ -316,4 +332,6 @@ def is_public(address: str) -> bool:
             return is_public(str(inner))
         if parsed.teredo or parsed.is_site_local:
             return False
+    if any(parsed in network for network in _NOT_FOR_ALL):
+        return False
     return parsed.is_global and not parsed.is_multicast and not parsed.is_reserved

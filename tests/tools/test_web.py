@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -53,6 +54,14 @@ class Site(BaseHTTPRequestHandler):
                 self.reply(b"", "", status=302, Location="file:///etc/passwd")
             case "/slow":
                 time.sleep(30)
+            case "/drip":
+                self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+                with suppress(OSError):
+                    for number in range(300):
+                        self.wfile.write(f"X-{number}: y\r\n".encode())
+                        time.sleep(0.1)
+            case "/wiki/M%C3%BCnchen?q=%C3%A4":
+                self.reply(b"eine Stadt", "text/plain")
             case path if path.startswith("/search?format=json&q=a+cat"):
                 self.reply(json.dumps({"results": [{"title": "T", "url": "u", "content": "c " * 5}]}).encode(), "a/b")
             case _:
@@ -120,6 +129,15 @@ def test_bounds_of_size_and_time(site: str, context: ToolContext, monkeypatch: p
     assert (len(page.body), page.cut) == (web.LARGEST, True)
     with pytest.raises(ToolError, match="took too long"):
         request(f"{site}/slow", private=True, cancel=CancelToken(), seconds=0.3)
+    begun = time.monotonic()
+    with pytest.raises(ToolError, match="took too long"):
+        request(f"{site}/drip", private=True, cancel=CancelToken(), seconds=0.5)
+    assert time.monotonic() - begun < 10
+
+
+def test_letters_of_every_language_may_be_in_an_address(site: str, context: ToolContext) -> None:
+    assert fetch(f"{site}/wiki/München?q=ä#top", context).display == "eine Stadt"
+    assert host_of("https://Bücher.example/") == "xn--bcher-kva.example"
 
 
 def test_what_is_no_text_and_what_is_not_there(site: str, context: ToolContext) -> None:
@@ -163,7 +181,8 @@ def test_this_machine_is_not_asked(site: str, context: ToolContext, host: str) -
     ["10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1",
      "255.255.255.255", "::", "fe80::1%eth0", "fc00::1", "fec0::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1",
      "64:ff9b::a00:1",
-     "2002:7f00:1::", "2001:0:4136:e378:8000:63bf:3fff:fdd2", "192.0.2.1", "198.18.0.1", "240.0.0.1"],
+     "2002:7f00:1::", "2001:0:4136:e378:8000:63bf:3fff:fdd2", "192.0.2.1", "198.18.0.1", "240.0.0.1",
+     "192.0.0.192", "192.88.99.1", "3fff::1"],
 )  # fmt: skip
 def test_addresses_that_are_not_public(address: str) -> None:
     assert not is_public(address)
@@ -209,6 +228,7 @@ def test_a_name_that_changes_its_mind_is_asked_once_and_all_its_addresses_count(
         "http://x/\r\nA: b",
         "x",
         "http://[/",
+        "http://ｅxample.com/",
     ],
 )
 def test_what_is_no_address(url: str) -> None:
