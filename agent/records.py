@@ -308,7 +308,10 @@ class SessionStore(Protocol):
     def rename_session(self, session_id: str, title: str) -> Session | None: ...
 
     def delete_session(self, session_id: str) -> bool:
-        """Delete it with all it holds, finished tasks that ran on it too. Raises: StoreError while a task is live."""
+        """Delete it with all it holds: finished tasks that ran on it, and sessions of agents that it sent.
+
+        Raises: StoreError while a task is live.
+        """
         ...
 
     def search(self, query: str, *, limit: int = 20, sources: Sequence[str] = (), besides: str = "") -> list[Hit]:

@@ -9,7 +9,7 @@ from agent.chats import ChatStore
 from agent.messages import Message, Usage
 from agent.people import PeopleStore
 from agent.protocols import Decision
-from agent.records import LIVE_STATES, Hit, Pruned, Session, Store, StoreStats, UsageRow
+from agent.records import LIVE_STATES, TASK_SOURCE, Hit, Pruned, Session, Store, StoreStats, UsageRow
 from agent.store.memory_chats import MemoryChats
 from agent.store.memory_people import MemoryPeople
 from agent.store.memory_presence import MemoryPresence
@@ -181,7 +181,11 @@ class MemoryStore(MemoryPresence, MemoryChats, MemoryPeople):
         with self._lock:
             self._refuse_live(session_id)
             known = session_id in self._sessions
-            self._delete({session_id}, {task.id for task in self._tasks.values() if task.session_id == session_id})
+            doomed, of_tasks = {session_id}, {task.session_id for task in self._tasks.values()}
+            for one in sorted(self._sessions.values(), key=lambda one: one.created):
+                if one.parent in doomed and one.source == TASK_SOURCE and one.id not in of_tasks:
+                    doomed.add(one.id)
+            self._delete(doomed, {task.id for task in self._tasks.values() if task.session_id == session_id})
             return known
 
     # -- accounts ----------------------------------------------------------------------------------

@@ -264,7 +264,21 @@ class SqliteSessions(OnDatabase):
     def delete_session(self, session_id: str) -> bool:
         with self._database.write() as connection:
             refuse_live(connection, session_id)
-            return connection.execute("DELETE FROM sessions WHERE id = ?", (session_id,)).rowcount > 0
+            return connection.execute(_DELETE_SESSION, {"id": session_id, "source": TASK_SOURCE}).rowcount > 0
+
+
+_DELETE_SESSION = """
+    DELETE FROM sessions WHERE id IN (
+        WITH RECURSIVE doomed(id) AS (
+            SELECT :id
+            UNION
+            SELECT sessions.id FROM sessions JOIN doomed ON sessions.parent = doomed.id
+            WHERE sessions.source = :source AND sessions.id NOT IN (SELECT session_id FROM tasks)
+        )
+        SELECT id FROM doomed
+    )
+"""
+"""Those of agents that were sent are of no task's, and lead up to the session that sent them."""
 
 
 def insert_session(connection: sqlite3.Connection, session_id: str, *, source: str, **fields: str) -> None:

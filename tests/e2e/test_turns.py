@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from tests.support.openai_server import OpenAIServer, Status, Stream, Tool, call, say
+from tests.support.openai_server import OpenAIServer, Recorded, Status, Step, Stream, Tool, call, say
 from tests.support.screen import Terminal
 
 from .conftest import Start
@@ -455,3 +455,39 @@ def test_a_question_of_the_agent_leaves_a_draft_alone_and_esc_ends_it(start: Sta
         hermes.press("enter").wait_for("next: half a thought")
         assert "The agent asks:" in hermes.text
         hermes.press("esc").wait_for("interrupted").wait_for(lambda seen: "The agent asks:" not in seen.text)
+
+
+# -- agents that are sent --------------------------------------------------------------------------
+
+
+def test_agents_that_are_sent_are_seen_at_work_and_ask_by_their_name(start: Start, folder: Path) -> None:
+    tasks = [{"prompt": "look around", "title": "look"}, {"prompt": "make a file", "title": "make"}]
+
+    def answer(request: Recorded) -> Step:
+        said = json.dumps(request.body["messages"])
+        if "You were sent" not in said:
+            return call("delegate", tasks=tasks) if "Report of" not in said else say("Both are back.")
+        if '"tool"' in said:
+            return say("It is done.")
+        if "make a file" in said:
+            return call("terminal", command="touch made")
+        return call("terminal", command="sleep 2")
+
+    with OpenAIServer([answer] * 6) as server:
+        hermes = start(server)
+        hermes.send("go").wait_for("1 look: terminal sleep 2").wait_for("agent 2 make: terminal wants to run")
+        hermes.stays(lambda seen: not (folder / "made").exists(), 0.6)
+        hermes.send("y").wait_for("2 make: done").wait_for("● Both are back.", within=30)
+        assert (folder / "made").exists()
+        assert "2 done" in hermes.text
+        assert "1 look:" not in "\n".join(hermes.visible[-6:])
+
+
+def test_esc_stops_the_agents_that_were_sent(start: Start) -> None:
+    steps = [call("delegate", tasks=[{"prompt": "sleep", "title": "sleep"}]), call("terminal", command="sleep 60")]
+    with OpenAIServer(steps) as server:
+        hermes = start(server, "--yolo")
+        hermes.send("go").wait_for("1 sleep: terminal sleep 60")
+        begun = time.monotonic()
+        hermes.press("esc").wait_for("interrupted", within=3)
+        assert time.monotonic() - begun < 1.5

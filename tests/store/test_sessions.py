@@ -292,6 +292,18 @@ def test_a_deleted_session_is_gone_with_what_it_held(store: Store) -> None:
     assert store.mark_begun("s", "call")
 
 
+def test_the_sessions_of_agents_that_it_sent_go_with_a_session_and_those_of_its_tasks_stay(store: Store) -> None:
+    talk(store, "s", "hi")
+    for name, parent in (("sent", "s"), ("other", "x")):
+        store.create_session(name, source=TASK_SOURCE, parent=parent)
+    on = store.continue_session("sent", [Message("user", "shorter")])
+    task = store.create_task(prompt="x", owner="me", settings="{}", parent="s", history=[Message("user", "x")])
+    assert store.delete_session("s")
+    assert [store.session(name) is None for name in ("s", "sent", on)] == [True, True, True]
+    assert store.session("other")
+    assert store.session(task.session_id)
+
+
 def test_a_session_on_which_a_task_works_is_not_deleted(store: Store) -> None:
     task = store.create_task(prompt="x", owner="me", settings="{}")
     with pytest.raises(StoreError, match="#1") as caught:
