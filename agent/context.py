@@ -105,13 +105,13 @@ def parts(messages: Sequence[Message], gauge: Gauge, *, own: str, window: int) -
     """What takes the window: system, project files, tools, memory, conversation, free.
 
     `own` is the beginning of the system message that is not from project files. How much is free is known where
-    the provider reported the fill; how that is shared out is estimated.
+    the provider reported the fill; how that is shared out is estimated: each has its part of it.
     """
     fill = gauge.fill(messages)
     prompt = messages[0].content if messages else ""
-    system = gauge.scaled(estimated(own))
-    project = gauge.scaled(estimated(prompt[len(own) :]))
-    tools = gauge.scaled(gauge.tools)
+    guesses = (estimated(own), estimated(prompt[len(own) :]), gauge.tools)
+    whole = max(sum(guesses) + size(messages[1:]), 1)
+    system, project, tools = (round(fill.tokens * guess / whole) for guess in guesses)
     found = [
         Part("system", system),
         Part("project files", project),

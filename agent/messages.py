@@ -6,6 +6,7 @@ from typing import Literal
 Role = Literal["system", "user", "assistant", "tool"]
 
 INTERRUPTED = "interrupted; outcome unknown"
+DENIED = "Not run. The answer was no"
 """The result given to a tool call whose outcome nobody recorded."""
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from agent.cancel import CancelToken
 from agent.errors import ApprovalPending, Cancelled, Parked, ToolError
 from agent.events import ToolFinished, ToolStarted
-from agent.messages import INTERRUPTED, Message, ToolCall
+from agent.messages import DENIED, INTERRUPTED, Message, ToolCall
 from agent.outputs import Outputs
 from agent.protocols import (
     CHANGED,
@@ -300,7 +300,7 @@ def bounded(text: str, limit: int) -> str:
 
 def _denial(reason: str) -> str:
     because = f": {reason}" if reason else ""
-    return f"Not run. The answer was no{because}. Do not try the same thing another way; ask, or do something else."
+    return f"{DENIED}{because}. Do not try the same thing another way; ask, or do something else."
 
 
 def _unanswered(reason: str) -> str:

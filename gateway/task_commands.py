@@ -177,7 +177,10 @@ def _show(call: Call, number: str, text: str) -> str:
     del text
     task = call.find(number)
     spent = (task.finished or time.time()) - (task.started or task.created)
-    lines = [f"#{task.number} {task.state} · {spent:.0f} s · {task.steps} steps", preview(task.prompt, 200)]
+    lines = [
+        f"#{task.number} {task.state} · {spent:.0f} s · {task.steps} step{'s' * (task.steps != 1)}",
+        preview(task.prompt, 200),
+    ]
     return "\n\n".join([*lines, *[part for part in (task.error, task.result) if part]])
 
 

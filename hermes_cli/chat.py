@@ -223,7 +223,10 @@ class Chat:
         """Take a line as typed: an answer, a shell command, a slash command or a message."""
         if not line.strip():
             return
-        if line.startswith("!") and line[1:].strip():
+        if line.strip() == "!":
+            self.complain("! runs a shell command as yourself; the agent does not see it.", "Example: !git status")
+            return
+        if line.startswith("!"):
             from hermes_cli.handlers.shell import run_as_person
 
             run_as_person(self, line[1:].strip())

@@ -156,19 +156,23 @@ class Renderer:
         self._bullet = True
         return "".join(self._answer(block) for block in [*cutter.feed(text), *cutter.finish()])
 
+    def call(self, name: str, title: str, end: str = "", *, ok: bool = True) -> str:
+        """One line for a tool call."""
+        room = self.look.width() - len(name) - len(end) - 6
+        line = Text.assemble(
+            (f"  {self.look.glyphs.tool} ", "dim"),
+            (harmless(name), "cyan"),
+            " ",
+            (clip(visible(title), max(room, 8), self.look.glyphs.ellipsis), ""),
+            (end, "dim" if ok else "red"),
+        )
+        return self.text(line)
+
     def tool(self, event: ToolFinished) -> str:
         """One line for a tool call, and what it changed or why it failed."""
         status = event.summary if event.ok else f"{self.look.glyphs.failed} {event.summary}"
         end = f"  {seconds(event.seconds)}" + (f"  {harmless(status)}" if status else "")
-        room = self.look.width() - len(event.name) - len(end) - 6
-        line = Text.assemble(
-            (f"  {self.look.glyphs.tool} ", "dim"),
-            (event.name, "cyan"),
-            " ",
-            (clip(visible(event.title), max(room, 8), self.look.glyphs.ellipsis), ""),
-            (end, "dim" if event.ok else "red"),
-        )
-        shown = self.text(line)
+        shown = self.call(event.name, event.title, end, ok=event.ok)
         if event.display and (self._verbose() or event.files_changed):
             shown += self.details(event, DETAIL_LINES)
         return shown

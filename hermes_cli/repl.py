@@ -542,7 +542,7 @@ class Repl:
             exit_within(LEAVE_WITHIN)
             for timer in self._timers.values():
                 timer.cancel()
-            last_words = "".join(self._outbox) + ("" if self._hung_up else self._taken_notices())
+            last_words = "".join(self._outbox) + ("" if self._hung_up else self._taken_notices() + self._way_back())
             if self._met:
                 self.chat.close()
             # What runs is being stopped by now; the terminal may have gone, so writing to it comes late.
@@ -555,6 +555,12 @@ class Repl:
             self.history.close()
             if self._met:
                 self.chat.wait_until_stopped(STOPPED_WITHIN)
+
+    def _way_back(self) -> str:
+        """How the conversation goes on another day."""
+        if not self._met or not (session := self.chat.conversation):
+            return ""
+        return self.renderer().note(f"To go on: hermes -c, or from anywhere hermes -r {session}")
 
     def _hang_up(self) -> None:
         """Nobody reads what we say any more: whatever is not told yet stays untold."""

@@ -9,14 +9,26 @@ from typing import TYPE_CHECKING
 from agent.config import ModelChoice
 from agent.errors import HermesError
 from agent.handoff import TERMINAL, Handoffs
-from agent.messages import Message, Usage
+from agent.messages import Message, ToolCall, Usage
 from agent.models import portable
 from agent.records import Session
 from agent.store.leases import is_alive
 from agent.store.text import title_from
 from hermes_cli.picker import Choice, Picker
 from hermes_cli.questions import Question
-from hermes_cli.sessions import Wanted, cut_off, details, directory, exchanges, find, last_in, offered, settled, title
+from hermes_cli.sessions import (
+    Wanted,
+    about,
+    cut_off,
+    details,
+    directory,
+    exchanges,
+    find,
+    last_in,
+    offered,
+    settled,
+    title,
+)
 from hermes_cli.text import place, shortened
 
 if TYPE_CHECKING:
@@ -25,8 +37,8 @@ if TYPE_CHECKING:
 Then = Callable[[Message], None]
 """Takes the prompt that was gone back to."""
 
-RECAP, RECAP_LINES = 3, 8
-"""Exchanges told again when a session is resumed, and lines of each."""
+RECAP, RECAP_LINES, CALLS = 3, 8, 5
+"""Exchanges told again when a session is resumed, lines of each, and tool calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,9 +212,19 @@ def _recap(chat: "Chat", session: Session, messages: Sequence[Message]) -> None:
     chat.screen.show("\n" + renderer.note(f"Resumed: {head}{more}"))
     for exchange in said[-RECAP:]:
         chat.screen.show(renderer.person(shortened(exchange.prompt, RECAP_LINES)))
+        show_calls(chat, exchange.calls)
         if exchange.answer:
             chat.screen.show(renderer.answer(shortened(exchange.answer, RECAP_LINES)))
     chat.answer = said[-1].answer if said else ""
+
+
+def show_calls(chat: "Chat", calls: Sequence[ToolCall]) -> None:
+    """The last calls of a stored turn, a line each."""
+    renderer = chat.screen.renderer()
+    if len(calls) > CALLS:
+        chat.screen.show(renderer.note(f"{chat.screen.glyphs.ellipsis} {len(calls) - CALLS} earlier calls"))
+    for call in calls[-CALLS:]:
+        chat.screen.show(renderer.call(call.name, about(call)))
 
 
 def _offer_the_rest(chat: "Chat") -> None:

@@ -1,12 +1,13 @@
 """Which stored session a person means, what is told of it, and what going on with it needs."""
 
+import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agent.errors import HermesError
-from agent.messages import Message, unanswered_calls
+from agent.messages import Message, ToolCall, unanswered_calls
 from agent.records import Session, SessionStore
 from agent.reports import is_report
 from agent.steps import is_handover
@@ -114,6 +115,7 @@ class Exchange:
     at: int
     prompt: str
     answer: str = ""
+    calls: tuple[ToolCall, ...] = ()
 
 
 def exchanges(messages: Sequence[Message]) -> list[Exchange]:
@@ -122,9 +124,20 @@ def exchanges(messages: Sequence[Message]) -> list[Exchange]:
     for number, message in enumerate(messages):
         if message.role == "user" and not is_report(message.content) and not is_handover(message):
             found.append(Exchange(number, message.content))
-        elif message.role == "assistant" and message.content and found:
-            found[-1] = Exchange(found[-1].at, found[-1].prompt, message.content)
+        elif message.role == "assistant" and found:
+            last = found[-1]
+            answer, calls = message.content or last.answer, (*last.calls, *message.tool_calls)
+            found[-1] = replace(last, answer=answer, calls=calls)
     return found
+
+
+def about(call: ToolCall) -> str:
+    """What a stored call was about: the first of its arguments that is text."""
+    try:
+        given = json.loads(call.arguments)
+    except ValueError:
+        return ""
+    return next((value for value in given.values() if isinstance(value, str)), "") if isinstance(given, dict) else ""
 
 
 # -- words -----------------------------------------------------------------------------------------

@@ -141,3 +141,15 @@ def compacted(event: Compacted) -> str:
     """One line about a conversation that was made to fit."""
     how = "summarised" if event.how == "summary" else "shortened without a summary"
     return f"{how}: {count(event.before)} → {count(event.after)} tokens; the whole stays in session {event.parent}"
+
+
+_FENCE = re.compile(r"^\s*(?:```|~~~)")
+_MARKS = re.compile(r"(\*\*|\*|`+)(?=\S)(.+?)(?<=\S)\1")
+_LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
+
+
+def unmarked(text: str) -> str:
+    """The first line of a Markdown text that says something, without its marks."""
+    said = (line for line in text.splitlines() if line.strip() and not _FENCE.match(line))
+    line = re.sub(r"^\s*(?:[#>]+|[-*+](?=\s))\s*", "", next(said, ""))
+    return _LINK.sub(r"\1", _MARKS.sub(r"\2", line)).strip()

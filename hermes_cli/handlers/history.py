@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from agent.errors import HermesError
+from agent.messages import DENIED
 from agent.records import Hit
 from agent.reports import is_report
 from agent.store.rules import new_session_id
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 def history(chat: "Chat", arguments: str) -> None:
     if arguments and not arguments.isdecimal():
         raise HermesError(f"{arguments!r} is no number.", hint="/history 5 shows the last five exchanges.")
-    messages = [m for m in chat.store.messages(chat.conversation) if m.role in ("user", "assistant") and m.content]
+    said = (message for message in chat.store.messages(chat.conversation) if message.role in ("user", "assistant"))
+    messages = [message for message in said if message.content or message.tool_calls]
     if not messages:
         chat.screen.show(chat.screen.renderer().note("Nothing was said yet."))
         return
@@ -30,7 +32,10 @@ def history(chat: "Chat", arguments: str) -> None:
     renderer = chat.screen.renderer()
     for message in messages[first:]:
         show = renderer.person if message.role == "user" else renderer.answer
-        chat.screen.show((renderer.note if is_report(message.content) else show)(message.content))
+        if message.content:
+            chat.screen.show((renderer.note if is_report(message.content) else show)(message.content))
+        for call in message.tool_calls:
+            chat.screen.show(renderer.call(call.name, sessions.about(call)))
 
 
 def title(chat: "Chat", arguments: str) -> None:
@@ -68,6 +73,8 @@ def found(chat: "Chat", words: str) -> list[Hit]:
     """On a thread: what was said anywhere; a passage that a branch copied counts once, where it was said last."""
     hits: dict[tuple[int, str, str], Hit] = {}
     for hit in chat.store.search(words, limit=30):
+        if hit.role == "tool" and DENIED in hit.snippet:
+            continue  # words of ours for the model
         hits.setdefault((hit.number, hit.role, hit.snippet), hit)
     return list(hits.values())
 

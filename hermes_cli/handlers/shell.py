@@ -78,10 +78,16 @@ def _watch(chat: "Chat", process: "subprocess.Popen[bytes]") -> None:
     def over() -> None:
         chat.shell = None
         if code:
-            chat.complain(f"exit {code}")
+            chat.complain(_ended(code))
         chat.screen.refresh()
 
     chat.post(over)
+
+
+def _ended(code: int) -> str:
+    number = -code
+    named = f" ({signal.Signals(number).name})" if number in set(signal.Signals) else ""
+    return f"ended by signal {number}{named}" if code < 0 else f"exit {code}"
 
 
 def _pass_on(chat: "Chat", process: "subprocess.Popen[bytes]") -> None:

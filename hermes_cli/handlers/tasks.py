@@ -20,7 +20,7 @@ from hermes_cli.handlers import worktrees
 from hermes_cli.questions import Question, approval_lines, approval_question
 from hermes_cli.step_log import StepLog
 from hermes_cli.task_facts import age, find, summary, title, used
-from hermes_cli.text import clip, seconds
+from hermes_cli.text import clip, seconds, unmarked
 
 if TYPE_CHECKING:
     from hermes_cli.chat import Chat
@@ -81,7 +81,7 @@ def _several(chat: "Chat", rows: Sequence[tuple[Task, bool]]) -> str:
         again = " · may be a repeat" if repeat else ""
         lines.append(clip(f"#{task.number} {task.state} · {title(task, 48)} · {summary(task)}{again}", width, ellipsis))
         if each == 2:
-            lines.append(clip(f"   {task.error or task.result or '(no text)'}", width, ellipsis))
+            lines.append(clip(f"   {task.error or unmarked(task.result) or '(no text)'}", width, ellipsis))
     if len(rows) > NOTICE_LINES // each:
         lines.append(f"{ellipsis} {len(rows) - NOTICE_LINES // each} more")
     failed = sum(task.state == "failed" for task, _ in rows)
@@ -336,6 +336,8 @@ def _take(chat: "Chat", task: Task) -> None:
     """Nobody works on it: end the task if it is live, and go on with its conversation."""
     from hermes_cli.resuming import resume
 
+    old = chat.conversation
+
     def stopped(_: object) -> None:
         row = chat.store.task(task.id) or task
         session = chat.store.session(row.session_id)
@@ -344,6 +346,9 @@ def _take(chat: "Chat", task: Task) -> None:
             return
         if not any(message.role == "user" for message in chat.store.messages(session.id)):
             chat.queue(task.prompt)
+        back = f"The conversation that you leave: /resume {old}\n" if old else ""
+        note = f"{back}/detach sends a turn aside again, /new begins a new conversation."
+        chat.screen.show(chat.screen.renderer().note(note))
         resume(chat, session)
 
     chat.aside(lambda: chat.background.pool.stop(task.id), stopped, failed=partial(chat.release, keep=False))

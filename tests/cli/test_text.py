@@ -8,7 +8,7 @@ import pytest
 from hermes_cli.blocks import MOST_LINES, BlockCutter
 from hermes_cli.paste import MOST_CHARACTERS, Pastes
 from hermes_cli.paste import MOST_LINES as MOST_PASTED
-from hermes_cli.text import clip, columns, count, echoed, harmless, money, seconds, tail_rows
+from hermes_cli.text import clip, columns, count, echoed, harmless, money, seconds, tail_rows, unmarked
 
 # -- blocks ----------------------------------------------------------------------------------------
 
@@ -264,3 +264,18 @@ def test_a_fold_at_the_end_is_deleted_as_one() -> None:
     assert pastes.fold_at_end(f"see {word}") == word
     assert pastes.fold_at_end(f"see {word}.") == ""
     assert pastes.fold_at_end("see") == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("## Found **three** places", "Found three places"),
+        ("\n```python\nx = 1\n```", "x = 1"),
+        ("- see [the log](http://x/y) of `a_b_c`", "see the log of a_b_c"),
+        ("2 * 3 * 4 and __init__", "2 * 3 * 4 and __init__"),
+        ("> quoted", "quoted"),
+        ("", ""),
+    ],
+)
+def test_a_line_of_markdown_is_told_without_its_marks(text: str, line: str) -> None:
+    assert unmarked(text) == line

@@ -449,6 +449,13 @@ def test_leaving_in_the_middle_of_a_turn_leaves_nothing_behind(start: Start, com
         hermes.wait_until_gone(children)
 
 
+def test_a_shell_command_that_a_signal_ended_says_so_and_a_bare_mark_explains_itself(start: Start) -> None:
+    hermes = start()
+    hermes.send("!").wait_for("! runs a shell command as yourself").wait_for("!git status")
+    hermes.send("!kill -TERM $$").wait_for("ended by signal 15 (SIGTERM)")
+    hermes.send("!exit 3").wait_for("exit 3")
+
+
 def test_leaving_stops_a_shell_command_of_the_person(start: Start) -> None:
     hermes = start()
     hermes.send("!sleep 77").wait_for(lambda seen: seen.runs("sleep 77"))
@@ -551,7 +558,8 @@ def test_a_finished_task_is_opened_as_the_conversation(start: Start) -> None:
     with OpenAIServer(["found three", "the first is a.py"]) as server:
         hermes = start(server)
         send_aside(hermes, "find them").wait_for("#1 done")
-        hermes.send("/tasks open 1").wait_for("Resumed: ").send("which is the first?").wait_for("● the first is a.py")
+        hermes.send("/tasks open 1").wait_for("/detach sends a turn aside again").wait_for("Resumed: ")
+        hermes.send("which is the first?").wait_for("● the first is a.py")
         said = [message["content"] for message in server.bodies[1]["messages"]][1:]
         assert said == ["find them", "found three", "which is the first?"]
 

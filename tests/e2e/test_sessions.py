@@ -365,3 +365,22 @@ def test_rewind_of_files_only_keeps_the_conversation_and_what_was_edited_since(s
         idle(hermes.send("do you remember?").wait_for("Yes."))
         assert "make both" in said(server)
         hermes.send("/rewind 9").wait_for("There are only 2 prompts")
+
+
+def test_what_was_done_is_told_again_with_what_was_said(start: Start, folder: Path) -> None:
+    (folder / "a.txt").write_text("alpha\n")
+    with OpenAIServer([call("read_file", path="a.txt"), "It says alpha."]) as server:
+        hermes = start(server)
+        hermes.send("read it").wait_for("It says alpha.")
+        idle(hermes).send("/history").wait_for(lambda seen: seen.count("┊ read_file a.txt") == 2)
+        leave(hermes)
+        hermes.wait_for("To go on: hermes -c, or from anywhere hermes -r ")
+        start(server, "-c").wait_for("Resumed: read it").wait_for("┊ read_file a.txt").wait_for("It says alpha.")
+
+
+def test_what_the_model_was_told_of_a_no_is_not_found_among_what_was_said(start: Start) -> None:
+    with OpenAIServer([call("terminal", command="touch made"), "So be it, the answer was clear."]) as server:
+        hermes = start(server)
+        hermes.send("make it").wait_for("terminal wants to run").send("n not now").wait_for("So be it")
+        idle(hermes).send("/search answer").wait_for("So be it, the answer was clear.").settle()
+        assert "Do not try the same thing" not in hermes.text
