@@ -7,6 +7,7 @@ aside, for another process may hold it.
 import asyncio
 import contextlib
 import logging
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -89,14 +90,18 @@ class Background:
         return [one for one in due if one is not None]
 
     def _again(self) -> None:
-        """Others may die later."""
+        """Others may die later. On a thread of its own, for nothing is redrawn when there is nothing."""
+
+        def look() -> None:
+            due = self._take_up()
+            self._chat.post(lambda: arrived(due))
 
         def arrived(due: list[Delivery]) -> None:
             self._claiming -= 1
             self._taken_up(due)
 
         self._claiming += 1
-        self._chat.aside(self._take_up, arrived)
+        threading.Thread(target=look, daemon=True, name="take-up").start()
 
     def _taken_up(self, due: list[Delivery]) -> None:
         self._tell(due)

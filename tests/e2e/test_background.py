@@ -364,6 +364,13 @@ def told(tmp_path: Path) -> str:
         return "".join(state for (state,) in connection.execute("SELECT state FROM deliveries"))
 
 
+def test_looking_for_what_others_left_draws_nothing(start: Start) -> None:
+    hermes = start()
+    hermes.send("/tasks").wait_for("No background tasks.").settle(1.0)
+    before = len(hermes.raw)
+    hermes.stays(lambda seen: len(seen.raw) == before, 6.0)
+
+
 @pytest.mark.parametrize("how", ["ctrl+d", "hang up"])
 def test_a_store_that_cannot_be_read_keeps_nobody_from_leaving(start: Start, tmp_path: Path, how: str) -> None:
     with OpenAIServer(default=shell("sleep 77")) as server:
