@@ -47,6 +47,10 @@ class Outbound:
     sender: Lease | None = None
 
 
+NOTES_OF_CHATS = ("voice:", "handoff:", "lent:")
+"""What the names of notes begin with that a chat's address follows."""
+
+
 def plain_letter(text: str) -> str:
     """The payload of an outgoing message that is nothing but Markdown, short enough for any platform."""
     return json.dumps({"text": text})
@@ -115,6 +119,13 @@ class ChatStore(Protocol):
 
     def forget_chats(self, before: float) -> int:
         """Delete what was dealt with, sent or refused before then. Gives how many."""
+        ...
+
+    def move_chat(self, old: str, new: str) -> None:
+        """A chat has another id: all that is kept under its address, of its threads and people too, is the new one's.
+
+        Both are addresses without a thread. Once is enough, and twice does no harm.
+        """
         ...
 
     def note(self, name: str, value: str) -> None:

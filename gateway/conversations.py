@@ -5,6 +5,7 @@ and answered like any other, by this process or the next. Every call here may wa
 """
 
 import contextlib
+import glob
 import hashlib
 import threading
 import time
@@ -83,16 +84,21 @@ class Conversations:
 
     def folder(self, key: str) -> Path:
         """Where the conversation's agent works, and its files are. It exists."""
-        if self.folders == "shared":
-            folder = self.workspace
-        else:
-            # The parts of a key are quoted: what stands in for its signs is in none of them.
-            name = key.replace(":", "-", 1).replace("/", "+")
-            if len(name) > NAME_LENGTH:
-                name = f"{name[:40]}+{hashlib.sha256(key.encode()).hexdigest()[:32]}"
-            folder = self.workspace / name
+        folder = self.workspace if self.folders == "shared" else self.workspace / _name(key)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return folder
+
+    def moved(self, old: str, new: str) -> None:
+        """A chat has another address: what is in its folders is found under the new one, too."""
+        if self.folders == "shared":
+            return
+        lead = _name(old)
+        for folder in self.workspace.glob(f"{glob.escape(lead)}*"):
+            rest = folder.name.removeprefix(lead)
+            if folder.is_dir() and (not rest or rest[0] in "@+"):
+                # A link: sessions, and turns that run, know the old one.
+                with contextlib.suppress(OSError):
+                    (self.workspace / f"{_name(new)}{rest}").symlink_to(folder.name, target_is_directory=True)
 
     def session(self, key: str) -> str:
         """The id of the conversation's session, which is made when there is none."""
@@ -241,6 +247,14 @@ class Conversations:
         return self._turns.submit(
             text, owner=TURN + key, session_id=session_id, source=key, settings=self.settings(), options=options
         )
+
+
+def _name(key: str) -> str:
+    """Of a conversation's folder. The parts of a key are quoted: what stands in for its signs is in none of them."""
+    name = key.replace(":", "-", 1).replace("/", "+")
+    if len(name) > NAME_LENGTH:
+        name = f"{name[:40]}+{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+    return name
 
 
 def started_by(store: Store, owner: str, event: str) -> Task | None:

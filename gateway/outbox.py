@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from gateway.platforms.base import (
     Button,
     CanAsk,
     CanEdit,
+    ChatMoved,
     MediaKind,
     OutgoingFile,
     Refused,
@@ -71,10 +72,15 @@ def address(chat: Chat) -> str:
     return session_key(SessionSource(platform=chat.platform, chat_id=chat.chat_id, thread_id=chat.thread_id))
 
 
+async def stays(chat: Chat, chat_id: str) -> None:
+    """Where nobody moves what is kept of a chat."""
+    del chat, chat_id
+
+
 class Outbox:
     """Sends what is posted. Belongs to one event loop; the store is used on threads of its own.
 
-    `refused` hears of each message that a platform will never take.
+    `refused` hears of each message that a platform will never take; `moved` moves what is kept of a chat to its new id.
     """
 
     def __init__(
@@ -85,11 +91,12 @@ class Outbox:
         lease: Lease,
         is_alive: IsAlive,
         refused: Callable[[Outbound], None] = lambda _: None,
+        moved: Callable[[Chat, str], Awaitable[None]] = stays,
     ) -> None:
         self._store = store
         self._adapters = adapters
         self._lease, self._is_alive = lease, is_alive
-        self._refused = refused
+        self._refused, self._moved = refused, moved
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="outbox")
         self._senders: dict[str, asyncio.Task[None]] = {}
         self._news: dict[str, asyncio.Event] = {}
@@ -259,6 +266,10 @@ class Outbox:
                 await self._give_up(one, str(error))
             else:
                 await self._postpone(one, _pause(one), str(error), repeat=error.uncertain)
+        except ChatMoved as error:
+            await self._moved(chat, error.chat_id)
+            await self._postpone(one, 0.0, str(error))
+            self.wake(address(replace(chat, chat_id=error.chat_id)))
         except (Refused, OSError) as error:
             await self._give_up(one, str(error))
         except Exception as fault:  # noqa: BLE001  (one message must not hold up the chat for good)

@@ -105,6 +105,9 @@ class GatewayRunner:
         Raises: StoreError, when it was not stored; the platform will deliver it again.
         """
         assert self.service is not None, "events come to a served gateway only"
+        if event.kind == "moved":
+            await self.service.moved(event.source.chat, event.data)
+            return
         verdict = await self._judge(event)
         if verdict.allowed and len(event.text) + len(event.quoted) > LONGEST:
             await self.service.say(event.source.chat, f"That is too long: {LONGEST:,} characters are the most.")

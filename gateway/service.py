@@ -8,7 +8,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -131,7 +131,9 @@ class Service:
         )
         self.turns = pool(run=self._run_turn, workers=turn_workers, kind=TURN)
         self.tasks = pool(run=self._run_task, workers=task_workers, kind=CHAT)
-        self.outbox = Outbox(store, adapters, lease=new_lease(), is_alive=is_alive, refused=self._refused)
+        self.outbox = Outbox(
+            store, adapters, lease=new_lease(), is_alive=is_alive, refused=self._refused, moved=self.moved
+        )
         self.conversations = Conversations(
             store,
             self.turns,
@@ -228,6 +230,14 @@ class Service:
             denial = Decision(False, f"Nobody answered within {seconds:.0f} seconds.")
             await self.aside(partial(self.tasks.answer, task_id, denial))
         await self.aside(self.turns.look)
+
+    async def moved(self, chat: Chat, chat_id: str) -> None:
+        """A chat has another id: its conversations, tasks, home and files are the new one's. Raises: StoreError."""
+        old, new = address(replace(chat, thread_id="")), address(replace(chat, chat_id=chat_id, thread_id=""))
+        _log.info("%s is %s by now", old, new)
+        await self.aside(lambda: self.store.move_chat(old, new))
+        await self.aside(lambda: self.conversations.moved(old, new))
+        await self.outbox.look()
 
     def works(self) -> bool:
         """Whether a turn or a task runs here. May wait for the store: not for the loop."""

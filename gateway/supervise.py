@@ -76,7 +76,9 @@ class Supervisor:
                 return
             except Refused as error:
                 _log.error("%s: %s", link.adapter.platform.value, error)
-                _state(link, "refused", str(error))
+                _state(link, "refused", error.explain())
+                with contextlib.suppress(Exception):
+                    await link.adapter.disconnect()
                 return
             except Exception as error:  # noqa: BLE001  (an SDK may raise anything; the platform is tried again)
                 link.failures = 1 if time.monotonic() - began > STEADY else link.failures + 1

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from agent.chats import Inbound, Outbound
+from agent.chats import NOTES_OF_CHATS, Inbound, Outbound
 from agent.records import IsAlive, Lease
 from agent.store.database import OnDatabase
 from agent.store.deliveries import LEASE, lease_from
@@ -122,6 +122,27 @@ class SqliteChats(OnDatabase):
                     "DELETE FROM outbound WHERE state IN ('sent', 'refused') AND at < ?", (before,)
                 ).rowcount
             )
+
+    def move_chat(self, old: str, new: str) -> None:
+        places = (
+            ("sessions", "source", ("", "handoff:")),
+            ("tasks", "owner", ("turn:", "chat:")),
+            ("deliveries", "surface", ("turn:", "chat:")),
+            ("inbound", "chat", ("",)),
+            ("outbound", "chat", ("",)),
+            ("notes", "value", ("",)),
+            ("notes", "name", NOTES_OF_CHATS),
+        )
+        with self._database.write() as connection:
+            for table, column, leads in places:
+                for lead in leads:
+                    connection.execute(
+                        f"""
+                        UPDATE OR REPLACE {table} SET {column} = :new || substr({column}, length(:old) + 1)
+                        WHERE {column} = :old OR substr({column}, 1, length(:old) + 1) IN (:old || '/', :old || '@')
+                        """,
+                        cleaned({"old": f"{lead}{old}", "new": f"{lead}{new}"}),
+                    )
 
     def note(self, name: str, value: str) -> None:
         with self._database.write() as connection:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from agent.chats import Inbound, Outbound, OutboundState
+from agent.chats import NOTES_OF_CHATS, Inbound, Outbound, OutboundState
 from agent.records import IsAlive, Lease
 from agent.store.memory_tables import Tables
 from agent.store.text import cleaned
@@ -118,6 +118,28 @@ class MemoryChats(Tables):
             for id_ in over:
                 del self._outbound[id_], self._places[id_]
             return len(old) + len(over)
+
+    def move_chat(self, old: str, new: str) -> None:
+        def moved(text: str, *leads: str) -> str:
+            for lead in leads:
+                before = f"{lead}{old}"
+                if text == before or text.startswith((f"{before}/", f"{before}@")):
+                    return f"{lead}{new}{text.removeprefix(before)}"
+            return text
+
+        owner = ("turn:", "chat:")
+        with self._lock:
+            for session in list(self._sessions.values()):
+                self._sessions[session.id] = replace(session, source=moved(session.source, "", "handoff:"))
+            for task in list(self._tasks.values()):
+                self._tasks[task.id] = replace(task, owner=moved(task.owner, *owner))
+            self._deliveries = {
+                (task_id, moved(surface, *owner)): replace(one, surface=moved(surface, *owner))
+                for (task_id, surface), one in self._deliveries.items()
+            }
+            self._inbound = {key: replace(one, chat=moved(one.chat, "")) for key, one in self._inbound.items()}
+            self._outbound = {key: replace(one, chat=moved(one.chat, "")) for key, one in self._outbound.items()}
+            self._notes = {moved(name, *NOTES_OF_CHATS): moved(value, "") for name, value in self._notes.items()}
 
     def note(self, name: str, value: str) -> None:
         with self._lock:

@@ -3,6 +3,7 @@
     DeliveryError           what was to be sent did not arrive
     ├── RetryAfter              flood control: not before so many seconds
     ├── Refused                 for good: the same request will never be taken
+    ├── ChatMoved               the chat has another id
     └── Unavailable             the platform cannot be reached, or fell over: try later
 
 An adapter translates and decides nothing. What only some platforms can do is a protocol of its own (`CanEdit`, …),
@@ -41,6 +42,14 @@ class Refused(DeliveryError):  # noqa: N818  (says what happened)
     """The platform will never take this: the chat is gone, the bot was blocked, the token is wrong."""
 
 
+class ChatMoved(DeliveryError):  # noqa: N818  (says what happened)
+    """The chat has another id by now."""
+
+    def __init__(self, chat_id: str) -> None:
+        super().__init__(f"The chat has the id {chat_id} by now.")
+        self.chat_id = chat_id
+
+
 class Unavailable(DeliveryError):  # noqa: N818  (says what happened)
     """The platform cannot be reached now. `uncertain` when it may have taken the request all the same."""
 
@@ -71,7 +80,8 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageEvent:
-    """Something a person did: wrote, edited what they had written, or pressed a button.
+    """Something a person did: wrote, edited what they had written, or pressed a button; or the platform: it `moved` the
+    chat to the id in `data`.
 
     `message_id` is the platform's own, unique within its chat; for a press it is the message that has the button.
     `event_id` is the same for each delivery of one event and unique on its platform: what duplicates are known by.
@@ -84,7 +94,7 @@ class MessageEvent:
     source: SessionSource
     message_id: str = ""
     event_id: str = ""
-    kind: Literal["message", "edit", "press"] = "message"
+    kind: Literal["message", "edit", "press", "moved"] = "message"
     addressed: bool = False
     forwarded: bool = False
     reply_to: str = ""

@@ -8,7 +8,9 @@ import asyncio
 import contextlib
 import logging
 import re
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 from urllib.parse import urlsplit
@@ -49,7 +51,7 @@ from gateway.platforms.base import (
     TakesFiles,
     Unavailable,
 )
-from gateway.platforms.slack_events import COMMAND, event_of_action, event_of_command, event_of_message
+from gateway.platforms.slack_events import COMMAND, event_of_action, event_of_command, event_of_message, plain
 from gateway.platforms.web import Listener
 from gateway.session import Chat
 
@@ -57,6 +59,12 @@ _log = logging.getLogger(__name__)
 
 PATH = "/slack/events"
 """Where HTTP requests of all kinds arrive."""
+
+QUOTE_WITHIN = 3.0
+"""Seconds that Slack has to say what a thread is about."""
+
+THREADS_KNOWN = 1000
+"""Threads of which it is known that they were quoted."""
 
 _DOWN = frozenset({"internal_error", "fatal_error", "service_unavailable", "request_timeout"})
 _SIGNS = {
@@ -111,15 +119,23 @@ class Slack:
         self._socket: AsyncSocketModeHandler | None = None
         self._listener: Listener | None = None
         self._ended = asyncio.Event()
+        self._fatal: Refused | None = None
+        self._quoted: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     # -- the connection ----------------------------------------------------------------------------
 
     @property
     def problem(self) -> str:
+        if self._fatal is not None:
+            return self._fatal.explain()
         if self._socket is None:
             return ""
         session = self._socket.client.current_session
         return "The connection is lost; reconnecting." if session is None or session.closed else ""
+
+    @property
+    def _connected(self) -> bool:
+        return self._socket is not None or self._listener is not None or self._fatal is not None
 
     @property
     def http_port(self) -> int:
@@ -127,7 +143,7 @@ class Slack:
         return self._listener.port if self._listener is not None else 0
 
     async def connect(self, receive: Receive) -> None:
-        self._receive = receive
+        self._receive, self._fatal = receive, None
         self._ended.clear()
         try:
             with self._translated():
@@ -153,11 +169,24 @@ class Slack:
             self._make_app(), self._app_token, ping_interval=cast(int, self._options.ping_interval)
         )
         self._socket.client.wss_uri = str(opened["url"])
+        ask = self._socket.client.issue_new_wss_url
+
+        async def ask_or_end() -> str:
+            # The SDK asks again for ever, also with a token that was revoked.
+            try:
+                return await ask()
+            except SlackApiError as error:
+                self._note_revoked(error)
+                raise
+
+        self._socket.client.issue_new_wss_url = ask_or_end  # type: ignore[method-assign]
         async with asyncio.timeout(30):
             await self._socket.connect_async()  # type: ignore[no-untyped-call]
 
     async def wait(self) -> None:
         await self._ended.wait()
+        if self._fatal is not None:
+            raise self._fatal
 
     async def disconnect(self) -> None:
         if self._socket is not None:
@@ -183,7 +212,7 @@ class Slack:
         )
 
         async def message(event: dict[str, Any]) -> None:
-            await self._take(event_of_message(event, self._user_id))
+            await self._take(event_of_message(event, self._user_id), quote=True)
 
         async def command(body: dict[str, Any], ack: Any) -> BoltResponse:
             taken = event_of_command(body)
@@ -200,10 +229,25 @@ class Slack:
         app.action(re.compile(""))(action)
         return app
 
-    async def _take(self, event: MessageEvent | None) -> None:
+    async def _take(self, event: MessageEvent | None, *, quote: bool = False) -> None:
         if event is not None and self._receive is not None:
             async with self._one_at_a_time:
-                await self._receive(event)
+                await self._receive(await self._with_quote(event) if quote else event)
+
+    async def _with_quote(self, event: MessageEvent) -> MessageEvent:
+        """The first message in a thread, with what the thread is about. That is best effort."""
+        thread = (event.source.chat_id, event.reply_to)
+        if not event.reply_to or not event.addressed or thread in self._quoted:
+            return event
+        text = ""
+        with contextlib.suppress(SlackClientError, aiohttp.ClientError, TimeoutError, OSError, *NONSENSE):
+            async with asyncio.timeout(QUOTE_WITHIN):
+                found = await self._client.conversations_replies(channel=thread[0], ts=thread[1], limit=1)
+            text = plain(str((found.get("messages") or [{}])[0].get("text") or ""))
+        self._quoted[thread] = None
+        if len(self._quoted) > THREADS_KNOWN:
+            self._quoted.popitem(last=False)
+        return replace(event, quoted=text)
 
     async def _called(self, request: web.Request) -> web.StreamResponse:
         """A request over HTTP. Nothing of it is read before its signature was checked."""
@@ -335,8 +379,21 @@ class Slack:
         except NONSENSE as error:
             raise Unavailable(f"Slack's answer makes no sense: {type(error).__name__}.", uncertain=True) from error
 
+    def _note_revoked(self, error: SlackApiError) -> bool:
+        """Whether Slack does not take a token any more; then the connection is over for good."""
+        code = str(error.response.get("error", "")) if error.response is not None else ""
+        if code not in _REVOKED:
+            return False
+        if not self._ended.is_set():
+            self._fatal = Refused(f"Slack does not take the token any more: {code}.", hint=_NEW_TOKEN)
+            self._ended.set()
+        return True
+
     def _refusal(self, error: SlackApiError) -> DeliveryError:
         answer = error.response
+        if self._connected and self._note_revoked(error):
+            # What is to be sent waits for the new token.
+            return Unavailable("Slack does not take the token any more.", hint=_NEW_TOKEN)
         status = int(getattr(answer, "status_code", 0) or getattr(answer, "status", 0))
         data = getattr(answer, "data", None)
         code = str(data.get("error", "")) if isinstance(data, dict) else ""
@@ -347,8 +404,13 @@ class Slack:
         return Refused(self._redact(f"Slack refused: {code}."), hint=_HINTS.get(code, ""))
 
 
+_NEW_TOKEN = "Install the app again, then: hermes gateway setup slack, and start the gateway again."
+_REVOKED = frozenset(
+    {"invalid_auth", "not_authed", "token_revoked", "token_expired", "account_inactive", "app_uninstalled"}
+)
+
 _HINTS = {
-    "invalid_auth": "The token is wrong or was revoked.",
+    **dict.fromkeys(_REVOKED, f"The token is wrong or was revoked. {_NEW_TOKEN}"),
     "not_in_channel": "Invite the bot to the channel.",
     "missing_scope": "Install the app again with the manifest that `hermes gateway slack-manifest` prints.",
 }

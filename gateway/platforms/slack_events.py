@@ -42,7 +42,7 @@ def _message(message: Mapping[str, Any], channel: str, me: str, *, edited: str =
     if not raw and not attachments:
         return None
     return MessageEvent(
-        text=_plain(_without_mention(raw, me)),
+        text=plain(_without_mention(raw, me)),
         source=_source(channel, str(message["user"]), "", str(message.get("thread_ts") or "")),
         message_id=ts,
         event_id=f"{channel}:{ts}{edited}",
@@ -51,12 +51,13 @@ def _message(message: Mapping[str, Any], channel: str, me: str, *, edited: str =
         or bool(me and f"<@{me}>" in raw)
         or bool(me and message.get("parent_user_id") == me),
         attachments=attachments,
+        reply_to=thread if (thread := str(message.get("thread_ts") or "")) != ts else "",
     )
 
 
 def event_of_command(body: Mapping[str, Any]) -> MessageEvent:
     """`/hermes status` is /status, `/hermes what is this?` a message, `/hermes` alone /help."""
-    text = _plain(str(body.get("text") or "")).strip() or "help"
+    text = plain(str(body.get("text") or "")).strip() or "help"
     is_command = isinstance(commands.parse(f"/{text}", "gateway"), commands.Parsed)
     return MessageEvent(
         text=f"/{text}" if is_command else text,
@@ -104,7 +105,7 @@ def _without_mention(text: str, me: str) -> str:
     return re.sub(rf"^\s*<@{me}>[\s,:]*|\s*<@{me}>\s*$", "", text) if me else text
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """The text as it was typed: links as their addresses, escapes undone."""
     return html.unescape(_LINK.sub(_written, text))
 

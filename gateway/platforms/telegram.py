@@ -35,6 +35,7 @@ from gateway.platforms.base import (
     NONSENSE,
     Attachment,
     Buttons,
+    ChatMoved,
     FullAdapter,
     MessageEvent,
     OutgoingFile,
@@ -373,8 +374,13 @@ class Telegram:
         except faults.RetryAfter as error:
             raise RetryAfter(_seconds(error)) from None
         except faults.InvalidToken:
+            if self._work is not None or self._listener is not None:
+                # What is to be sent waits for the new token.
+                raise Unavailable("Telegram does not take the token any more.") from None
             raise Refused("Telegram does not know this bot token.", hint="Ask @BotFather for it.") from None
-        except (faults.Forbidden, faults.BadRequest, faults.ChatMigrated) as error:
+        except faults.ChatMigrated as error:
+            raise ChatMoved(str(error.new_chat_id)) from None
+        except (faults.Forbidden, faults.BadRequest) as error:
             raise Refused(self._redact(f"Telegram refused: {error}.")) from None
         except faults.TelegramError as error:
             raise Unavailable(

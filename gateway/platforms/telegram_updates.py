@@ -19,6 +19,8 @@ def event_of(update: telegram.Update, bot_id: int, bot_name: str) -> MessageEven
     if update.callback_query is not None:
         return _press(update.callback_query, event_id)
     message = update.message or update.edited_message
+    if message is not None and (moved := _moved(message, event_id)) is not None:
+        return moved
     if message is None or message.chat.type == "channel" or _is_bot(message):
         return None
     text = message.text or message.caption or ""
@@ -39,6 +41,17 @@ def event_of(update: telegram.Update, bot_id: int, bot_name: str) -> MessageEven
         attachments=attachments,
         album=message.media_group_id or "",
     )
+
+
+def _moved(message: telegram.Message, event_id: str) -> MessageEvent | None:
+    """A group became a supergroup, which has another id. Both of them say so."""
+    old, new = message.chat.id, message.migrate_to_chat_id
+    if message.migrate_from_chat_id is not None:
+        old, new = message.migrate_from_chat_id, message.chat.id
+    if new is None:
+        return None
+    source = SessionSource(platform=Platform.TELEGRAM, chat_id=str(old), is_group=True)
+    return MessageEvent(text="", source=source, event_id=event_id, kind="moved", data=str(new))
 
 
 def _press(query: telegram.CallbackQuery, event_id: str) -> MessageEvent | None:

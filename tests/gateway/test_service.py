@@ -28,10 +28,10 @@ from gateway.authorization import Verdict
 from gateway.config import Platform
 from gateway.conversations import Busy
 from gateway.outbox import REPEAT, UNKNOWN
-from gateway.platforms.base import MessageEvent, Refused
+from gateway.platforms.base import ChatMoved, MessageEvent, Refused
 from gateway.platforms.memory import MemoryPlatform
 from gateway.service import Prompt, Service
-from gateway.session import session_key
+from gateway.session import Chat, session_key
 
 
 class House:
@@ -683,3 +683,28 @@ async def test_a_question_of_a_background_task_is_answered_by_its_number_and_not
         await house.platform.say("/tasks answer 1 2")
         await house.shows(lambda: any("Background task complete" in text for text in house.platform.texts("1")))
         assert "SQLite" in house.model.requests[-1].messages[-1].content
+
+
+# -- a chat that gets another id -------------------------------------------------------------------
+
+
+async def test_what_was_to_be_sent_to_a_chat_goes_to_its_new_id_and_the_conversation_goes_on(tmp_path: Path) -> None:
+    async with served(tmp_path, lambda messages: f"{len(messages)} messages so far") as house:
+        house.platform.fail_next(ChatMoved("2"))
+        await house.service.say(Chat(platform=Platform.MEMORY, chat_id="1"), "a notice")
+        await house.shows(lambda: house.platform.texts("2") == ["a notice"])
+        assert house.platform.texts("1") == []
+
+
+async def test_a_conversation_goes_on_under_the_new_id(tmp_path: Path) -> None:
+    async with served(tmp_path, lambda messages: f"{len(messages)} messages so far") as house:
+        house.service.conversations.folders = "chat"
+        await house.platform.say("one")
+        await house.shows(lambda: "2 messages so far" in house.platform.texts("1"))
+        await house.quiet()
+        (house.service.conversations.folder("memory:1") / "plan.txt").write_text("x")
+        await house.service.moved(Chat(platform=Platform.MEMORY, chat_id="1"), "2")
+        await house.platform.say("two", chat_id="2")
+        await house.shows(lambda: "4 messages so far" in house.platform.texts("2"))
+        found = list(house.service.telling.files("memory:2", "MEDIA: plan.txt"))
+        assert [path.read_text() for path in found] == ["x"]

@@ -1,5 +1,6 @@
 """Slack end to end: the real SDK against a Web API and Socket Mode of our own."""
 
+import asyncio
 import json
 import logging
 import time
@@ -397,3 +398,49 @@ def test_the_manifest_is_made_from_the_table() -> None:
     over_http = slack_manifest(address="https://bot.example/slack/events")
     assert not over_http["settings"]["socket_mode_enabled"]
     assert over_http["settings"]["event_subscriptions"]["request_url"] == "https://bot.example/slack/events"
+
+
+# -- threads, and tokens that are revoked ----------------------------------------------------------
+
+
+async def test_the_first_message_in_a_thread_brings_what_it_is_about(
+    server: SlackServer, inbox: Inbox, bot: Slack
+) -> None:
+    root = (await bot.send(Chat(platform=Platform.SLACK, chat_id=CHANNEL), "The build is red.")).message_id
+    await server.says("why?", channel=CHANNEL, thread_ts=root, parent_user_id=ME)
+    await server.says("and since when?", channel=CHANNEL, thread_ts=root, parent_user_id=ME)
+    await server.says("not for you", channel=CHANNEL, thread_ts="7.7", parent_user_id=ANN)
+    await inbox.first(3)
+    assert [event.quoted for event in inbox.events] == ["The build is red.", "", ""]
+    assert [event.reply_to for event in inbox.events] == [root, root, "7.7"]
+    assert len(server.of("conversations.replies")) == 1
+
+
+async def test_a_thread_that_cannot_be_read_stops_no_message(server: SlackServer, inbox: Inbox, bot: Slack) -> None:
+    server.fail_next("conversations.replies", Status(200, "missing_scope"))
+    await server.says("why?", channel=CHANNEL, thread_ts="5.1", parent_user_id=ME)
+    assert (await inbox.first()).text == "why?"
+
+
+@pytest.mark.parametrize("code", ["token_revoked", "account_inactive", "invalid_auth"])
+async def test_a_revoked_token_ends_the_connection_and_loses_no_message(
+    server: SlackServer, bot: Slack, code: str
+) -> None:
+    server.fail_next("chat.postMessage", Status(200, code))
+    with pytest.raises(Unavailable, match="does not take the token"):
+        await bot.send(HERE, "hi")
+    with pytest.raises(Refused, match=code) as caught:
+        await bot.wait()
+    assert "hermes gateway setup slack" in caught.value.hint
+    assert code in bot.problem
+
+
+async def test_an_app_token_that_is_revoked_is_not_asked_with_for_ever(server: SlackServer, bot: Slack) -> None:
+    server.app_token = "xapp-another"
+    server.drop()
+    with pytest.raises(Refused, match="invalid_auth"):
+        await asyncio.wait_for(bot.wait(), 15)
+    await bot.disconnect()
+    asked = len(server.of("apps.connections.open"))
+    await asyncio.sleep(1.5)
+    assert len(server.of("apps.connections.open")) == asked

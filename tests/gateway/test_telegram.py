@@ -10,7 +10,15 @@ import pytest
 from agent import commands
 from agent.errors import ConfigError
 from gateway.config import Platform, PlatformConfig
-from gateway.platforms.base import Attachment, Button, OutgoingFile, Refused, RetryAfter, Unavailable
+from gateway.platforms.base import (
+    Attachment,
+    Button,
+    ChatMoved,
+    OutgoingFile,
+    Refused,
+    RetryAfter,
+    Unavailable,
+)
 from gateway.platforms.registry import open_adapter
 from gateway.platforms.telegram import Telegram
 from gateway.session import Chat
@@ -452,3 +460,23 @@ async def test_the_parts_of_an_album_belong_together_and_to_whoever_one_of_them_
     server.says(None, photo=sizes, chat=GROUP, media_group_id="m1")
     await inbox.first(3)
     assert [(one.album, one.addressed) for one in inbox.events] == [("before", False), ("m1", True), ("m1", True)]
+
+
+async def test_a_group_that_becomes_a_supergroup_says_so(server: TelegramServer, inbox: Inbox, bot: Telegram) -> None:
+    old, new = {"id": -5, "type": "group", "title": "Friends"}, {"id": -1005, "type": "supergroup", "title": "Friends"}
+    server.says(None, chat=old, migrate_to_chat_id=-1005)
+    server.says(None, chat=new, migrate_from_chat_id=-5)
+    await inbox.first(2)
+    assert [(one.kind, one.source.chat_id, one.data) for one in inbox.events] == [("moved", "-5", "-1005")] * 2
+    server.migrated[-5] = -1005
+    with pytest.raises(ChatMoved) as caught:
+        await bot.send(Chat(platform=Platform.TELEGRAM, chat_id="-5"), "hi")
+    assert caught.value.chat_id == "-1005"
+
+
+async def test_a_token_that_is_revoked_loses_no_message(server: TelegramServer, inbox: Inbox, bot: Telegram) -> None:
+    server.token = "revoked"
+    with pytest.raises(Unavailable, match="does not take the token"):
+        await bot.send(HERE, "hi")
+    with pytest.raises(Refused, match="does not take the token"):
+        await bot.wait()

@@ -1,6 +1,11 @@
 """Messages of chats: kept before they are used, sent in order, never lost."""
 
+from typing import Protocol
+
+import pytest
+
 from agent.chats import ChatStore
+from agent.protocols import Store
 from tests.store.conftest import lease
 
 ME, OTHER = lease("me"), lease("other", pid=2)
@@ -144,3 +149,40 @@ def test_notes_are_kept_by_name_and_forgotten(store: ChatStore) -> None:
     assert store.notes("home:") == {"home:slack": "slack:C2", "home:telegram": "telegram:1"}
     store.note("home:slack", "")
     assert store.notes("home:") == {"home:telegram": "telegram:1"}
+
+
+class Chats(Store, ChatStore, Protocol):
+    """Both halves."""
+
+
+@pytest.fixture
+def chats(store: Chats) -> Chats:
+    return store
+
+
+@pytest.mark.parametrize("tail", ["", "/4", "@7", "/4@7"])
+def test_what_is_kept_of_a_chat_follows_it(chats: Chats, tail: str) -> None:
+    old, new, other = f"telegram:-5{tail}", f"telegram:-1005{tail}", f"telegram:-55{tail}"
+    for key in (old, other):
+        chats.create_session(f"s{key}", source=key)
+        chats.create_session(f"w{key}", source=f"handoff:{key}")
+        task = chats.create_task(prompt="x", owner=f"chat:{key}", settings="{}")
+        chats.update_task(task.id, state="done")
+        chats.create_task(prompt="x", owner=f"turn:{key}", settings="{}")
+        chats.receive("telegram", key, key, "{}")
+        chats.post(key, "{}", key=key)
+        for name in ("voice:", "handoff:", "lent:"):
+            chats.note(f"{name}{key}", "tts")
+        chats.note(f"home:{key}", key)
+    for _ in range(2):
+        chats.move_chat("telegram:-5", "telegram:-1005")
+    for key, there in ((old, False), (new, True), (other, True)):
+        assert bool(chats.sessions(source=key)) == there
+        assert bool(chats.sessions(source=f"handoff:{key}")) == there
+        assert bool(chats.tasks(owner=f"chat:{key}")) == there
+        assert bool(chats.tasks(owner=f"turn:{key}")) == there
+        assert bool(chats.undelivered(f"chat:{key}")) == there
+        assert any(one.chat == key for one in chats.received()) == there
+        assert bool(chats.unsent(key)) == there
+        assert [f"{name}{key}" in chats.notes(name) for name in ("voice:", "handoff:", "lent:")] == [there] * 3
+        assert (key in chats.notes("home:").values()) == there

@@ -219,6 +219,9 @@ class SlackServer(WebServer):
                 ts = self.new_ts()
                 self.messages[ts] = params
                 return {"ok": True, "channel": params["channel"], "ts": ts}
+            case "conversations.replies":
+                root = self.messages.get(params["ts"])
+                return {"ok": True, "messages": [root] if root else []}
             case "chat.update":
                 if params["ts"] not in self.messages:
                     return {"ok": False, "error": "message_not_found"}

@@ -36,6 +36,7 @@ class TelegramServer(WebServer):
         self.uploads: dict[str, bytes] = {}
         self.webhook: dict[str, Any] = {}
         self.token = TOKEN
+        self.migrated: dict[int, int] = {}
         self._last_id = 100
         self.app.router.add_route("*", "/bot{token}/{method}", self._api)
         self.app.router.add_get("/file/bot{token}/{path:.*}", self._file)
@@ -108,6 +109,9 @@ class TelegramServer(WebServer):
                 if done:
                     await self._do(method, params)
                 return self.cut(request)
+        if new := self.migrated.get(int(params.get("chat_id", 0))):
+            text = "Bad Request: group chat was upgraded to a supergroup chat"
+            return _error(400, text, {"migrate_to_chat_id": new})
         try:
             return web.json_response({"ok": True, "result": await self._do(method, params)})
         except (Refusal, BadEntities) as refusal:
