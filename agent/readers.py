@@ -216,15 +216,36 @@ ALWAYS_HARMLESS = frozenset("echo true false : break continue exit return pwd ba
 SET_OPTIONS = re.compile(r"[-+][euxfo]+|pipefail|errexit|nounset|xtrace")
 """What `set` may be given: it changes how the rest of the line fails, not what it does."""
 
-TELL_THEIR_VERSION = frozenset(
-    "awk bash black bun cargo clang cmake composer curl deno docker dotnet elixir g++ gcc gem gh git go gradle helm "
-    "java jq julia kubectl make mvn mypy nim node npm npx nvim perl php pip pip3 pnpm podman poetry psql pytest python "
-    "python3 rg ruby ruff rustc rustup sqlite3 swift tar terraform tmux tsc uv vim wget yarn zig".split()
+TELL_THEIR_VERSION: dict[str, frozenset[str]] = {
+    name: frozenset({"--version"})
+    for name in (
+        "awk bash black clang cmake curl deno docker g++ gcc gem gh git helm java jq make mypy node nvim perl php pip "
+        "pip3 podman psql python python3 rg ruby ruff sqlite3 tar tmux tsc uv vim wget".split()
+    )
+}
+"""The words that make a program tell its version and nothing else, before it reads anything of the folder.
+
+Left out are those that first look there for which version of themselves to run, with what options, or for plugins:
+cargo and rustc, go, npm, yarn and pnpm, mvn and gradle, dotnet, poetry, pytest, composer, swift, terraform.
+"""
+for _names, _word in (
+    ("curl deno jq mypy pip pip3 psql python python3 rg ruff tmux uv wget", "-V"),
+    ("node perl php ruby docker", "-v"),
+    ("docker gh helm podman", "version"),  # To a language, `version` is the name of a script.
+    ("java", "-version"),
+):
+    for _name in _names.split():
+        TELL_THEIR_VERSION[_name] |= {_word}
+
+_PS_COLUMN = (
+    "(?:[pgst]?pid|[er]?user|uid|[rev]?group|gid|comm|args|cmd|command|ucmd|stat|state|s|[el]?start|start_time|etimes?|"
+    "time|cputime|[pc]?cpu|%cpu|[p%]?mem|rss|rssize|vsz|vsize|sz|tty|tt|tname|ni|nice|pri|psr|nlwp|wchan)"
 )
+PS_COLUMNS = re.compile(rf"{_PS_COLUMN}=?(?:,{_PS_COLUMN}=?)*")
+"""What `ps -o` may be asked for: there is a column with the variables of a program."""
+
 GIT_ASKED_SETTING = re.compile(r"(?:user|remote|branch|core|init|pull|push|merge)\.[\w./-]+")
 """What `git config` may be asked for: settings that hold no secret."""
-
-VERSION_WORDS = frozenset({"--version", "-V", "-v", "version", "-version"})
 
 # Only a line of which every part is known not to write, call or read anything else.
 _SED_ADDRESS = r"(?:\d+|\$|/(?:[^/\\\n]|\\.)*/)"

@@ -5,9 +5,12 @@ option, and an option after the first operand is looked at as a file too.
 """
 
 import fnmatch
+import os
 import re
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 from agent import readers, wrappers
@@ -24,10 +27,13 @@ _RANGE = re.compile(r"[\w/~^@{}-]*[\w^@}]\.{2,3}[\w/~^@{}-]*")
 """Two revisions; a path that goes up has nothing but a slash before its dots."""
 _NUMBER = re.compile(r"-\d.*")
 _HARMLESS_VARIABLE = re.compile(
-    r"(?![a-z_]*proxy$)[a-z_][a-z0-9_]*|LC_[A-Z]+|LANG|TZ|NO_COLOR|CI|COLUMNS|LINES|TERM|DEBUG|VERBOSE|FORCE_COLOR|"
+    r"(?!npm_|yarn_|[a-z_]*proxy$)[a-z_][a-z0-9_]*|LC_[A-Z]+|LANG|TZ|NO_COLOR|CI|COLUMNS|LINES|TERM|DEBUG|VERBOSE|FORCE_COLOR|"
     r"PYTHONUNBUFFERED|PYTHONDONTWRITEBYTECODE|NODE_ENV|RUST_BACKTRACE|RUST_LOG"
 )
 """Variables that change no program's doings: a shell's own small ones, and a few that everybody knows."""
+_CHOOSERS, _FROM_OWN = frozenset({"shims", ".volta"}), frozenset({".pyenv", "pyenv", ".rbenv", "rbenv"})
+"""Parts of the places where version managers put programs that look into the folder for which one to run, and those
+that run none but what is installed for the person."""
 
 
 def only_reads(line: Line, start: Path, cwd: Path) -> bool:
@@ -70,6 +76,8 @@ def read_by(command: Command, folders: frozenset[Path], cwd: Path) -> frozenset[
     found: set[Path] = set()
     for folder in folders:
         names = _names_read(command, folder)
+        listed = _names_listed((value for _name, value in command.assigned), folder)
+        names = [*names, *listed] if names is not None and listed is not None else None
         connected = _literal(command.reads, folder)
         if names is None or connected is None:
             return None
@@ -153,13 +161,14 @@ def _names_read(command: Command, folder: Path) -> list[str] | None:
     name, rest = command.name, command.words[1:]
     if command.words[0].kind != "text":
         return None
-    if name in readers.ALWAYS_HARMLESS or name == "[":
-        return []
+    if name in readers.ALWAYS_HARMLESS:
+        return _names_listed(rest, folder)
     if name in ("export", "local", "readonly"):
         return [] if all(_is_plain_name(word) for word in rest) else None
     if name == "printf":
         form = rest[0] if rest else Word("", "open")
-        return [] if form.kind == "text" and not form.text.startswith("-") and PRINTF.fullmatch(form.text) else None
+        known = form.kind == "text" and not form.text.startswith("-") and PRINTF.fullmatch(form.text)
+        return _names_listed(rest, folder) if known else None
     if wrappers.is_free(command.words):
         return [] if name != "env" or _sets_harmless(rest) else None
     words = _literal(rest, folder)
@@ -167,9 +176,10 @@ def _names_read(command: Command, folder: Path) -> list[str] | None:
 
 
 def _names_of_program(name: str, words: list[str], folder: Path) -> list[str] | None:
-    if name in readers.TELL_THEIR_VERSION and len(words) == 1 and words[0] in readers.VERSION_WORDS:
-        # `-v` is a version for few, and for the others asks what it means.
-        return [] if words[0] != "-v" or name in ("node", "npm", "npx", "php", "ruby", "go", "yarn", "pnpm") else None
+    if _is_stand_in(name, os.environ.get("PATH", "")):
+        return None
+    if len(words) == 1 and words[0] in readers.TELL_THEIR_VERSION.get(name, ()):
+        return []
     match name:
         case "cd":
             return words[:1] if len(words) == 1 and not words[0].startswith("-") else None
@@ -184,11 +194,13 @@ def _names_of_program(name: str, words: list[str], folder: Path) -> list[str] | 
         case "git":
             return _names_for_git(words, folder)
         case "read":
-            return [] if words[:1] == ["-r"] and all(re.fullmatch(r"[a-z_]\w*", word) for word in words[1:]) else None
+            return [] if words[:1] == ["-r"] and all(map(_HARMLESS_VARIABLE.fullmatch, words[1:])) else None
         case "set":
             return [] if words and all(readers.SET_OPTIONS.fullmatch(word) for word in words) else None
-        case "test":
+        case "test" | "[":
             return [] if not {"-v", "-R"}.intersection(words) else None
+        case "ps" if not _tells_of_no_environment(words):
+            return None
         case "sed":
             return _names_of_script(words, readers.SED, readers.SED_SCRIPT.fullmatch)
         case "awk" | "gawk" | "mawk" | "nawk":
@@ -202,6 +214,56 @@ def _names_of_program(name: str, words: list[str], folder: Path) -> list[str] | 
     if names and not reader.directories and any((folder / word).is_dir() for word in names):
         return None  # It would follow the links inside.
     return names
+
+
+def _names_listed(words: Iterable[Word], folder: Path) -> list[str] | None:
+    """The folders that wildcards look into, for a command that only prints its words. None when they are not known."""
+    found: list[str] = []
+    for word in words:
+        if word.kind == "text" or (word.kind == "open" and not _is_wild(word.text)):
+            continue
+        names = _named_by(word.text, folder) if word.kind == "glob" else None
+        if names is None:
+            return None
+        found += [str(Path(name).parent) for name in names]
+    return found
+
+
+def _is_wild(written: str) -> bool:
+    """Whether a word that is known only when it runs holds a wildcard besides."""
+    if re.fullmatch(r'"[^"]*"|\$\(.*\)|`[^`]*`', written, re.DOTALL):
+        return False  # What a substitution prints is not looked at, nor what stands in quotes.
+    return bool(re.search(r"[*?\[]", re.sub(r"\$[?*]|\$\{[^}]*\}", "", written)))
+
+
+@lru_cache(256)
+def _is_stand_in(name: str, path: str) -> bool:
+    """Whether what runs by this name lets the folder decide which program that is, which may be one of its own."""
+    found = shutil.which(name, path=path) if "/" not in name else None
+    parts = frozenset(Path(found).parts if found else ())
+    return not _CHOOSERS.isdisjoint(parts) and _FROM_OWN.isdisjoint(parts)
+
+
+def _tells_of_no_environment(words: Sequence[str]) -> bool:
+    """Whether `ps` shows no variables of other programs, however it takes its words.
+
+    `e` shows them, and so does `-e` where `ps` takes it for that because it cannot make sense of other options.
+    """
+    rest = iter(words)
+    every = old = False
+    for word in rest:
+        found = re.fullmatch(r"(-?)([A-Za-z]*?)(?:o(.*))?", word)
+        if word in ("--forest", "--sort") or word.startswith("--sort=") or re.fullmatch(r"[\d,]+", word):
+            continue
+        if found is None or (found[3] is not None and not readers.PS_COLUMNS.fullmatch(found[3] or next(rest, ""))):
+            return False
+        dash, letters, _columns = found.groups()
+        if "e" in letters and not dash:
+            return False
+        every, old = every or "e" in letters, old or not re.fullmatch("[efFlAjwH]*[pC]?", letters)
+        if dash and letters[-1:] in ("p", "u", "C"):
+            next(rest, "")
+    return not (every and old)
 
 
 def _is_plain_name(word: Word) -> bool:

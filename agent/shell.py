@@ -306,6 +306,7 @@ class _Reader:
             if child.type == "variable_name":
                 name = self.text(child)
             elif child.type == "do_group":
+                self._add((), assigned=tuple((name, value) for value in values or (Word("", "open"),)))
                 self._turns[name] = self._values_of(name, values)
                 self._loops += 1
                 self.visit(child)
@@ -358,7 +359,11 @@ class _Reader:
     def _test(self, node: "Node") -> None:
         """`[ … ]` and `[[ … ]]` run nothing, unless they calculate with something that holds a command."""
         written = self.text(node)
-        if _CALCULATES.search(written) and not re.fullmatch(r"\[\[? (?:!? ?\$[#?]|\d+) -\w\w \d+ \]\]?", written):
+        if written.startswith("[ ") and re.search(r"[<>|&;`]", written):
+            # To Bash this is a command like others, with redirections, whatever the tree says.
+            self.fail("it has a test of an unusual kind")
+        bare = re.sub(r"[\"'\\]", "", written)
+        if _CALCULATES.search(bare) and not re.fullmatch(r"\[\[? (?:!? ?\$[#?]|\d+) -\w\w \d+ \]\]?", written):
             self.fail("it compares numbers that are not known")
         if not re.fullmatch(r"\[\[ [^\n]* \]\]|\[ [^\n]* \]", written):
             self.fail("it has a test of an unusual kind")
@@ -404,11 +409,15 @@ class _Reader:
     def _redirect(self, node: "Node", reads: list[Word], writes: list[Word]) -> None:
         self._between(node, _BLANK)
         operator = ""
+        if self.source[node.start_byte - 1 : node.start_byte] == b"}":
+            self.fail("it may give a variable the number of a redirection")  # {PATH}>file
         if sum(child.is_named and child.type != "file_descriptor" for child in node.children) != 1:
             # What follows the file belongs to the command again, and the tree does not tell so.
             self.fail("it has words behind a redirection")
         for child in node.children:
             if child.type == "file_descriptor":
+                if not re.fullmatch(r"\d{1,3}", self.text(child), re.ASCII):
+                    self.fail("it has a redirection of an unusual kind")
                 continue
             if not child.is_named:
                 operator += self.text(child)

@@ -300,3 +300,16 @@ def test_a_restriction_covers_a_program_wherever_it_lies() -> None:
     command = parse("/bin/cat a").commands[0]
     assert covers_command(Rule("terminal", "cat *", "deny"), command) is True
     assert covers_command(Rule("terminal", "cat *", "allow"), command) is False
+
+
+@pytest.mark.parametrize(("place", "read"), [(".asdf/shims", False), (".volta/bin", False), (".pyenv/shims", True)])
+def test_a_program_that_the_folder_could_swap_for_its_own_is_not_free(
+    place: str, read: bool, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path / place
+    programs.mkdir(parents=True)
+    (programs / "jq").write_text("#!/bin/sh\n")
+    (programs / "jq").chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs))
+    assert reads("jq --version", folder) is read
+    assert reads("jq . a.txt", folder) is read
