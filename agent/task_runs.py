@@ -22,6 +22,7 @@ from agent.errors import HermesError, StoreError
 from agent.events import Event, TaskChanged, TurnFinished, TurnSuspended
 from agent.protocols import LIVE_STATES, Sink, Store, Task, TaskState
 from agent.records import IsAlive, Lease, Standing
+from agent.redact import Redactor, secret_values
 
 _log = logging.getLogger(__name__)
 
@@ -177,10 +178,10 @@ class TaskRuns:
         try:
             end = self._run(task, emit=emit, cancel=cancel)
         except HermesError as error:
-            end = TurnFinished("failed", "", error=str(error), hint=error.hint)
+            end = _failed(str(error), error.hint)
         except Exception as surprise:  # noqa: BLE001  (a task must end, whatever happened)
             _log.exception("task %s", task.id)
-            end = TurnFinished("failed", "", error=f"internal error: {type(surprise).__name__}: {surprise}")
+            end = _failed(f"internal error: {type(surprise).__name__}: {surprise}")
         try:
             self._insist(lambda: self._settle(task, end))
         finally:
@@ -342,3 +343,9 @@ class TaskRuns:
         if session_id and not ours:
             # It waits for processes to end.
             threading.Thread(target=self._forget, args=(session_id,), daemon=True, name="forget").start()
+
+
+def _failed(error: str, hint: str = "") -> TurnFinished:
+    """Of what escaped from a run: a runner cleans what it tells, but here it did not come to that."""
+    redact = Redactor(secret_values(os.environ))
+    return TurnFinished("failed", "", error=redact(error), hint=redact(hint))

@@ -183,7 +183,7 @@ class Background:
             return
         if task.state in ("done", "failed") and not task.told:
             self._claiming += 1
-            self._chat.aside(lambda: self._claim(task.id), self._claimed)
+            self._chat.aside(lambda: self._claim(task.id), self._claimed, failed=lambda: self._claimed(None))
         elif needs_person(task):
             self._chat.screen.notify(lambda: self._need(task.id), urgent=True)
         elif task.id in self.asked:

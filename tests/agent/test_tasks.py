@@ -153,6 +153,19 @@ def test_a_surprise_ends_the_task_and_not_the_worker(make: Callable[..., Watched
     assert pool.wait(pool.submit("y", owner="me"), "done").result == "ok"
 
 
+@pytest.mark.parametrize("error", [HermesError("no: hunter2hunter2"), OSError("no: hunter2hunter2")])
+def test_what_escapes_from_a_runner_is_kept_without_secrets(
+    make: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(task: Task, end: TurnFinished | TurnSuspended) -> None:
+        raise error
+
+    monkeypatch.setenv("SOME_API_KEY", "hunter2hunter2")
+    pool = make(["ok"], before_return=fail)
+    failed = pool.wait(pool.submit("x", owner="me"), "failed")
+    assert ("hunter2" in failed.error, "[redacted]" in failed.error) == (False, True)
+
+
 # -- stopping --------------------------------------------------------------------------------------
 
 

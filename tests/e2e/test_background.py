@@ -436,6 +436,15 @@ def test_leaving_can_wait_for_the_tasks(start: Start) -> None:
         assert "the last word" in hermes.text
 
 
+def test_leaving_waits_for_nothing_that_cannot_be_told(start: Start, tmp_path: Path) -> None:
+    with OpenAIServer([say("the last word", delay=1.5)]) as server:
+        hermes = start(server)
+        send_aside(hermes, "look").press("ctrl+d").wait_for("Not everything is over:")
+        change(tmp_path, "CREATE TRIGGER never BEFORE UPDATE ON deliveries BEGIN SELECT RAISE(ABORT, 'never'); END")
+        hermes.send("w")
+        assert hermes.wait_for_exit() == 0
+
+
 def test_leaving_names_the_commands_that_end_with_it(start: Start) -> None:
     with OpenAIServer([call("terminal", command="sleep 66", background=True), Stream(delay=30)]) as server:
         hermes = start(server)
