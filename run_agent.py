@@ -22,7 +22,7 @@ from agent.messages import INTERRUPTED, ImagePart, Message, Usage, unanswered_ca
 from agent.models import catalog, portable, windows
 from agent.outputs import Outputs
 from agent.protocols import ChatModel, Gate, ModelOutput, Redact, Reply, Sink, Store, Tool, ToolContext, ToolSpec
-from agent.records import TASK_SOURCE
+from agent.records import TASK_SOURCE, Limits
 from agent.redact import Redactor, secret_values
 from agent.sandbox import sandbox_for
 from agent.store.memory import MemoryStore, new_session_id
@@ -77,6 +77,7 @@ class AIAgent:
         worktree: Worktree | None = None,
         owner: str = "",
         parent: "AIAgent | None" = None,
+        limits: Limits | None = None,
     ) -> None:
         self.session_id = session_id or new_session_id()
         self.settings = settings or Settings()
@@ -85,7 +86,7 @@ class AIAgent:
         self._choice = choice or catalog.OFFLINE
         self._model = model
         self._price = price
-        self._parent = parent
+        self._parent, self._limits = parent, limits
         self._gate = gate or Gatekeeper(Policy("ask"), nobody, session_id=self.session_id)
         self._given, self._worktree = tools, worktree
         self.allowance = Allowance(self.settings.max_steps)
@@ -103,12 +104,14 @@ class AIAgent:
         row = self.store.session(self.session_id)
         self._sources = sources_for(self.store, row, source)
         if tools is None:
-            bench.sandbox = sandbox_for(self.settings, self._directories)
+            bench.sandbox = sandbox_for(self.settings, self._directories, limits)
             tools = default_tools(bench, self.settings)
             tools = (*tools, *self._tools_of_the_person(owner), Delegate(self))
             # A conversation that was begun with a tool keeps it: the list is part of what its provider has cached.
             kept = {spec.name for spec in portable.tools(row.settings)} if row is not None else set[str]()
             tools = tuple(tool for tool in tools if tool.name in kept or tool.name not in self.settings.tools_off)
+        if limits is not None:
+            tools = tuple(tool for tool in tools if tool.name not in limits.without)
         self.checkpoints: Checkpoints | None = (
             parent.checkpoints if parent else self._checkpoints() if self.settings.checkpoints else None
         )
@@ -345,6 +348,7 @@ class AIAgent:
             price=self._price,
             worktree=self._worktree,
             parent=self,
+            limits=self._limits,
         )
 
     def _checkpoints(self) -> Checkpoints:
@@ -402,7 +406,7 @@ class AIAgent:
         try:
             yield
         finally:
-            del self._toolset, self._compaction
+            del self._toolset, self._compaction, self.checkpoints
 
     def __enter__(self) -> Self:
         return self

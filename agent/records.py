@@ -85,6 +85,18 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What is kept from whoever sent a task, though the owner of this machine has it.
+
+    No tool named in `without`; commands only in a sandbox, `network` or not, that shows nothing of what is `hidden`.
+    """
+
+    without: tuple[str, ...] = ()
+    network: bool = False
+    hidden: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class TaskOptions:
     """What was asked for one task alone, JSON in `Task.options`. 0, "" and False mean the default.
 
@@ -93,7 +105,7 @@ class TaskOptions:
     parked and asks, and a person who resumes it allows as much again. `history` counts the messages that its session
     held before it; `taken` those that its own session began with, its prompt the last; `event` is the message of a chat
     that it answers; an answer is to point at `reply_to`, its id there. One that `compresses` makes its conversation
-    shorter instead of taking a turn in it; its prompt says what matters.
+    shorter instead of taking a turn in it; its prompt says what matters. `limits` hold in any process; None for none.
     """
 
     context: bool = False
@@ -110,6 +122,7 @@ class TaskOptions:
     event: str = ""
     reply_to: str = ""
     compresses: bool = False
+    limits: Limits | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from typing import Literal
 
 from agent import guards, landlock
 from agent.config import Directories, SandboxMode, Settings
+from agent.records import Limits
 
 Backend = Literal["bubblewrap", "landlock", "seatbelt"]
 BACKENDS: tuple[Backend, ...] = ("bubblewrap", "landlock", "seatbelt")
@@ -163,13 +164,16 @@ class Sandbox:
         return [place for place in found if within is None or (place.is_relative_to(within) and place != within)]
 
 
-def sandbox_for(settings: Settings, dirs: Directories) -> Sandbox | None:
-    """The wall that the settings ask for; None for none."""
-    if settings.sandbox == "off":
+def sandbox_for(settings: Settings, dirs: Directories, limits: Limits | None = None) -> Sandbox | None:
+    """The wall that the settings or the limits ask for, the stricter one; None for none."""
+    if settings.sandbox == "off" and limits is None:
         return None
     home = Path.home()
     hidden = (*(home / place for place in SECRET_PLACES), dirs.config, dirs.state)
-    return Sandbox(settings.sandbox, settings.sandbox_network, hidden)
+    if limits is None:
+        return Sandbox(settings.sandbox, settings.sandbox_network, hidden)
+    mode: SandboxMode = "read-only" if settings.sandbox == "read-only" else "workspace-write"
+    return Sandbox(mode, limits.network, (*hidden, *map(Path, limits.hidden)))
 
 
 def _guarding(workspace: Path) -> list[str]:

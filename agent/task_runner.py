@@ -148,6 +148,7 @@ class TaskRunner:
             worktree=self._worktree(task, options),
             # A conversation that was taken along goes on with the tools that it had.
             owner=task.owner if options.context else "",
+            limits=options.limits,
         )
 
     def _worktree(self, task: Task, options: TaskOptions) -> Worktree | None:

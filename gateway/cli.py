@@ -53,18 +53,22 @@ def status(as_json: Json = False) -> None:
         typer.echo(f"{one['platform']}: {one['state']}{problem}, served by process {one['pid']}")
     if not found["gateways"]:
         typer.echo("No gateway runs. `hermes gateway` starts one.")
+    if found["sandbox"] is None:
+        typer.echo("No sandbox works here: only admins' agents have a shell. `hermes doctor` says why.")
     typer.echo(f"to be dealt with: {found['received']}, to be sent: {found['unsent']}")
     for one in found["refused"]:
         typer.echo(f"refused: {one['chat']}: {one['error']}")
 
 
 def _status(store: "SqliteStore") -> dict[str, Any]:
+    from agent.sandbox import backend
     from agent.store.leases import is_alive
     from gateway.home import LINK
 
     links = {name.removeprefix(LINK): json.loads(value) for name, value in store.notes(LINK).items()}
     present = [(owner, lease) for owner, lease in store.present().items() if owner.startswith("gateway:")]
     return {
+        "sandbox": backend(),
         "gateways": [
             {"state": "starting", "problem": "", **links.get(platform, {}), "platform": platform, "pid": lease.pid}
             for owner, lease in present

@@ -34,7 +34,9 @@ class PlatformConfig:
     `allow` and `admins` are the platform's own ids of people (`U0…`, digits), never names; admins need not be in
     `allow`. `everyone` lets in whoever writes, and has to be said. A stranger is offered a code by which the owner can
     let them in, unless `pairing` is off; said to be on, a platform is served where nobody is let in yet.
-    `options` is what only this platform's adapter knows.
+    `tools` says what people who are no admins have: "chat", or "full" as at the terminal. Of "chat" `tools_off` takes
+    some away by name; `network` lets its commands use the network. `options` is what only this platform's adapter
+    knows.
     """
 
     platform: Platform
@@ -44,11 +46,14 @@ class PlatformConfig:
     pairing: bool | None = None
     groups: GroupTalk = "mentioned"
     sessions: GroupSessions = "user"
+    tools: Literal["chat", "full"] = "chat"
+    tools_off: frozenset[str] = frozenset()
+    network: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-_COMMON = frozenset({"allow", "admins", "everyone", "pairing", "groups", "sessions"})
+_COMMON = frozenset({"allow", "admins", "everyone", "pairing", "groups", "sessions", "tools", "tools_off", "network"})
 
 
 def platform_configs(

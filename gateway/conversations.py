@@ -17,7 +17,7 @@ from typing import Literal
 from agent.errors import HermesError
 from agent.handoff import Handoffs, HandoffStore, Waiting
 from agent.protocols import Store, Task
-from agent.records import LIVE_STATES, IsAlive, Session, TaskOptions
+from agent.records import LIVE_STATES, IsAlive, Limits, Session, TaskOptions
 from agent.store.rules import new_session_id
 from agent.task_rows import options_of
 from agent.tasks import TaskPool
@@ -134,11 +134,13 @@ class Conversations:
         again: bool = False,
         answer: str = "",
         reply_to: str = "",
+        limits: Limits | None = None,
     ) -> Said:
         """Take a person's message: tell the turn that runs, or start one. `event` is the message's id, unique for ever.
 
         `behind`: earlier messages wait, so this one starts nothing. `again`: it may have started a turn already.
-        `answer` are the words in it that answer the turn's question, if it asks one.
+        `answer` are the words in it that answer the turn's question, if it asks one. `limits` are those of a turn that
+        it starts.
 
         Raises: StoreError.
         """
@@ -153,7 +155,7 @@ class Conversations:
                 if self._turns.steer(running.id, text):
                     return Said("steered", running)
                 # It ended in this moment.
-            return Said("wait") if behind else Said("started", self._start(key, text, event, reply_to))
+            return Said("wait") if behind else Said("started", self._start(key, text, event, reply_to, limits))
 
     def _asks(self, turn: Task) -> bool:
         """Whether it waits for an answer in words."""
@@ -167,7 +169,7 @@ class Conversations:
                 return started
             if self.turn(key) is not None:
                 raise HermesError("A turn is running.", hint="/stop ends it.")
-            return self._start(key, focus, event, reply_to, compresses=True)
+            return self._start(key, focus, event, reply_to, None, compresses=True)
 
     def stop(self, key: str) -> Task | None:
         """Stop the turn. None when none runs."""
@@ -223,8 +225,9 @@ class Conversations:
         if over.state in LIVE_STATES or over.state == "cancelled":
             return
         if lines := self._store.take_steering(over.id, over.session_id):
-            reply_to = options_of(over).reply_to
-            self.say(key_of(over.owner), "\n".join(lines), event=f"late:{over.id}", again=True, reply_to=reply_to)
+            was, said = options_of(over), "\n".join(lines)
+            late = f"late:{over.id}"
+            self.say(key_of(over.owner), said, event=late, again=True, reply_to=was.reply_to, limits=was.limits)
 
     def catch_up_all(self) -> None:
         """The same for the turns that ended lately, at the start of a process."""
@@ -237,13 +240,15 @@ class Conversations:
         with self._locks[hash(key) % len(self._locks)]:
             yield
 
-    def _start(self, key: str, text: str, event: str, reply_to: str, *, compresses: bool = False) -> Task:
+    def _start(
+        self, key: str, text: str, event: str, reply_to: str, limits: Limits | None, *, compresses: bool = False
+    ) -> Task:
         session_id = self.session(key)
         # A turn that was stopped is over at once in the store, and may write to the session for a moment still.
         self._turns.idle(TURN + key, STOPPING)
         session = self._store.session(session_id)
         history = session.messages if session else 0
-        options = TaskOptions(history=history, event=event, reply_to=reply_to, compresses=compresses)
+        options = TaskOptions(history=history, event=event, reply_to=reply_to, compresses=compresses, limits=limits)
         return self._turns.submit(
             text, owner=TURN + key, session_id=session_id, source=key, settings=self.settings(), options=options
         )

@@ -19,6 +19,7 @@ from agent.approvals import Gatekeeper, nobody
 from agent.config import load_config, read_keys
 from agent.errors import HermesError
 from agent.models import catalog
+from agent.records import Limits
 from agent.redact import Redactor, secret_values
 from agent.store.memory import new_session_id
 from gateway import chat_commands, task_commands
@@ -28,6 +29,7 @@ from gateway.config import Platform, PlatformConfig
 from gateway.hooks import HookRegistry
 from gateway.model import ModelOfChats
 from gateway.platforms.base import Adapter, MessageEvent
+from gateway.reach import Reach
 from gateway.service import Prompt, Service
 from gateway.session import SessionSource, session_key
 from gateway.telling import started
@@ -91,6 +93,7 @@ class GatewayRunner:
     model: ModelOfChats | None = None
     loop: asyncio.AbstractEventLoop | None = None
     configs: Mapping[Platform, PlatformConfig] = MappingProxyType({})
+    reach: Reach = Reach()
 
     def __init__(self) -> None:
         self.adapters, self.hooks = {}, HookRegistry()
@@ -149,6 +152,10 @@ class GatewayRunner:
         verdict = await self._judge(event)
         assert self.service is not None
         return await task_commands.press(self.service, event, key, verdict=verdict)
+
+    async def limits(self, event: MessageEvent) -> Limits | None:
+        """What the agent may not do for whoever wrote a message."""
+        return self.reach.limits(event.source, await self._judge(event), self.configs.get(event.source.platform))
 
     async def _judge(self, event: MessageEvent) -> Verdict:
         """By the rules of now: somebody may have been paired or revoked since the event came."""

@@ -20,6 +20,7 @@ from agent.errors import ConfigError, HermesError, StoreError
 from agent.models.audio import Audio
 from agent.own_places import CHATS
 from agent.redact import secret_values
+from agent.sandbox import backend
 from agent.store.leases import is_alive, new_lease
 from agent.store.sqlite import SqliteStore
 from agent.task_runner import TaskRunner
@@ -34,6 +35,7 @@ from gateway.model import ModelOfChats
 from gateway.pauses import Collector, short_pauses
 from gateway.platforms.base import Adapter, HasMenu
 from gateway.platforms.registry import open_adapter
+from gateway.reach import Reach
 from gateway.run import GatewayRunner
 from gateway.service import Service
 from gateway.supervise import Supervisor, Watchdog
@@ -110,6 +112,7 @@ class _Parts:
     hooks: HookRegistry
     workspace: Path
     audio: Audio | None
+    reach: Reach
 
 
 def _prepare(config: Config, store: SqliteStore, adapters: Mapping[Platform, Adapter] | None) -> _Parts:
@@ -123,6 +126,9 @@ def _prepare(config: Config, store: SqliteStore, adapters: Mapping[Platform, Ada
         adapters = {platform: open_adapter(one) for platform, one in configs.items()}
     workspace = Path(settings.workspace or config.dirs.state / CHATS).expanduser().absolute()
     workspace.mkdir(parents=True, exist_ok=True)
+    reach = Reach(walled=backend() is not None, hidden=() if settings.folders == "shared" else (workspace,))
+    if not reach.walled and any(one.tools == "chat" for one in configs.values()):
+        _log.warning("No sandbox works here: only admins' agents have a shell. `hermes doctor` says why.")
     hooks = HookRegistry()
     if loaded := hooks.load(config.dirs.config / "hooks"):
         _log.info("hooks: %s", ", ".join(loaded))
@@ -135,6 +141,7 @@ def _prepare(config: Config, store: SqliteStore, adapters: Mapping[Platform, Ada
         hooks=hooks,
         workspace=workspace,
         audio=audio_of(config.values.gateway.get(TABLE), keys, os.environ),
+        reach=reach,
     )
 
 
@@ -154,6 +161,7 @@ class Gateway:
         self.runner = GatewayRunner()
         self.runner.adapters, self.runner.configs = dict(parts.adapters), parts.configs
         self.runner._session_db, self.runner.hooks, self.runner.model = store, parts.hooks, parts.model
+        self.runner.reach = parts.reach
         self.service = self.runner.service = Service(
             store,
             parts.adapters,
@@ -172,6 +180,7 @@ class Gateway:
             admins={platform: one.admins for platform, one in self.configs.items()},
             happened=self.runner.happened,
             may=self.runner.may,
+            limits=self.runner.limits,
             audio=parts.audio,
             spoken=config.dirs.state / "spoken",
         )

@@ -22,7 +22,7 @@ from agent.errors import HermesError, StoreError
 from agent.events import Event, StepFinished, TaskChanged, TurnFinished, TurnStarted, TurnSuspended
 from agent.models.audio import Audio
 from agent.protocols import Decision, Sink, Store, Task
-from agent.records import IsAlive, Lease
+from agent.records import IsAlive, Lease, Limits
 from agent.task_runs import RunTask
 from agent.tasks import TaskPool
 from agent.tools.bench import close_bench
@@ -90,6 +90,15 @@ async def nobody_may(event: MessageEvent, command: str) -> bool:
     return False
 
 
+LimitsOf = Callable[[MessageEvent], Awaitable[Limits | None]]
+"""Gives what the agent may not do for whoever wrote a message."""
+
+
+async def no_limits(event: MessageEvent) -> Limits | None:
+    """Where nobody is kept from anything."""
+    return None
+
+
 class Service:
     """Takes messages in, runs turns and tasks, and has what comes of them sent. Belongs to one event loop.
 
@@ -116,6 +125,7 @@ class Service:
         admins: Mapping[Platform, frozenset[str]] = {},
         happened: Happened = nobody_hears,
         may: May = nobody_may,
+        limits: LimitsOf = no_limits,
         audio: Audio | None = None,
         spoken: Path | None = None,
         executor: Executor | None = None,
@@ -123,7 +133,7 @@ class Service:
         self.store, self.adapters = store, adapters
         self._loop = asyncio.get_running_loop()
         self._run, self._obey, self._press, self.happened = run, obey, press, happened
-        self._may = may
+        self._may, self.limits = may, limits
         self._is_alive = is_alive
         self._threads = executor or ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
         pool = partial(
@@ -332,6 +342,7 @@ class Service:
 
     async def _say(self, item: Item, behind: bool, prompt: "Prompt") -> bool:
         event = item.event
+        limits = await self.limits(event)
         said = await self.aside(
             lambda: self.conversations.say(
                 item.inbound.chat,
@@ -342,6 +353,7 @@ class Service:
                 again=item.again,
                 answer=prompt.answer,
                 reply_to=event.message_id if event.source.is_group else "",
+                limits=limits,
             )
         )
         match said.outcome:

@@ -32,6 +32,7 @@ async def background(call: Call) -> str:
         return f"{head}\n\n{await tasks(call.with_arguments(word))}"
     if not prompt:
         return USAGE
+    options = replace(options, limits=await call.service.limits(call.event))
     task = await call.service.aside(lambda: _submitted(call, prompt, options))
     return started(prompt, task.id)
 
