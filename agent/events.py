@@ -116,6 +116,7 @@ class ToolProgress:
     """What a call that takes long is doing: one of several things at once, `part`, and a line about it.
 
     `usage` and `steps` are what that has used since it was last told, of its own turn's; `text` "" tells nothing else.
+    `finished` is a tool call that it has made, without the details.
     """
 
     call_id: str
@@ -124,6 +125,7 @@ class ToolProgress:
     text: str
     usage: Usage = field(default_factory=Usage)
     steps: int = 0
+    finished: "ToolFinished | None" = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,9 @@ def record(store: Store, task_id: str, worker: str, event: Event) -> bool:
             held = _spent(store, task_id, worker, usage, int(isinstance(event, StepFinished)))
         case ToolProgress(name=name, part=part, text="", usage=usage, steps=steps):
             held = _spent(store, task_id, worker, usage, steps)
-        case ToolProgress(name=name, part=part, text=text):
+        case ToolProgress(name=name, part=part, text=text, finished=ended):
+            if ended is not None:
+                _count(store, task_id, ended)
             held = _doing(store, task_id, worker, f"{name} {part}: {text}")
         case ToolStarted(name=name, title=title):
             held = _doing(store, task_id, worker, f"{name} {title}")

@@ -7,7 +7,7 @@ import hashlib
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Protocol
 
 import msgspec
@@ -238,8 +238,12 @@ class Delegate:
         match event:
             case ToolStarted(name=name, title=title):
                 tell(f"{name} {title}")
-            case ToolFinished(files_changed=files):
-                job.files.update(dict.fromkeys(files))
+            case ToolFinished(name=name, title=title, summary=summary):
+                job.files.update(dict.fromkeys(event.files_changed))
+                done = replace(event, display="")
+                context.emit(
+                    ToolProgress(context.call_id, self.name, job.part, f"{name} {title}  {summary}", finished=done)
+                )
             case StepFinished(usage=usage, text=text):
                 job.report = text or job.report
                 self._spent(job, usage, 1)

@@ -25,6 +25,7 @@ from agent.models.scripted import Answer, Call, Finish, Say, ScriptedModel, Unti
 from agent.protocols import Decision
 from agent.records import TASK_SOURCE, TaskOptions
 from agent.store.memory import MemoryStore
+from agent.task_rows import receipt_of
 from agent.task_runner import TaskRunner
 from agent.tasks import TaskPool
 from run_agent import AIAgent
@@ -149,7 +150,12 @@ def test_what_they_use_is_the_turn_s_and_the_session_s(tmp_path: Path) -> None:
     assert sum((row.usage for row in rows), Usage()).cost == 1.0
     assert len(sender.store.usage()) == 1
     told = sender.of(ToolProgress)
-    assert [event.text for event in told if event.text] == ["thinking", "read_file a.txt", "done"]
+    assert [event.text for event in told if event.text] == [
+        "thinking",
+        "read_file a.txt",
+        "read_file a.txt  failed",
+        "done",
+    ]
     assert sum(event.steps for event in told) == 2
     assert sum(len(event.text) for event in sender.of(StepFinished)) == len("Well.")
 
@@ -389,6 +395,9 @@ def test_in_a_task_their_questions_wait_without_a_thread_and_each_is_answered(tm
     assert not (tmp_path / "two.txt").exists()
     told = [message.content for message in yard.store.messages(yard.row().session_id) if message.role == "tool"]
     assert len(told) == 1
+    receipt = receipt_of(yard.row())
+    assert receipt.files == (str(tmp_path / "one.txt"),)
+    assert receipt.lines == {str(tmp_path / "one.txt"): (1, 0)}
     assert all(f"agent {number}" in told[0] for number in (1, 2, 3))
     check_history(yard.store.messages(yard.row().session_id))
     yard.pool.close()

@@ -265,7 +265,9 @@ def test_every_kind_of_event_comes_back_as_it_was(store: Store) -> None:
         ToolStarted("c", "terminal", "ls"),
         Compacting(9_000),
         Compacted("child", "parent", 9_000, 3_000, "trimmed", Usage(1, 2)),
-        ToolProgress("c", "delegate", "1 look", "thinking", Usage(1, 2), 1),
+        ToolProgress(
+            "c", "delegate", "1 look", "thinking", Usage(1, 2), 1, ToolFinished("c", "t", "t", True, "", "", 0.0)
+        ),
         TextDelta("a"),
         ReasoningDelta("b"),
     ]
