@@ -35,6 +35,9 @@ LOOK = 0.25
 BUSY_SHARE = 10
 """A look that takes long makes the next one wait so many times as long: keys come first."""
 
+MOST_ENTRIES = 400
+"""Entries of a log that are read at once: the keyboard waits for it. `/tasks log` has all of it."""
+
 MOST_LOG = 5_000
 """Lines of a log kept for scrolling; older ones are dropped."""
 
@@ -395,7 +398,7 @@ class TaskBrowser:
         if self._pane == "result":
             self._log.replace(view.result_rows(self._chat.store, task, width=width))
             return
-        self._steps = StepLog(self._chat.store, task.id)
+        self._steps = StepLog(self._chat.store, task.id, last=MOST_ENTRIES)
         self._log.clear()
         self._read_log()
 

@@ -46,20 +46,21 @@ class LogLine:
 
 
 class StepLog:
-    """Reads a task's log as it grows; each line comes once."""
+    """Reads a task's log as it grows; each line comes once. It begins with the `last` entries, if so many are there."""
 
-    def __init__(self, store: "Store", task_id: str) -> None:
+    def __init__(self, store: "Store", task_id: str, *, last: int | None = None) -> None:
         self._store = store
         self._task_id = task_id
+        self._last = last
         self._after = 0
         self._last_call = ""
 
     def more(self) -> list[LogLine]:
         """What has come since the last call."""
         found: list[LogLine] = []
-        for entry in self._store.log(self._task_id, after=self._after):
+        for entry in self._store.log(self._task_id, after=self._after, last=self._last):
             if entry.number > self._after + 1:
-                found.append(LogLine("", f"({entry.number - self._after - 1} older entries were dropped)"))
+                found.append(LogLine("", f"({entry.number - self._after - 1} older entries are not shown)"))
             self._after = entry.number
             found += self._lines(entry.event)
         return found

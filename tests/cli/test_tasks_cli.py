@@ -14,6 +14,7 @@ from agent.records import Receipt
 from agent.store.leases import new_lease
 from agent.store.sqlite import SqliteStore
 from agent.task_rows import counted, encoded
+from hermes_cli.step_log import StepLog
 from tests.cli.conftest import Run
 
 OWNER = "terminal:20260101_000000_abcdef"
@@ -162,3 +163,13 @@ def test_finished_tasks_are_forgotten(sub_command: Run, store: SqliteStore) -> N
     assert sub_command("tasks", "prune", "--yes").stdout == "Forgot 1 task.\n"
     assert sub_command("tasks", "prune").stdout == "Forgot 0 tasks.\n"
     assert [task.number for task in store.tasks()] == [2]
+
+
+def test_a_long_log_may_begin_with_its_last_entries(store: SqliteStore) -> None:
+    task = finished(store, "count the files")
+    log = StepLog(store, task.id, last=2)
+    lines = [str(line) for line in log.more()]
+    assert lines[0].strip() == "(3 older entries are not shown)"
+    assert lines[1].startswith("result")
+    store.append_event(task.id, TurnStarted("more"))
+    assert [str(line) for line in log.more()] == ["prompt    more"]
