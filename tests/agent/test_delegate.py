@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agent.approvals import Desk, Gatekeeper, Policy
+from agent.approvals import Desk, Gatekeeper, Policy, nobody
 from agent.cancel import CancelToken
 from agent.config import Config, Settings, directories
 from agent.events import (
@@ -415,3 +415,27 @@ def test_a_task_s_budget_counts_them_and_a_person_who_allows_more_lets_them_go_o
     row = yard.wait("done")
     assert (row.usage.cost, row.steps) == (1.75, 7)
     yard.pool.close()
+
+
+# -- the gate --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mode", "why"),
+    [("plan", "plan mode is read only"), ("ask", "nobody is there to approve it"), ("edits", "no rule allows that")],
+)
+def test_the_sender_s_mode_floor_and_absence_hold_for_those_that_it_sends(tmp_path: Path, mode: Any, why: str) -> None:
+    place = directories().config / "config.toml" if mode == "edits" else tmp_path / "a.txt"
+    sender = Sender(
+        playing([delegate("make"), "Well."], ("make", [Call("write_file", path=str(place), content="a"), "Tried."])),
+        tmp_path,
+    )
+    policy = Policy(mode, dirs=directories())
+    gate = Gatekeeper(policy, nobody, session_id="20260101_000000_fedcba")
+    agent = AIAgent(
+        model=sender.model, store=sender.store, cwd=tmp_path, session_id="20260101_000000_fedcba", gate=gate
+    )
+    agent.run_turn("go")
+    (child,) = sender.children
+    assert why in next(message.content for message in child if message.role == "tool")
+    assert not place.exists()

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.support.openai_server import OpenAIServer, Stream, Tool, say
+from tests.support.openai_server import OpenAIServer, Stream, Tool, call, say
 from tests.support.screen import Terminal
 
 from .conftest import Start
@@ -150,3 +150,13 @@ def test_leaving_the_program_from_the_browser_leaves_the_other_screen(start: Sta
     hermes.process.terminate()
     hermes.wait_for_exit()
     assert not hermes.emulator.on_other_screen
+
+
+def test_a_question_of_a_task_is_answered_there(start: Start) -> None:
+    ask = call("ask_user", question="Which database?", choices=["PostgreSQL", "SQLite"])
+    with OpenAIServer([ask, "over"]) as server:
+        hermes = start(server)
+        send_aside(hermes, "set it up").wait_for("#1 needs you")
+        browse(hermes).wait_for("2. SQLite").type("a").wait_for("answer #1 (2 choices; a number or words):")
+        hermes.type("2").press("enter").wait_for("Answered.").wait_for("over")
+        assert server.bodies[1]["messages"][-1]["content"].endswith("SQLite")
