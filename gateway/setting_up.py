@@ -33,14 +33,25 @@ def set_up(dirs: Directories, name: str) -> None:
     for secret, what in TOKENS[platform]:
         if token := typer.prompt(what, hide_input=True, default="", show_default=False).strip():
             store_key(dirs, f"{platform.value}_{secret}", token)
-    ids = typer.prompt("Ids of people who may speak (empty: they ask, and you let them in by code)", default="").split()
+    ids = _people(platform, "Ids of people who may speak (empty: they ask, and you let them in by code)", "")
+    # Who sets up a bot for one person is that person.
+    alone = ids[0] if len(ids) == 1 else ""
+    admins = _people(platform, "Ids of admins, who answer its questions and may /handoff, /model, /sethome", alone)
+    try_out(_config(dirs, platform))
+    _write(dirs, platform, [one for one in ids if one not in admins], admins)
+    typer.echo(f"{platform.value} knows the token. Now: hermes gateway")
+    if not ids and not admins:
+        typer.echo("Write to the bot; it answers with a code for `hermes pairing approve`.")
+    if admins:
+        typer.echo("Then write /sethome to the bot: notices and open questions come there.")
+
+
+def _people(platform: Platform, what: str, default: str) -> list[str]:
+    """Raises: ConfigError."""
+    ids: list[str] = typer.prompt(what, default=default).replace(",", " ").split()
     if wrong := [one for one in ids if not is_person(platform, one)]:
         raise ConfigError(f"{wrong[0]!r} is no id of a person on {platform.value}.", hint="Names are not taken.")
-    try_out(_config(dirs, platform))
-    _write(dirs, platform, ids)
-    typer.echo(f"{platform.value} knows the token. Now: hermes gateway")
-    if not ids:
-        typer.echo("Write to the bot; it answers with a code for `hermes pairing approve`.")
+    return ids
 
 
 def _config(dirs: Directories, platform: Platform) -> PlatformConfig:
@@ -70,7 +81,7 @@ def try_out(config: PlatformConfig) -> None:
     asyncio.run(connect())
 
 
-def _write(dirs: Directories, platform: Platform, ids: list[str]) -> None:
+def _write(dirs: Directories, platform: Platform, ids: list[str], admins: list[str]) -> None:
     path = dirs.config_file
     with changing(path):
         document = tomlkit.parse(path.read_text("utf-8") if path.exists() else "")
@@ -78,6 +89,8 @@ def _write(dirs: Directories, platform: Platform, ids: list[str]) -> None:
         table = gateway.setdefault(platform.value, tomlkit.table())
         if ids:
             table["allow"] = ids
-        else:
+        if admins:
+            table["admins"] = admins
+        if not ids and not admins:
             table["pairing"] = True
         write_private(path, tomlkit.dumps(document))

@@ -59,6 +59,7 @@ def _last_words(chat: "Chat", session_id: str) -> str:
 
 
 def _cut(text: str) -> str:
-    text = shortened(text.strip(), RECAP_LINES)
-    # A fence that the cut left open would take in all that follows.
-    return (text if len(text) <= RECAP_LENGTH else f"{text[:RECAP_LENGTH]}…").replace("```", "'''")
+    # Without fences: one that the cut leaves open would take in all that follows.
+    lines = [line for line in text.strip().split("\n") if not line.lstrip().startswith("```")]
+    text = shortened("\n".join(lines), RECAP_LINES)
+    return text if len(text) <= RECAP_LENGTH else f"{text[:RECAP_LENGTH]}…"

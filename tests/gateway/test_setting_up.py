@@ -1,0 +1,77 @@
+"""`hermes gateway setup` against the platform's own server: asked, tried, written down."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.telegram_server import TOKEN, TelegramServer
+
+HERMES = Path(sys.executable).with_name("hermes")
+
+
+async def set_up(server: TelegramServer, home: Path, *answers: str) -> tuple[int, str]:
+    """What the program said to these answers, which come in a pipe."""
+    home.mkdir(exist_ok=True)
+    table = f'[gateway.telegram]\nbase_url = "{server.base_url}"\nbase_file_url = "{server.base_file_url}"\n'
+    if not (home / "config.toml").exists():
+        (home / "config.toml").write_text(f"# mine\n{table}")
+    process = await asyncio.create_subprocess_exec(
+        str(HERMES),
+        "gateway",
+        "setup",
+        "telegram",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env={"HERMES_HOME": str(home), "PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8"},
+    )
+    said, _ = await asyncio.wait_for(process.communicate("".join(f"{one}\n" for one in answers).encode()), 60)
+    return process.returncode or 0, said.decode()
+
+
+async def test_who_sets_up_a_bot_for_one_person_is_its_admin(tmp_path: Path) -> None:
+    async with TelegramServer() as server:
+        code, said = await set_up(server, tmp_path / "h", TOKEN, "7", "")
+        assert code == 0, said
+        assert "Then write /sethome to the bot" in said
+        assert TOKEN not in said
+        written = (tmp_path / "h" / "config.toml").read_text()
+        assert written.startswith("# mine\n")
+        assert 'admins = ["7"]' in written
+        assert TOKEN in (tmp_path / "h" / "credentials.toml").read_text()
+
+
+async def test_several_people_and_who_of_them_is_an_admin(tmp_path: Path) -> None:
+    async with TelegramServer() as server:
+        _, said = await set_up(server, tmp_path / "h", TOKEN, "7, 8 9", "9")
+        written = (tmp_path / "h" / "config.toml").read_text()
+        assert 'allow = ["7", "8"]' in written, said
+        assert 'admins = ["9"]' in written
+
+
+@pytest.mark.parametrize(
+    ("answers", "says"),
+    [
+        (("123456789:AAE-wrong_token-0123456789abcdefghij", "7", ""), "does not know this bot token"),
+        (("hello", "7", ""), "that is no bot token"),
+        ((TOKEN, "Ann"), "'Ann' is no id of a person"),
+        ((TOKEN, "7", "@ann"), "'@ann' is no id of a person"),
+    ],
+)
+async def test_what_cannot_be_is_said_and_nobody_is_let_in(tmp_path: Path, answers: tuple[str, ...], says: str) -> None:
+    async with TelegramServer() as server:
+        code, said = await set_up(server, tmp_path / "h", *answers)
+        assert code != 0
+        assert says in said
+        assert "Traceback" not in said
+        assert "allow" not in (tmp_path / "h" / "config.toml").read_text()
+
+
+async def test_without_ids_people_ask_for_a_code(tmp_path: Path) -> None:
+    async with TelegramServer() as server:
+        code, said = await set_up(server, tmp_path / "h", TOKEN, "", "")
+        assert code == 0, said
+        assert "hermes pairing approve" in said
