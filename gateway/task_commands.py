@@ -4,10 +4,11 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from agent import task_orders
 from agent.commands import background_prompt, preview, task_options
 from agent.errors import HermesError
 from agent.events import StepFinished, ToolFinished, TurnFinished, TurnStarted
-from agent.protocols import Decision, Scope, Task
+from agent.protocols import Decision, Task
 from agent.records import LIVE_STATES, TaskOptions
 from gateway.authorization import Verdict
 from gateway.calls import Call
@@ -57,10 +58,7 @@ async def approve(call: Call) -> str:
     number, _, scope = call.arguments.partition(" ")
     if call.arguments.lower() in ("once", "session", "always"):
         number, scope = "", call.arguments
-    scopes: dict[str, Scope] = {"": "once", "once": "once", "session": "session", "always": "always"}
-    if scope.strip().lower() not in scopes:
-        raise HermesError(f"{scope!r} is no scope.", hint="There are: once, session, always.")
-    return await _answer(call, number, Decision(True, scope=scopes[scope.strip().lower()]))
+    return await _answer(call, number, task_orders.approval(scope))
 
 
 async def deny(call: Call) -> str:
@@ -209,29 +207,20 @@ def _stop_task(call: Call, number: str, text: str) -> str:
     else:
         found = [call.find(number)]
     call.service.telling.stopped_here |= {task.id for task in found if task.owner == CHAT + call.key}
-    stopped = [task for task in found if call.service.tasks.stop(task.id)]
-    if not stopped:
-        raise HermesError("No task is running." if number == "all" else f"#{found[0].number} is over already.")
+    said = task_orders.stop(call.service.tasks, found)
     call.service.turns.look()
-    return f"Stopped {', '.join(f'#{task.number}' for task in stopped)}."
+    return said
 
 
 def _steer_task(call: Call, number: str, text: str) -> str:
-    task = call.find(number)
-    if not text:
-        raise HermesError("Usage: /tasks steer N <text>")
-    if not call.service.tasks.steer(task.id, text):
-        raise HermesError(f"#{task.number} is over already.")
-    return f"#{task.number} reads it before its next step."
+    return task_orders.steer(call.service.tasks, call.find(number), text)
 
 
 def _resume(call: Call, number: str, text: str) -> str:
     del text
-    task = call.find(number)
-    if call.service.tasks.resume(task.id) is None:
-        raise HermesError(f"#{task.number} is not paused.")
+    said = task_orders.resume(call.service.tasks, call.find(number))
     call.service.turns.look()
-    return f"#{task.number} goes on."
+    return said
 
 
 def _retry_task(call: Call, number: str, text: str) -> str:

@@ -15,6 +15,7 @@ from prompt_toolkit.filters import Condition
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.layout import BufferControl, ConditionalContainer, FormattedTextControl, HSplit, Layout, Window
 
+from agent import task_orders
 from agent.approvals import mark_of
 from agent.commands import subcommand
 from agent.errors import HermesError
@@ -255,13 +256,10 @@ class TaskBrowser:
         self._chat.aside(guarded, done)
 
     def _stop(self, task: Task) -> str:
-        return f"Stopped #{task.number}." if self._chat.background.pool.stop(task.id) else "It is over already."
+        return task_orders.stop(self._chat.background.pool, [task])
 
     def _steer(self, task: Task, text: str) -> str:
-        if not text:
-            return "Nothing was said."
-        told = self._chat.background.pool.steer(task.id, text)
-        return f"#{task.number} reads it before its next step." if told else "It is over already."
+        return task_orders.steer(self._chat.background.pool, task, text) if text else "Nothing was said."
 
     def _answer(self, task: Task, request: ApprovalRequested, decision: Decision) -> str:
         answered = self._chat.background.pool.answer(task.id, decision, mark=mark_of(request))

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from agent import leftovers
 from agent.commands import preview
 from agent.errors import HermesError
-from agent.protocols import Decision
 from agent.records import LIVE_STATES, OF_TERMINALS, TASK_SOURCE, Receipt, Task
 from agent.visible import visible
 from hermes_cli.text import count, money, seconds
@@ -112,19 +111,6 @@ def as_json(task: Task, *, whole: bool = False) -> dict[str, Any]:
         del found[name]
     found["options"] = asdict(options_of(task))
     return {**found, "receipt": asdict(receipt(task))} if whole else found
-
-
-def approval(scope: str) -> Decision:
-    """Yes, for as long as a word says. Raises: HermesError."""
-    match scope.strip():
-        case "" | "once":
-            return Decision(True)
-        case "session":
-            return Decision(True, scope="session")
-        case "always":
-            return Decision(True, scope="always")
-        case other:
-            raise HermesError(f"{other!r} is no scope.", hint="There are: once, session, always.")
 
 
 def settled(task: Task, request: "ApprovalRequested", *, allowed: bool) -> str:

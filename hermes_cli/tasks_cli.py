@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from agent import task_orders
 from agent.config import load_config
 from agent.errors import HermesError
 from agent.protocols import Decision
@@ -118,24 +119,18 @@ def stop(which: Annotated[str, typer.Argument(metavar="N|all", help="number, nam
     store = _store()
     pool = _pool(store)
     found = pool.live(OF_TERMINALS) if which == "all" else [find(store, which)]
-    stopped = [task for task in found if pool.stop(task.id)]
-    if not stopped:
-        raise HermesError("No task is live." if which == "all" else f"#{found[0].number} is over already.")
-    typer.echo(f"Stopped {', '.join(f'#{task.number}' for task in stopped)}.")
+    typer.echo(task_orders.stop(pool, found))
 
 
 @app.command("steer", help="tell it something before its next step")
 def steer(which: Which, words: Annotated[list[str], typer.Argument(metavar="TEXT")]) -> None:
     store = _store()
-    task = find(store, which)
-    if not _pool(store).steer(task.id, " ".join(words)):
-        raise HermesError(f"#{task.number} is over already.")
-    typer.echo(f"#{task.number} reads that before its next step.")
+    typer.echo(task_orders.steer(_pool(store), find(store, which), " ".join(words)))
 
 
 @app.command("approve", help="yes to what it asks: once, in this session, or always")
 def approve(which: Which, scope: Annotated[str, typer.Argument(metavar="[session|always]")] = "") -> None:
-    _settle(which, task_facts.approval(scope))
+    _settle(which, task_orders.approval(scope))
 
 
 @app.command("deny", help="no to what it asks, and why")
@@ -160,10 +155,9 @@ def retry(which: Which) -> None:
 def resume(which: Which) -> None:
     store = _store()
     task = find(store, which)
-    if _pool(store).resume(task.id) is None:
-        raise HermesError(f"#{task.number} is {task.state}, not parked.")
+    said = task_orders.resume(_pool(store), task)
     _have_run(store, task)
-    typer.echo(f"#{task.number} goes on.")
+    typer.echo(said)
 
 
 @app.command("prune", help="forget finished tasks, with results and logs")

@@ -43,6 +43,7 @@ FLOORS: dict[str, int] = {
     "agent.context": 2,
     "agent.compaction": 2,
     "agent.task_rows": 2,
+    "agent.task_orders": 2,
     "agent.task_runs": 2,
     "agent.steps": 2,
     "agent.leftovers": 3,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from agent import task_orders
 from agent.approvals import mark_of
 from agent.commands import preview, subcommand
 from agent.errors import HermesError
@@ -205,36 +206,23 @@ def _log(chat: "Chat", text: str) -> None:
 
 def _stop(chat: "Chat", which: str) -> None:
     found = chat.background.live() if which == "all" else [_find(chat, which)]
+    _order(chat, lambda: task_orders.stop(chat.background.pool, found))
 
-    def stop() -> list[Task]:
-        return [task for task in found if chat.background.pool.stop(task.id)]
 
-    def say(stopped: list[Task]) -> None:
-        if not stopped:
-            raise HermesError("No task is running." if which == "all" else f"#{found[0].number} is over already.")
-        names = ", ".join(f"#{task.number}" for task in stopped)
-        chat.screen.show(chat.screen.renderer().note(f"Stopped {names}."))
-
-    chat.aside(stop, say)
+def _order(chat: "Chat", give: Callable[[], str]) -> None:
+    """Give an order aside, and say what came of it."""
+    chat.aside(give, lambda said: chat.screen.show(chat.screen.renderer().note(said)))
 
 
 def _steer(chat: "Chat", text: str) -> None:
     which, _, words = text.partition(" ")
     task = _find(chat, which)
-    if not words.strip():
-        raise HermesError("Usage: /tasks steer N <text>", hint=f"Example: /tasks steer {task.number} use tabs")
-
-    def say(told: bool) -> None:
-        if not told:
-            raise HermesError(f"#{task.number} is over already.", hint=f"/tasks retry {task.number} starts it again.")
-        chat.screen.show(chat.screen.renderer().note(f"#{task.number} reads that before its next step."))
-
-    chat.aside(lambda: chat.background.pool.steer(task.id, words.strip()), say)
+    _order(chat, lambda: task_orders.steer(chat.background.pool, task, words))
 
 
 def _approve(chat: "Chat", text: str) -> None:
     which, _, scope = text.partition(" ")
-    _settle(chat, _find(chat, which), task_facts.approval(scope))
+    _settle(chat, _find(chat, which), task_orders.approval(scope))
 
 
 def _deny(chat: "Chat", text: str) -> None:
@@ -261,7 +249,7 @@ def _say_settled(chat: "Chat", task: Task, settle: Callable[[], ApprovalRequeste
             raise HermesError(f"#{task.number} is not waiting for an answer.")
         return task_facts.settled(task, request, allowed=allowed)
 
-    chat.aside(settled, lambda said: chat.screen.show(chat.screen.renderer().note(said)))
+    _order(chat, settled)
 
 
 def _rollback(chat: "Chat", text: str) -> None:
@@ -280,13 +268,7 @@ def say_started(chat: "Chat", task: Task) -> None:
 
 def _resume(chat: "Chat", which: str) -> None:
     task = _find(chat, which)
-
-    def say(resumed: Task | None) -> None:
-        if resumed is None:
-            raise HermesError(f"#{task.number} is {task.state}, not parked.")
-        chat.screen.show(chat.screen.renderer().note(f"#{task.number} goes on."))
-
-    chat.aside(lambda: chat.background.pool.resume(task.id), say)
+    _order(chat, lambda: task_orders.resume(chat.background.pool, task))
 
 
 def _open(chat: "Chat", which: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from agent import task_orders
 from agent.approvals import Gatekeeper, Mailbox, Policy, mark_of
 from agent.cancel import CancelToken
 from agent.errors import HermesError, StoreError, UnavailableError
@@ -427,3 +428,20 @@ def test_events_of_a_run_that_was_stopped_change_its_row_no_more() -> None:
     row = store.task(task.id)
     assert row is not None
     assert (row.state, row.activity, row.result) == ("cancelled", "", "")
+
+
+def test_what_is_ordered_is_told_alike_wherever_it_is_typed(make: Callable[..., Watched]) -> None:
+    gate = threading.Event()
+    pool = make(lambda messages: [Until(gate), "ok"])
+    task = pool.submit("x", owner="me")
+    assert task_orders.steer(pool, task, " hurry ") == "#1 reads that before its next step."
+    with pytest.raises(HermesError, match="#1 is queued, not parked"):
+        task_orders.resume(pool, task)
+    assert task_orders.stop(pool, [task]) == "Stopped #1."
+    gate.set()
+    for order in (lambda: task_orders.stop(pool, [task]), lambda: task_orders.steer(pool, task, "hurry")):
+        with pytest.raises(HermesError, match="#1 is over already"):
+            order()
+    with pytest.raises(HermesError, match="No task is running"):
+        task_orders.stop(pool, [])
+    assert task_orders.approval(" Session ") == Decision(True, scope="session")

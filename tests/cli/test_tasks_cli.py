@@ -73,7 +73,7 @@ def test_the_tasks_of_chats_are_not_commanded_from_here(sub_command: Run, store:
     turn = store.create_task(prompt="a turn of a chat", owner="telegram:1", settings="{}")
     assert sub_command("tasks").stdout == "No background tasks.\n"
     assert "There is no task '1'" in sub_command("tasks", "stop", "1").stderr
-    assert "No task is live" in sub_command("tasks", "stop", "all").stderr
+    assert "No task is running" in sub_command("tasks", "stop", "all").stderr
     store.update_task(turn.id, state="done", finished=1.0, told=True)
     assert sub_command("tasks", "prune", "--yes").stdout == "Forgot 0 tasks.\n"
 

@@ -63,7 +63,7 @@ def test_a_line_steers_the_task(start: Start) -> None:
         hermes = start(server)
         hermes.send("/yolo")
         send_aside(hermes, "work").wait_for(lambda seen: seen.runs("sleep 1"))
-        browse(hermes).type("s").wait_for("tell #1:").send("use tabs").wait_for("#1 reads it before its next step.")
+        browse(hermes).type("s").wait_for("tell #1:").send("use tabs").wait_for("#1 reads that before its next step.")
         hermes.wait_for("steered   use tabs").wait_for("as you wish")
         assert "use tabs" in json.dumps(server.bodies[1])
 
