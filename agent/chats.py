@@ -67,6 +67,10 @@ class ChatStore(Protocol):
         """The same for several, in one transaction."""
         ...
 
+    def last_received(self, platform: str, *, limit: int) -> dict[str, float]:
+        """When each conversation of a platform was last heard of, in seconds since the epoch; the latest first."""
+        ...
+
     def received(self) -> list[Inbound]:
         """Those that nobody has dealt with, oldest first."""
         ...

@@ -33,11 +33,12 @@ from gateway.hooks import HookRegistry
 from gateway.logs import keep_out
 from gateway.model import ModelOfChats
 from gateway.pauses import Collector, short_pauses
-from gateway.platforms.base import Adapter, HasMenu
+from gateway.platforms.base import Adapter, CatchesUp, HasMenu
 from gateway.platforms.registry import open_adapter
 from gateway.reach import Reach
 from gateway.run import GatewayRunner
 from gateway.service import Service
+from gateway.session import Chat, chat_of
 from gateway.supervise import Supervisor, Watchdog
 from gateway.tokens import alone_with
 from gateway.voice import TABLE, audio_of
@@ -46,6 +47,9 @@ _log = logging.getLogger(__name__)
 
 KEPT = 14 * 24 * 3600.0
 """Seconds for which messages of chats are remembered, so that one that comes again is known."""
+
+PLACES, TOO_OLD, OVERLAP = 50, 24 * 3600.0, 60.0
+"""Places that are asked for what was missed; seconds after which it is not asked for; seconds that clocks differ by."""
 
 TICK = 5.0
 """Seconds between two looks at questions that nobody answers, and between two signs of life for systemd."""
@@ -201,6 +205,9 @@ class Gateway:
         watchdog = Watchdog()
         try:
             await self.service.start()
+            for platform, adapter in self.runner.adapters.items():
+                if isinstance(adapter, CatchesUp):
+                    adapter.heard = partial(self._heard, platform)
             self.supervisor.start()
             self.runner.happened("gateway:startup", {"platforms": [*self.configs]})
             _notify("READY=1")
@@ -216,6 +223,14 @@ class Gateway:
             self.runner.hooks.close()
             with contextlib.suppress(StoreError):
                 await asyncio.to_thread(self._depart)
+
+    async def _heard(self, platform: Platform) -> Mapping[Chat, float]:
+        """From when on each place of late may hold what nobody has heard: somewhat before what was heard last there."""
+        found = await self.service.aside(lambda: self.store.last_received(platform.value, limit=PLACES))
+        places: dict[Chat, float] = {}
+        for key, at in found.items():
+            places.setdefault(chat_of(key), max(at - OVERLAP, time.time() - TOO_OLD))
+        return places
 
     async def _until(self, stop: asyncio.Event, collector: Collector) -> None:
         over = asyncio.create_task(self.supervisor.over())

@@ -26,6 +26,11 @@ class SqliteChats(OnDatabase):
         with self._database.write() as connection:
             return [connection.execute(statement, (*cleaned(row), now)).rowcount > 0 for row in rows]
 
+    def last_received(self, platform: str, *, limit: int) -> dict[str, float]:
+        statement = "SELECT chat, max(at) FROM inbound WHERE platform = ? GROUP BY chat ORDER BY 2 DESC LIMIT ?"
+        with self._database.read() as connection:
+            return dict(connection.execute(statement, (platform, limit)).fetchall())
+
     def received(self) -> list[Inbound]:
         with self._database.read() as connection:
             rows = connection.execute(

@@ -36,6 +36,14 @@ class MemoryChats(Tables):
         with self._lock:
             return [self.receive(*row) for row in rows]
 
+    def last_received(self, platform: str, *, limit: int) -> dict[str, float]:
+        with self._lock:
+            found: dict[str, float] = {}
+            for one in self._inbound.values():
+                if one.platform == platform:
+                    found[one.chat] = max(one.at, found.get(one.chat, 0.0))
+        return dict(sorted(found.items(), key=lambda item: -item[1])[:limit])
+
     def received(self) -> list[Inbound]:
         with self._lock:
             return [one for key, one in self._inbound.items() if key not in self._dealt_with]

@@ -10,7 +10,7 @@ An adapter translates and decides nothing. What only some platforms can do is a 
 asked for with `isinstance`.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
@@ -173,6 +173,29 @@ class Adapter(Protocol):
     async def send(self, chat: Chat, content: str, *, reply_to: str = "") -> SendResult:
         """Deliver a text. Where the platform does not take its markup, the plain text goes."""
         ...
+
+
+MISSED = 100
+"""Messages of one place that are fetched at most, of those that came while nobody listened; the oldest of them."""
+
+Heard = Callable[[], Awaitable[Mapping[Chat, float]]]
+"""Gives from when on each place may hold messages that nobody has heard, in seconds since the epoch."""
+
+
+async def heard_nothing() -> Mapping[Chat, float]:
+    """Where nothing is to be fetched."""
+    return {}
+
+
+@runtime_checkable
+class CatchesUp(Protocol):
+    """What was written while nobody listened can be asked for, and is handed on before what comes then.
+
+    Of what was heard before some may be handed on again.
+    """
+
+    heard: Heard
+    """To be set before `connect`."""
 
 
 @runtime_checkable

@@ -1,7 +1,8 @@
 """Discord, over its gateway, with discord.py.
 
 Discord asks for no acknowledgement of messages: what the gateway cannot store at once is tried again here, in order.
-The SDK reconnects by itself, and gets what it missed while the session lives.
+The SDK reconnects by itself, and gets what it missed while the session lives; what was written before a session
+began is fetched from the places that were heard of before.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import itertools
 import logging
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +29,13 @@ from gateway.formatting import split
 from gateway.logs import keep_out
 from gateway.markup import DISCORD
 from gateway.platforms.base import (
+    MISSED,
     NONSENSE,
     Attachment,
     Button,
     Buttons,
     FullAdapter,
+    Heard,
     MessageEvent,
     OutgoingFile,
     Receive,
@@ -39,6 +43,7 @@ from gateway.platforms.base import (
     RetryAfter,
     SendResult,
     Unavailable,
+    heard_nothing,
 )
 from gateway.platforms.discord_events import command_rows, event_of_command, event_of_message, event_of_press
 from gateway.platforms.pace import backoff
@@ -72,7 +77,9 @@ def open_adapter(config: PlatformConfig) -> "Discord":
 class _Client(discord.Client):
     """Hands on what happened, in the order in which it did."""
 
-    def __init__(self, happened: Callable[[_Happened, bool], None], told: Callable[[str], None]) -> None:
+    def __init__(
+        self, happened: Callable[[_Happened, bool], None], told: Callable[[str], None], began: Callable[[], None]
+    ) -> None:
         intents = discord.Intents(guilds=True, guild_messages=True, dm_messages=True, message_content=True)
         super().__init__(
             intents=intents,
@@ -83,9 +90,11 @@ class _Client(discord.Client):
             max_ratelimit_timeout=_LONGEST_WAIT,
             guild_ready_timeout=0.0,
         )
-        self._happened, self._told = happened, told
+        self._happened, self._told, self._began = happened, told, began
 
     async def on_connect(self) -> None:
+        """A session begins: of what was before it Discord tells nothing."""
+        self._began()
         self._told("")
 
     async def on_resumed(self) -> None:
@@ -124,7 +133,8 @@ class Discord:
             DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(options.gateway_url)
         self._client: _Client | None = None
         self._work: list[asyncio.Task[None]] = []
-        self._inbox: asyncio.Queue[tuple[_Happened, bool]] = asyncio.Queue()
+        self._inbox: asyncio.Queue[tuple[_Happened | None, bool]] = asyncio.Queue()
+        self.heard: Heard = heard_nothing
         self._first = asyncio.Event()
         self._ended = asyncio.Event()
         self._fatal: Exception | None = None
@@ -140,7 +150,10 @@ class Discord:
         self._ended.clear()
         self._first.clear()
         self._fatal = None
-        client = self._client = _Client(lambda what, edited: self._inbox.put_nowait((what, edited)), self._told)
+        put = self._inbox.put_nowait
+        client = self._client = _Client(
+            lambda what, edited: put((what, edited)), self._told, lambda: put((None, False))
+        )
         try:
             with self._translated():
                 await client.login(self._token)
@@ -196,6 +209,9 @@ class Discord:
     async def _take_all(self, receive: Receive) -> None:
         while True:
             what, edited = await self._inbox.get()
+            if what is None:
+                await self._catch_up(receive)
+                continue
             try:
                 event = await self._event(what, edited=edited)
             except Exception:  # noqa: BLE001  (one message that cannot be read is not the end of all others)
@@ -206,6 +222,24 @@ class Discord:
             await self._store(receive, event)
             if isinstance(what, discord.Interaction):
                 await _acknowledge(what, event)
+
+    async def _catch_up(self, receive: Receive) -> None:
+        """Hand on what was written while no session was open. What cannot be had is left."""
+        assert self._client is not None
+        try:
+            places = await self.heard()
+        except Exception:  # noqa: BLE001  (what comes now is to be heard all the same)
+            _log.exception("discord: what was heard before cannot be known")
+            return
+        for chat, since in places.items():
+            after = discord.Object(discord.utils.time_snowflake(datetime.fromtimestamp(since, UTC)))
+            try:
+                channel: Any = await self._client.fetch_channel(_number(chat.thread_id or chat.chat_id))
+                async for message in channel.history(limit=MISSED, after=after, oldest_first=True):
+                    if (event := await self._event(message, edited=False)) is not None:
+                        await self._store(receive, event)
+            except (discord.DiscordException, Refused, aiohttp.ClientError, OSError, AttributeError) as error:
+                _log.info("discord: what was missed in %s: %s", chat, self._redact(str(error)))
 
     async def _store(self, receive: Receive, event: MessageEvent) -> None:
         for failures in itertools.count(1):

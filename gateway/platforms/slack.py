@@ -32,6 +32,7 @@ from gateway.formatting import split
 from gateway.logs import keep_out
 from gateway.markup import SLACK
 from gateway.platforms.base import (
+    MISSED,
     NONSENSE,
     Adapter,
     Attachment,
@@ -41,6 +42,7 @@ from gateway.platforms.base import (
     CanReact,
     DeliveryError,
     HasThreads,
+    Heard,
     MessageEvent,
     OutgoingFile,
     Receive,
@@ -50,6 +52,7 @@ from gateway.platforms.base import (
     SendsFiles,
     TakesFiles,
     Unavailable,
+    heard_nothing,
 )
 from gateway.platforms.slack_events import COMMAND, event_of_action, event_of_command, event_of_message, plain
 from gateway.platforms.web import Listener
@@ -62,6 +65,9 @@ PATH = "/slack/events"
 
 QUOTE_WITHIN = 3.0
 """Seconds that Slack has to say what a thread is about."""
+
+CATCH_UP_WITHIN = 20.0
+"""Seconds for all that was missed."""
 
 THREADS_KNOWN = 1000
 """Threads of which it is known that they were quoted."""
@@ -120,6 +126,7 @@ class Slack:
         self._listener: Listener | None = None
         self._ended = asyncio.Event()
         self._fatal: Refused | None = None
+        self.heard: Heard = heard_nothing
         self._quoted: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     # -- the connection ----------------------------------------------------------------------------
@@ -152,6 +159,7 @@ class Slack:
                 self._me = AuthorizeResult.from_auth_test_response(
                     auth_test_response=answer, bot_token=self._token, user_auth_test_response=None
                 )
+                await self._catch_up()
                 if self._options.mode == "http":
                     self._listener = Listener(self._options.listen, PATH, self._called)
                     self._app = self._make_app()
@@ -161,6 +169,35 @@ class Slack:
         except BaseException:
             await self.disconnect()
             raise
+
+    async def _catch_up(self) -> None:
+        """Hand on what was written while nobody listened: Slack itself tries again for some minutes only.
+
+        What cannot be had, or not soon, is left: newer apps may ask once a minute.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CATCH_UP_WITHIN):
+                for chat, since in (await self.heard()).items():
+                    try:
+                        for message in await self._missed(chat, since):
+                            found = {**message, "channel": chat.chat_id}
+                            await self._take(event_of_message(found, self._user_id), quote=True)
+                    except SlackApiError as error:
+                        _log.info("slack: what was missed in %s: %s", chat, self._redact(str(error)))
+                        if error.response.status_code == 429:
+                            return
+
+    async def _missed(self, chat: Chat, since: float) -> list[dict[str, Any]]:
+        """The oldest first. Raises: SlackApiError."""
+        oldest = f"{since:.6f}"
+        if chat.thread_id:
+            answer = await self._client.conversations_replies(
+                channel=chat.chat_id, ts=chat.thread_id, oldest=oldest, limit=MISSED
+            )
+        else:
+            answer = await self._client.conversations_history(channel=chat.chat_id, oldest=oldest, limit=MISSED)
+        found: list[dict[str, Any]] = answer.get("messages") or []
+        return sorted((one for one in found if float(one.get("ts", 0)) > since), key=lambda one: float(one["ts"]))
 
     async def _open_socket(self) -> None:
         # Asked for once by hand: the SDK would ask for ever with a token that is wrong.

@@ -1,11 +1,14 @@
 """Discord end to end: the real SDK against a gateway and a REST API of our own."""
 
 import logging
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from discord.utils import time_snowflake
 
 from agent import commands
 from agent.errors import ConfigError
@@ -44,6 +47,47 @@ async def bot(server: DiscordServer, inbox: Inbox) -> AsyncIterator[Discord]:
     adapter = opened(server)
     await adapter.connect(inbox)
     yield adapter
+    await adapter.disconnect()
+
+
+# -- what was missed --------------------------------------------------------------------------------
+
+
+async def test_what_was_written_while_nobody_listened_comes_first_and_says_whether_the_bot_was_meant(
+    server: DiscordServer, inbox: Inbox
+) -> None:
+    def number(seconds: float) -> str:
+        return str(time_snowflake(datetime.now(UTC) - timedelta(seconds=seconds)))
+
+    async def heard() -> Mapping[Chat, float]:
+        since = time.time() - 100
+        return {HERE: since, Chat(platform=Platform.DISCORD, chat_id=CHANNEL): since}
+
+    await server.says("heard before", id=number(200))
+    await server.says("are you there?", id=number(50))
+    await server.says("among others", channel=CHANNEL, id=number(40))
+    await server.says("hello?", id=number(30))
+    adapter = opened(server)
+    adapter.heard = heard
+    await adapter.connect(inbox)
+    await server.says("now")
+    await inbox.first(4)
+    await adapter.disconnect()
+    assert inbox.texts == ["are you there?", "hello?", "among others", "now"]
+    assert [event.addressed for event in inbox.events] == [True, True, False, True]
+    assert [event.source.is_group for event in inbox.events] == [False, False, True, False]
+
+
+async def test_a_place_that_is_gone_keeps_nothing_else_from_being_heard(server: DiscordServer, inbox: Inbox) -> None:
+    async def heard() -> Mapping[Chat, float]:
+        return {HERE: 0.0}
+
+    server.fail_next("messages.list", Status(403, text="Missing Access"))
+    adapter = opened(server)
+    adapter.heard = heard
+    await adapter.connect(inbox)
+    await server.says("now")
+    assert (await inbox.first()).text == "now"
     await adapter.disconnect()
 
 

@@ -12,8 +12,10 @@ from agent.config import Config, load_config
 from agent.errors import ConfigError, HermesError
 from agent.store.sqlite import SqliteStore
 from gateway.config import Platform
+from gateway.platforms.base import Heard, heard_nothing
 from gateway.platforms.memory import MemoryPlatform
 from gateway.serve import Gateway, check, open_gateway, settings_of
+from gateway.session import Chat
 
 ADA = '[gateway.memory]\nallow = ["7"]\n'
 
@@ -44,9 +46,11 @@ class Serving:
 
 
 @asynccontextmanager
-async def serving(config: Config, store: SqliteStore | None = None) -> AsyncIterator[Serving]:
+async def serving(
+    config: Config, store: SqliteStore | None = None, platform: MemoryPlatform | None = None
+) -> AsyncIterator[Serving]:
     store = store or SqliteStore(config.dirs.database)
-    platform = MemoryPlatform()
+    platform = platform or MemoryPlatform()
     gateway = await open_gateway(config, store, {Platform.MEMORY: platform})
     stop = asyncio.Event()
     running = asyncio.create_task(gateway.run(stop))
@@ -68,6 +72,24 @@ async def test_somebody_who_is_allowed_is_answered(configured: Callable[[str], C
         await serve.platform.say("list files")
         await serve.shows("no files")
         assert "background" in serve.platform.menu, serve.platform.menu
+
+
+class Absent(MemoryPlatform):
+    """Can be asked for what was missed."""
+
+    heard: Heard = staticmethod(heard_nothing)
+
+
+async def test_a_platform_learns_from_when_on_something_may_have_been_missed(
+    configured: Callable[[str], Config],
+) -> None:
+    config, platform = configured(ADA), Absent()
+    async with serving(config, platform=platform) as serve:
+        await platform.say("/version")
+        await serve.shows("hermes")
+        (chat, since), *others = (await platform.heard()).items()
+        assert (chat, others) == (Chat(platform=Platform.MEMORY, chat_id="1"), [])
+        assert 0 < time.time() - since < 100
 
 
 async def test_a_stranger_who_gets_no_code_hears_nothing_and_leaves_no_trace(

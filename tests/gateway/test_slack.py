@@ -4,7 +4,8 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,32 @@ async def web(server: SlackServer, inbox: Inbox) -> AsyncIterator[Slack]:
 
 
 # -- in --------------------------------------------------------------------------------------------
+
+
+async def test_what_was_written_while_nobody_listened_is_fetched_oldest_first(
+    server: SlackServer, inbox: Inbox
+) -> None:
+    since = time.time() - 100
+
+    def wrote(text: str, after: float, **more: str) -> None:
+        message = {"type": "message", "user": ANN, "text": text, "ts": f"{since + after:.6f}", "channel": DIRECT}
+        server.missed.append({**message, **more})
+
+    async def heard() -> Mapping[Chat, float]:
+        return {HERE: since, replace(HERE, thread_id="5.5"): since}
+
+    wrote("heard before", -10)
+    wrote("are you there?", 10)
+    wrote("mine", 15, user=ME)
+    wrote("hello?", 20)
+    wrote("in a thread", 30, thread_ts="5.5")
+    adapter = opened(server)
+    adapter.heard = heard
+    await adapter.connect(inbox)
+    await adapter.disconnect()
+    assert inbox.texts == ["are you there?", "hello?", "in a thread"]
+    assert inbox.events[0].event_id == f"{DIRECT}:{since + 10:.6f}"
+    assert inbox.events[2].source.thread_id == "5.5"
 
 
 async def test_a_direct_message_arrives(server: SlackServer, inbox: Inbox, bot: Slack) -> None:

@@ -31,6 +31,17 @@ def test_what_nobody_has_dealt_with_stays_in_order(store: ChatStore) -> None:
     assert not store.receive("telegram", "1", "c", "{}")
 
 
+def test_it_is_known_which_conversations_were_heard_of_last(store: ChatStore) -> None:
+    for number, chat in enumerate(("a", "b", "a", "c", "b")):
+        store.receive("telegram", str(number), chat, "{}")
+    store.receive("discord", "9", "d", "{}")
+    found = store.last_received("telegram", limit=2)
+    assert set(found) <= {"a", "b", "c"}
+    assert len(found) == 2
+    assert list(found.values()) == sorted(found.values(), reverse=True)
+    assert set(store.last_received("telegram", limit=9)) == {"a", "b", "c"}
+
+
 def test_a_chat_is_told_in_order_one_at_a_time(store: ChatStore) -> None:
     first, second = posted(store, "first", "second")
     taken = store.take_outbound("c", ME, LATER)

@@ -75,6 +75,8 @@ class DiscordServer(WebServer):
         self.token = TOKEN
         self.intents_allowed = True
         self.messages: dict[str, str] = {}
+        self.written: list[dict[str, Any]] = []
+        """What people wrote, for whoever asks later."""
         self.uploads: dict[str, bytes] = {}
         self.sockets: list[web.WebSocketResponse] = []
         self.sessions = {"new": 0, "resumed": 0}
@@ -100,6 +102,7 @@ class DiscordServer(WebServer):
     ) -> str:
         """Write a message, or edit one; `more` are further fields of it. Returns its id."""
         message = self._message(self.new_id(), channel, content) | {"author": author, **more}
+        self.written.append(message)
         if edited:
             message["edited_timestamp"] = "2025-01-01T00:00:01.000000+00:00"
         await self.dispatch("MESSAGE_UPDATE" if edited else "MESSAGE_CREATE", message)
@@ -219,6 +222,7 @@ class DiscordServer(WebServer):
 
     async def _api(self, request: web.Request) -> web.StreamResponse:
         params, files = await _body(request)
+        params |= dict(request.query)
         method = _name(request.method, request.match_info["path"].split("/"))
         await self.record(Call(method, params | {"path": request.match_info["path"]}, files))
         if request.headers.get("Authorization") != f"Bot {self.token}" and method != "interaction.callback":
@@ -273,6 +277,10 @@ class DiscordServer(WebServer):
                     "burst_colors": [],
                 }
                 return self._message(path[3], path[1], "") | {"reactions": [mine]}
+            case "messages.list":
+                after = int(params.get("after", 0))
+                found = [one for one in self.written if one["channel_id"] == path[1] and int(one["id"]) > after]
+                return [{name: value for name, value in one.items() if name != "guild_id"} for one in found[::-1]]
             case "channel.get":
                 return _CHANNELS[path[1]]
             case "thread.create":
@@ -328,6 +336,8 @@ def _name(verb: str, path: list[str]) -> str:
             return "message.edit"
         case "GET", ["channels", _, "messages", _]:
             return "message.get"
+        case "GET", ["channels", _, "messages"]:
+            return "messages.list"
         case "GET", ["channels", _]:
             return "channel.get"
     return f"{verb} {'/'.join(path)}"

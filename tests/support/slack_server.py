@@ -25,6 +25,8 @@ class SlackServer(WebServer):
         super().__init__()
         self.bot_token, self.app_token = BOT_TOKEN, APP_TOKEN
         self.messages: dict[str, dict[str, Any]] = {}
+        self.missed: list[dict[str, Any]] = []
+        """What people wrote while nobody listened."""
         self.uploads: dict[str, bytes] = {}
         self.acknowledged: dict[str, Any] = {}
         self.sockets: list[web.WebSocketResponse] = []
@@ -221,7 +223,13 @@ class SlackServer(WebServer):
                 return {"ok": True, "channel": params["channel"], "ts": ts}
             case "conversations.replies":
                 root = self.messages.get(params["ts"])
-                return {"ok": True, "messages": [root] if root else []}
+                missed = [one for one in self.missed if one.get("thread_ts") == params["ts"]]
+                return {"ok": True, "messages": [*([root] if root else []), *missed]}
+            case "conversations.history":
+                since, channel = float(params.get("oldest", 0)), params["channel"]
+                found = [one for one in self.missed if one["channel"] == channel and "thread_ts" not in one]
+                shown = [{name: value for name, value in one.items() if name != "channel"} for one in found[::-1]]
+                return {"ok": True, "messages": [one for one in shown if float(one["ts"]) > since]}
             case "chat.update":
                 if params["ts"] not in self.messages:
                     return {"ok": False, "error": "message_not_found"}
