@@ -13,7 +13,7 @@ from agent.cancel import CancelToken
 from agent.config import ApprovalMode, Directories
 from agent.errors import ApprovalPending, ConfigError, HermesError
 from agent.events import ApprovalRequested, ApprovalSettled
-from agent.floor import below_floor
+from agent.floor import below_floor, only_by_a_person
 from agent.messages import ToolCall
 from agent.own_places import OwnPlaces
 from agent.protocols import Action, Decision, Sink, Store, ToolContext, nothing
@@ -119,7 +119,11 @@ class Policy:
         """A ruling for each command, for each file a redirection writes, and for what is not understood."""
         whole = [rule for rule in self._in_force() if rule.is_for(tool) and covers_line(rule, action.command)]
         for command, folders in places(line, action.directory or cwd):
-            yield self._of_command(tool, command, folders, cwd, whole, confined=action.confined)
+            ruling = self._of_command(tool, command, folders, cwd, whole, confined=action.confined)
+            if ruling.verdict == "allow" and self.mode != "yolo" and not whole and not action.confined:
+                why = only_by_a_person(command, line, folders, cwd, self.dirs)
+                ruling = Ruling("ask", why) if why else ruling
+            yield ruling
             yield from self._of_writes(command, folders, cwd, whole, confined=action.confined)
         if line.doubt:
             yield self._of_doubt(tool, line, whole)

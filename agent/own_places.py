@@ -1,5 +1,7 @@
 """Where Hermes keeps what holds it back and what it must not lose: settings, rules, credentials, the store."""
 
+import fnmatch
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +38,17 @@ class OwnPlaces:
             return False
         return any(_holds(place, path) for place in self.folders)
 
+    def lie_in(self, path: Path) -> bool:
+        """Whether a path is a folder above one of them."""
+        return any(folder != path and _holds(path, folder) for folder in self.folders)
+
+    def may_hold(self, pattern: Path) -> bool:
+        """Whether a path with wildcards may stand for one that lies in them, also for one that is not there yet."""
+        written = Path(os.path.normpath(pattern))
+        if any(_holds(place, written) for place in self.free):
+            return False
+        return any(_matches(_folded(written), _folded(folder)) for folder in self.folders)
+
     def named_in(self, text: str) -> bool:
         """Whether a text spells one of them."""
         for place in self.free:
@@ -55,6 +68,11 @@ def _workspace_in(folder: Path, cwd: Path) -> Path | None:
 def _holds(folder: Path, path: Path) -> bool:
     there, above = _folded(path), _folded(folder)
     return there[: len(above)] == above
+
+
+def _matches(pattern: list[str], folder: list[str]) -> bool:
+    fits = (fnmatch.fnmatchcase(name, part) for name, part in zip(folder, pattern, strict=False))
+    return len(pattern) >= len(folder) and all(fits)
 
 
 def _folded(path: Path) -> list[str]:

@@ -126,14 +126,14 @@ def _literal(words: Iterable[Word], folder: Path) -> list[str] | None:
         if word.kind == "text":
             found.append(word.text)
             continue
-        names = _named_by(word.text, folder) if word.kind == "glob" else None
+        names = named_by(word.text, folder) if word.kind == "glob" else None
         if names is None:
             return None
         found += names
     return found
 
 
-def _named_by(pattern: str, folder: Path) -> list[str] | None:
+def named_by(pattern: str, folder: Path) -> list[str] | None:
     """At least the names a wildcard stands for; itself where there are none. None when they are too many."""
     found = ["/"] if pattern.startswith("/") else [""]
     for part in (part for part in pattern.split("/") if part):
@@ -222,7 +222,7 @@ def _names_listed(words: Iterable[Word], folder: Path) -> list[str] | None:
     for word in words:
         if word.kind == "text" or (word.kind == "open" and not _is_wild(word.text)):
             continue
-        names = _named_by(word.text, folder) if word.kind == "glob" else None
+        names = named_by(word.text, folder) if word.kind == "glob" else None
         if names is None:
             return None
         found += [str(Path(name).parent) for name in names]

@@ -32,6 +32,7 @@ FLOORS: dict[str, int] = {
     "agent.images": 2,
     "agent.rules": 2,
     "agent.floor": 2,
+    "agent.meaning": 2,
     "agent.allowance": 1,
     "agent.reading": 2,
     "agent.sandbox": 1,

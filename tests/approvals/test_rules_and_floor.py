@@ -1,0 +1,178 @@
+"""What an ordinary rule cannot lift: the floor holds for every spelling, and what cannot be known is asked for."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agent.approvals import Policy
+from agent.config import Directories
+from agent.protocols import Action
+from agent.rules import Rule
+
+PROGRAMS = "cp mv rm tar tee ln sed find xargs chmod cd mkdir touch hermes uv git curl env".split()
+RULES = [Rule("terminal", f"{program} *", "allow") for program in PROGRAMS]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    home = tmp_path / "person" / ".config" / "hermes"
+    home.mkdir(parents=True)
+    monkeypatch.setenv("HERMES_HOME", str(home))
+    return home
+
+
+@pytest.fixture
+def cwd(tmp_path: Path) -> Path:
+    (tmp_path / "work" / "src").mkdir(parents=True)
+    (tmp_path / "work" / "a.txt").touch()
+    return tmp_path / "work"
+
+
+def verdict(line: str, home: Path, cwd: Path) -> str:
+    dirs = Directories(home, home / "state", home / "cache")
+    text = line.replace("{home}", str(home)).replace("{top}", str(cwd.parent))
+    return Policy("ask", RULES, dirs=dirs).verdict("terminal", Action("execute", text, command=text), cwd).verdict
+
+
+FORBIDDEN = """
+cp a.txt "$HERMES_HOME"/policy.toml
+cp a.txt $HERMES_HOME/policy.toml
+cp a.txt ${HERMES_HOME}/policy.toml
+cp a.txt "${HERMES_HOME}/policy.toml"
+cp a.txt "$HERMES_HOME"/../hermes/policy.toml
+cp a.txt {top}/per?on/.config/hermes/policy.toml
+cp a.txt {top}/*/.config/h[a-e]rmes/policy.toml
+cp a.txt "$HERMES_HOME"/*.toml
+x={home}; cp a.txt $x/policy.toml
+x={home}; y="$x"; cp a.txt "$y"/policy.toml
+p=policy; cp a.txt {home}/$p.toml
+for f in a.txt {home}/policy.toml; do rm "$f"; done
+for f in policy config; do rm {home}/"$f".toml; done
+tar -C "$HERMES_HOME" -xf a.tar
+tar -C"$HERMES_HOME" -xf a.tar
+tar --directory="$HERMES_HOME" -xf a.tar
+sed -i s/deny/allow/ "$HERMES_HOME"/policy.toml
+curl -o "$HERMES_HOME"/policy.toml example.org
+ln -s "$HERMES_HOME" link
+env cp a.txt "$HERMES_HOME"/policy.toml
+cd "$HERMES_HOME" && rm policy.toml
+x={home}; cd $x; rm policy.toml
+cp a.txt $(printf %s {home})/policy.toml
+mv / /x
+mv ~ /tmp/x
+mv "$HOME" /tmp/x
+mv -t /tmp/x ~
+mv /etc /tmp/x
+mv {top}/person /tmp/x
+mv {top}/person/.config x
+mv {top}/p* x
+rm -r {top}/person
+chmod -R 700 {top}/person
+x=/; rm -rf $x
+x=/; y=$x; rm -rf "$y"
+x=/; rm -rf "$x"*
+for d in / a; do rm -rf "$d"; done
+rm -rf /e?c
+rm -rf /[e]tc
+hermes config set approvals yolo
+hermes config edit
+hermes --yolo -p x
+hermes -p x --yolo
+hermes tasks approve 1
+hermes pairing approve telegram X
+uv run hermes --yolo -p x
+HERMES_APPROVALS=yolo hermes -p x
+"""
+
+ASKED = """
+rm -rf $(cat a.txt)
+rm -rf `cat a.txt`
+rm -rf "$UNKNOWN_HERE"/x
+rm -rf ${x:-/}
+x=$(echo /); rm -rf $x
+read -r x < a.txt; rm -rf "$x"
+printf -v x %s /; rm -rf $x
+rm -rf {/,x}
+rm -rf $'/'
+cp -r src {top}/person
+cp a.txt {top}/person/.config/
+tar -C {top} -xf a.tar
+find {top}/person -delete
+find {top}/person -exec rm {} +
+cat a.txt | xargs rm
+xargs -I% cp a.txt % < a.txt
+cd $UNKNOWN_HERE && rm policy.toml
+cd "$(cat a.txt)" && tar -xf a.tar
+sed -i s/a/b/ "$UNKNOWN_HERE"
+PATH=./bin git push
+LD_PRELOAD=./x.so git push
+GIT_SSH_COMMAND=./x git push
+hermes -p x
+hermes "$x"
+hermes sessions show 1
+"""
+
+ALLOWED = """
+rm -rf build dist
+rm -f src/*.pyc
+cp a.txt b.txt
+cp "$PWD"/a.txt src
+cp $HOME/x.txt src
+x=build; rm -rf "$x"
+for d in build dist; do rm -rf "$d"; done
+mv a.txt src/
+mkdir -p build/x
+tar -xf a.tar
+tar -C src -xf a.tar
+sed -i s/a/b/ a.txt
+find . -name '*.pyc' -delete
+cd src && rm -f x
+git commit -m "$(cat a.txt)"
+git push
+hermes doctor
+hermes --version
+hermes config get model
+"""
+
+
+@pytest.mark.parametrize("line", FORBIDDEN.strip().split("\n"))
+def test_no_rule_lifts_the_floor_however_it_is_spelled(line: str, home: Path, cwd: Path) -> None:
+    assert verdict(line, home, cwd) == "deny"
+
+
+@pytest.mark.parametrize("line", ASKED.strip().split("\n"))
+def test_a_rule_does_not_allow_what_may_turn_out_to_be_below_the_floor(line: str, home: Path, cwd: Path) -> None:
+    assert verdict(line, home, cwd) == "ask"
+
+
+@pytest.mark.parametrize("line", ALLOWED.strip().split("\n"))
+def test_a_rule_still_allows_what_it_was_written_for(line: str, home: Path, cwd: Path) -> None:
+    assert verdict(line, home, cwd) == "allow"
+
+
+def test_a_line_that_was_answered_for_word_for_word_is_not_asked_for_again(home: Path, cwd: Path) -> None:
+    line = 'rm -rf "$BUILD_HERE"/x'
+    policy = Policy("ask", [Rule("terminal", line, "allow")], dirs=Directories(home, home / "state", home / "cache"))
+    assert policy.verdict("terminal", Action("execute", line, command=line), cwd).verdict == "allow"
+
+
+PIECES = ["{home}", "$HERMES_HOME", '"$HERMES_HOME"', "${HERMES_HOME}", "$x", '"$y"', "{top}/p*/.config/h*", "$(cat n)"]
+ENDS = ["/policy.toml", "/*.toml", "/pol*", "/state/state.db", "", "/", "/../hermes/config.toml", "/./credentials.toml"]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from(["rm -rf", "mv", "cp a.txt", "tee", "ln -sf a.txt", "sed -i s/a/b/", "chmod -R 777", "tar -C"]),
+    st.sampled_from(PIECES),
+    st.sampled_from(ENDS),
+    st.sampled_from(["{}", "ls; {}", "env {}", "for i in 1; do {}; done", "sh -c '{}'", "if true; then {}; fi"]),
+)
+def test_no_spelling_of_its_own_folder_gets_past_a_rule(
+    home: Path, cwd: Path, program: str, piece: str, end: str, around: str
+) -> None:
+    line = f"x={home}; y=$x; " + around.replace("{}", f"{program} {piece}{end} x")
+    assert os.environ["HERMES_HOME"] == str(home)
+    assert verdict(line, home, cwd) != "allow", line
