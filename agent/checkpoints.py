@@ -7,7 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from agent.protocols import Action, Keeper
 from agent.reading import only_reads
 from agent.shadow import FOLDER, Kept, Shadow, ShadowError
 from agent.shell import parse
+from agent.unsaved import Watch
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class TurnRecord(msgspec.Struct):
     """What a turn did to files. `message` is how many messages the session had before it; `at` is when it began.
 
     `tree` is the snapshot before its first command, "" without one. `skipped` names what was not saved, and why.
+    `folders` held nothing before, and are gone or hold something now.
     """
 
     session: str
@@ -50,6 +52,7 @@ class TurnRecord(msgspec.Struct):
     tree: str = ""
     skipped: list[str] = []
     open: bool = True
+    folders: list[str] = []
 
     @property
     def ref(self) -> str:
@@ -67,11 +70,14 @@ class Restore:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What going back before the turns `records` amounts to. `skipped` is what was not saved in them."""
+    """What going back before the turns `records` amounts to. `skipped` is what was not saved in them.
+    `folders` are to be there again, with nothing in them.
+    """
 
     records: tuple[TurnRecord, ...]
     restores: tuple[Restore, ...]
     skipped: tuple[str, ...]
+    folders: tuple[str, ...] = ()
 
     @property
     def edited(self) -> tuple[Restore, ...]:
@@ -94,6 +100,8 @@ class Checkpoints:
         self._lock = threading.RLock()
         self._record: TurnRecord | None = None
         self._pending: tuple[int, str] | None = None
+        self._watch: Watch | None = None
+        self._lost = ""
         self._failed = ""
 
     @cached_property
@@ -132,14 +140,14 @@ class Checkpoints:
         if action.kind in ("read", "ask") or self._only_reads(action):
             return ""
         with self._lock:
+            lost, self._lost = self._lost, ""
             try:
                 record = self._current()
-                if action.kind == "write":
-                    return self._save(record, action.paths)
-                return self._save_all(record)
+                note = self._save(record, action.paths) if action.kind == "write" else self._save_all(record)
             except ShadowError as error:
                 told, self._failed = self._failed, str(error)
-                return f"no checkpoint: {error}" if told != self._failed else ""
+                note = f"no checkpoint: {error}" if told != self._failed else ""
+            return " · ".join(filter(None, (lost, note)))
 
     def _only_reads(self, action: Action) -> bool:
         start = action.directory or self._workspace
@@ -166,6 +174,15 @@ class Checkpoints:
                 self._bound(record.turn)
             except ShadowError as error:
                 _log.warning("checkpoint of %s: %s", record.ref, error)
+                self._give_up(record, str(error))
+
+    def _give_up(self, record: TurnRecord, why: str) -> None:
+        """What the turn's commands changed is not known: the person hears of it, and `/rollback` says so."""
+        record.open = False
+        record.skipped.append(f"what the commands of “{record.prompt}” changed ({why})")
+        self._lost = f"the last turn's commands cannot be undone: {why}"
+        with contextlib.suppress(ShadowError):
+            self._put(record)
 
     def _current(self) -> TurnRecord:
         if self._record is None:
@@ -189,6 +206,9 @@ class Checkpoints:
                 told = f"no checkpoint: {error}"
             else:
                 record.files[str(path)] = Touched(kept, kept)
+                folder = path.parent
+                if kept is None and folder.is_relative_to(self._workspace) and self._shadow.is_empty(str(folder)):
+                    record.folders.append(folder.relative_to(self._workspace).as_posix())
         self._put(record)
         return told
 
@@ -198,13 +218,19 @@ class Checkpoints:
             # A command of this turn may have changed it already.
             kept = self._shadow.at(record.tree, path)
             if kept is not None or not self._shadow.leaves_out(path):
-                return kept
+                return self._with_bits(kept, path, self._shadow.modes())
         return self._shadow.keep(path)
+
+    def _with_bits(self, kept: Kept | None, path: Path, modes: Mapping[str, int]) -> Kept | None:
+        """A file of a snapshot, which does not hold who could read it."""
+        return kept and replace(kept, bits=modes.get(str(path.relative_to(self._workspace)), 0))
 
     def _save_all(self, record: TurnRecord) -> str:
         if record.tree:
             return ""
+        self._watch = Watch.begin(self._shadow, self._workspace)
         record.tree, left_out = self._shadow.snapshot()
+        record.folders += [name for name in self._shadow.empty_folders() if name not in record.folders]
         record.skipped += [f"{name} is large, or a repository of its own" for name in left_out]
         self._put(record)
         return ""
@@ -214,12 +240,20 @@ class Checkpoints:
         if record.tree:
             # A command may have changed again what a tool had written, back to what it was even.
             for name, touched in record.files.items():
-                touched.after = self._shadow.keep(Path(name))
+                try:
+                    touched.after = self._shadow.keep(Path(name))
+                except ShadowError as error:
+                    record.skipped.append(str(error))
+            modes = self._shadow.modes()
             tree, _left_out = self._shadow.snapshot()
             for path, before, after in self._shadow.differences(record.tree, tree):
-                touched = record.files.setdefault(str(path), Touched(before, after))
+                found = Touched(self._with_bits(before, path, modes), after)
+                touched = record.files.setdefault(str(path), found)
                 touched.after = after
-        record.open = False
+            if self._watch is not None:
+                record.skipped += self._watch.changed(record.files)
+        record.folders = [name for name in record.folders if not self._shadow.is_empty(name)]
+        record.open, self._watch = False, None
         self._put(record)
 
     def _put(self, record: TurnRecord) -> None:
@@ -243,7 +277,9 @@ class Checkpoints:
         with self._lock:
             until = {self._session: math.inf, **self._earlier()}
             found = [record for record in self._load("", among=until) if record.at <= until[record.session]]
-            return sorted((one for one in found if one.files or one.skipped or one.open), key=lambda one: one.at)
+            return sorted(
+                (one for one in found if one.files or one.skipped or one.folders or one.open), key=lambda one: one.at
+            )
 
     def _load(self, session_id: str, *, among: Collection[str] = ()) -> list[TurnRecord]:
         """Those of one session, or of several; oldest first."""
@@ -275,7 +311,21 @@ class Checkpoints:
                     touches = [record.files[name] for record in chosen if name in record.files]
                     restores.append(self._restore(name, touches))
             skipped = dict.fromkeys(what for record in chosen for what in record.skipped)
-            return Plan(tuple(chosen), tuple(restores), tuple(skipped))
+            folders = () if file else tuple(dict.fromkeys(name for record in chosen for name in record.folders))
+            return Plan(tuple(chosen), self._blocked(restores), tuple(skipped), folders)
+
+    def _blocked(self, restores: Iterable[Restore]) -> tuple[Restore, ...]:
+        """Those of which a folder stands in the way, with something in it that stays, count as edited, too."""
+        restores = tuple(restores)
+        goes = {restore.path for restore in restores if restore.to is None}
+        return tuple(
+            replace(one, edited=True) if one.to is not None and self._stays(one.path, goes) else one for one in restores
+        )
+
+    def _stays(self, path: Path, goes: Collection[Path]) -> bool:
+        if path.is_symlink() or not path.is_dir():
+            return False
+        return any(inner not in goes for inner in path.rglob("*") if inner.is_symlink() or not inner.is_dir())
 
     def _restore(self, name: str, touches: Sequence[Touched]) -> Restore:
         path = Path(name)
@@ -290,11 +340,15 @@ class Checkpoints:
         """
         with self._lock:
             done = [restore for restore in plan.restores if overwrite or not restore.edited]
-            for restore in done:
+            # What was not there goes first: it may stand where a folder or a file was.
+            for restore in sorted(done, key=lambda one: one.to is not None):
                 if not self._shadow.same(restore.path, restore.to):
                     self._shadow.restore(restore.path, restore.to)
+            for name in plan.folders:
+                self._shadow.make_folder(name)
             names = {str(restore.path) for restore in done}
             for record in plan.records:
+                record.folders = [name for name in record.folders if name not in plan.folders]
                 for name in names & record.files.keys():
                     del record.files[name]
             self._shadow.drop(record.ref for record in plan.records if not record.files)

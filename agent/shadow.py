@@ -5,11 +5,13 @@ Neither the project's own repository nor the person's git settings are touched o
 
 import contextlib
 import hashlib
+import json
 import os
 import shutil
+import stat
 import subprocess
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.errors import HermesError
@@ -20,6 +22,11 @@ MOST_FILES = 20_000
 MOST_BYTES = 300_000_000
 """New or changed in one snapshot; beyond this none is made."""
 SNAPSHOT_SECONDS = 10.0
+MOST_FOLDERS = 500
+"""Empty folders that are remembered."""
+
+_WIDE = 0o444
+"""A file that everybody may read is not remembered for who may."""
 
 _LEFT_OUT = ".git\nnode_modules/\n__pycache__/\n.venv/\n.tox/\n.nox/\n.mypy_cache/\n.pytest_cache/\n.ruff_cache/\n"
 _AS_IT_IS = "* -text -eol -ident -filter -working-tree-encoding -crlf\n"
@@ -39,10 +46,13 @@ class ShadowError(HermesError):
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A file as it was. `mode` is git's: 100644, 100755 or 120000 for a link."""
+    """A file as it was. `mode` is git's: 100644, 100755 or 120000 for a link. `bits` says who might do what with it, 0
+    where that is not known; two that differ only there count as the same.
+    """
 
     mode: str
     blob: str
+    bits: int = field(default=0, compare=False)
 
 
 class Shadow:
@@ -50,8 +60,9 @@ class Shadow:
 
     def __init__(self, folder: Path, workspace: Path, *, index: str) -> None:
         self._git_dir = folder / hashlib.sha256(str(workspace).encode(errors="surrogateescape")).hexdigest()[:24]
-        self._workspace = workspace
+        self._workspace, self._above = workspace, frozenset(workspace.parents)
         self._index = self._git_dir / f"{index}.index"
+        self._modes = self._git_dir / f"{index}.modes"
         self._ready = False
 
     @classmethod
@@ -65,17 +76,25 @@ class Shadow:
     # -- single files ------------------------------------------------------------------------------
 
     def keep(self, path: Path) -> Kept | None:
-        """Save a file; None when it is not there. Raises: ShadowError when it is too large or cannot be read."""
+        """Save a file; None when it is not there, or a folder stands there.
+
+        Raises: ShadowError when it is too large or cannot be read.
+        """
         try:
+            if self._is_elsewhere(path):
+                return None
             if path.is_symlink():
                 return Kept("120000", self._hash(os.fsencode(path.readlink())))
             status = path.stat()
-            if not path.is_file():
+            if stat.S_ISDIR(status.st_mode):
+                return None
+            if not stat.S_ISREG(status.st_mode):
                 raise ShadowError(f"{path} is no ordinary file")
             if status.st_size > LARGEST_FILE:
                 raise ShadowError(f"{path} is larger than {LARGEST_FILE:,} bytes")
-            return Kept("100755" if status.st_mode & 0o100 else "100644", self._hash(path.read_bytes()))
-        except FileNotFoundError:
+            mode = "100755" if status.st_mode & 0o100 else "100644"
+            return Kept(mode, self._hash(path.read_bytes()), status.st_mode & 0o777)
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise ShadowError(f"{path}: {error.strerror}") from error
@@ -84,18 +103,27 @@ class Shadow:
         return self._git("hash-object", "-w", "--stdin", "--no-filters", data=data).decode().strip()
 
     def same(self, path: Path, kept: Kept | None) -> bool:
-        """Whether the file is now what was kept."""
+        """Whether the file is now what was kept. A folder in its place is no file."""
         try:
+            if self._is_elsewhere(path):
+                return kept is None
             if path.is_symlink():
                 data, mode = os.fsencode(path.readlink()), "120000"
             else:
                 data, mode = path.read_bytes(), "100755" if path.stat().st_mode & 0o100 else "100644"
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return kept is None
         except OSError:
             return False
         name = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
         return kept == Kept(mode, name)
+
+    def _is_elsewhere(self, path: Path) -> bool:
+        """Whether a link on the way leads to another file than the one that had this name."""
+        inside = path.is_relative_to(self._workspace)
+        return inside and any(
+            parent.is_symlink() for parent in path.parents if parent != self._workspace and parent not in self._above
+        )
 
     def content(self, kept: Kept) -> bytes:
         """Raises: ShadowError."""
@@ -108,18 +136,22 @@ class Shadow:
                 path.unlink(missing_ok=True)
                 self._remove_empty(path.parent)
                 return
+            if self._is_elsewhere(path):
+                raise ShadowError(f"{path}: a link stands where its folder was")
             data = self.content(kept)
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.is_dir() and not path.is_symlink():
-                path.rmdir()
+                for folder, _folders, _files in os.walk(path, topdown=False):
+                    Path(folder).rmdir()
             temporary = path.with_name(f".{os.urandom(6).hex()}.hermes-tmp")
             if kept.mode == "120000":
                 temporary.symlink_to(os.fsdecode(data))
             else:
-                temporary.write_bytes(data)
-                mode = path.stat().st_mode & 0o777 if path.is_file() else temporary.stat().st_mode & 0o777
-                runs = (mode & 0o444) >> 2
-                temporary.chmod(mode | runs if kept.mode == "100755" else mode & ~0o111)
+                with os.fdopen(
+                    os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, kept.bits or 0o666), "wb"
+                ) as file:
+                    file.write(data)
+                temporary.chmod(_mode(kept, path if path.is_file() and not path.is_symlink() else temporary))
             temporary.replace(path)
         except OSError as error:
             raise ShadowError(f"{path}: {error.strerror}") from error
@@ -139,27 +171,76 @@ class Shadow:
 
         Raises: ShadowError when there is too much, or it takes too long.
         """
+        modes = self.modes()
         listed = self._git("ls-files", "--others", "--exclude-standard", "-z", work=True)
         changed = self._git("diff-files", "--name-only", "-z", work=True)
+        # Beyond a link that came since, other files have these names.
+        moved = {name for name in changed.split(b"\0") if self._is_elsewhere(self._workspace / os.fsdecode(name))}
         names = [name for name in {*listed.split(b"\0"), *changed.split(b"\0")} if name]
         if len(names) > MOST_FILES:
             raise ShadowError(f"{len(names):,} files are too many to save")
-        wanted, left_out, total = list[bytes](), list[str](), 0
+        wanted, gone, left_out, total = list[bytes](), list[bytes](), list[str](), 0
         for name in names:
+            modes.pop(os.fsdecode(name), None)
             try:
-                size = os.lstat(os.path.join(os.fsencode(self._workspace), name)).st_size  # noqa: PTH118  (bytes)
+                status = os.lstat(os.path.join(os.fsencode(self._workspace), name))  # noqa: PTH118  (bytes)
             except OSError:
-                size = 0
-            if size > LARGEST_FILE or name.endswith(b"/"):
+                gone.append(name)
+                continue
+            size, mode = status.st_size, status.st_mode
+            if name in moved or (stat.S_ISDIR(mode) and not name.endswith(b"/")):
+                gone.append(name)
+            elif size > LARGEST_FILE or name.endswith(b"/"):
                 left_out.append(os.fsdecode(name))
             else:
                 wanted.append(name)
                 total += size
+                if stat.S_ISREG(mode) and mode & _WIDE != _WIDE:
+                    modes[os.fsdecode(name)] = mode & 0o777
         if total > MOST_BYTES:
             raise ShadowError(f"{total:,} bytes are too many to save")
-        if wanted:
-            self._git("update-index", "-z", "--add", "--remove", "--stdin", data=b"\0".join(wanted) + b"\0", work=True)
+        # What is gone goes first: a file may stand where a folder was, or a folder where a file was.
+        for how, changed_names in (("--force-remove", gone), ("--add", wanted)):
+            if changed_names:
+                data = b"\0".join(changed_names) + b"\0"
+                self._git("update-index", "-z", "--replace", "--remove", how, "--stdin", data=data, work=True)
+        self._note_modes(modes)
         return self._git("write-tree", work=True).decode().strip(), sorted(left_out)
+
+    def modes(self) -> dict[str, int]:
+        """The files that not everybody could read at the last snapshot of this session, and who could do what."""
+        try:
+            found = json.loads(self._modes.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return {name: mode for name, mode in found.items() if isinstance(mode, int)}
+
+    def _note_modes(self, modes: Mapping[str, int]) -> None:
+        try:
+            if modes or self._modes.exists():
+                self._modes.write_text(json.dumps(modes))
+        except OSError as error:
+            raise ShadowError(f"{self._modes}: {error.strerror}") from error
+
+    def empty_folders(self) -> list[str]:
+        """The folders that held nothing at the last snapshot, but for those that are ignored. Raises: ShadowError."""
+        listed = self._git("ls-files", "--others", "--directory", "--exclude-standard", "-z", work=True).split(b"\0")
+        found = [os.fsdecode(name[:-1]) for name in listed if name.endswith(b"/")]
+        return [name for name in found if self.is_empty(name)][:MOST_FOLDERS]
+
+    def is_empty(self, name: str) -> bool:
+        try:
+            return not any((self._workspace / name).iterdir())
+        except OSError:
+            return False
+
+    def make_folder(self, name: str) -> None:
+        """Raises: ShadowError."""
+        try:
+            if not self._is_elsewhere(self._workspace / name):
+                (self._workspace / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ShadowError(f"{name}: {error.strerror}") from error
 
     def differences(self, before: str, after: str) -> Iterator[tuple[Path, Kept | None, Kept | None]]:
         """Each file that differs between two trees, as it was and as it became."""
@@ -175,6 +256,16 @@ class Shadow:
         found = self._git("ls-tree", "-z", "--full-tree", tree, "--", path.relative_to(self._workspace).as_posix())
         mode, _, rest = found.decode(errors="surrogateescape").partition(" ")
         return Kept(mode, rest.split()[1].partition("\t")[0]) if rest.startswith("blob") else None
+
+    def ignored(self) -> list[str]:
+        """The ignored files, and the folders of which all is, with a slash at the end. Raises: ShadowError."""
+        listed = self._git("ls-files", "--others", "--ignored", "--exclude-standard", "--directory", "-z", work=True)
+        home = self._git_dir.parent.parent
+        return [
+            name
+            for name in map(os.fsdecode, filter(None, listed.split(b"\0")))
+            if not home.is_relative_to(self._workspace / name)
+        ]
 
     def leaves_out(self, path: Path) -> bool:
         """Whether a snapshot does not hold such a file, because it is ignored."""
@@ -219,7 +310,8 @@ class Shadow:
         names = [name for name in self.names() if name.partition("/")[0] in sessions]
         self.drop(names)
         for session in sessions:
-            self._git_dir.joinpath(f"{session}.index").unlink(missing_ok=True)
+            for ending in ("index", "modes"):
+                self._git_dir.joinpath(f"{session}.{ending}").unlink(missing_ok=True)
         return bool(names)
 
     def tidy(self) -> None:
@@ -290,3 +382,9 @@ class Shadow:
                 aside.rename(self._git_dir)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
+
+
+def _mode(kept: Kept, like: Path) -> int:
+    """The mode of a file that is put back: its own, where that is known, else that of the file `like`."""
+    mode = kept.bits or like.stat().st_mode & 0o777
+    return mode | (mode & 0o444) >> 2 if kept.mode == "100755" else mode & ~0o111

@@ -23,7 +23,8 @@ def listed(chat: "Chat", plan: "Plan") -> list[str]:
     edited = {restore.path for restore in plan.edited}
     names = [f"  {_name(chat, item.path)}{'  (edited since)' * (item.path in edited)}" for item in plan.restores]
     more = [f"  and {len(names) - FILES_SHOWN} more"] if len(names) > FILES_SHOWN else []
-    return [*names[:FILES_SHOWN], *more, *(f"  not saved: {what}" for what in plan.skipped[:FILES_SHOWN])]
+    folders = [f"  {len(plan.folders)} empty folder{'s' * (len(plan.folders) != 1)}"] if plan.folders else []
+    return [*names[:FILES_SHOWN], *more, *folders, *(f"  not saved: {what}" for what in plan.skipped[:FILES_SHOWN])]
 
 
 def counted(plan: "Plan") -> str:
@@ -32,7 +33,7 @@ def counted(plan: "Plan") -> str:
 
 def offer(chat: "Chat", undo: "Undo", plan: "Plan") -> None:
     """Put the files back when the person agrees; what was edited since only when told so. Raises: HermesError."""
-    if not plan.restores:
+    if not plan.restores and not plan.folders:
         raise HermesError("There is nothing to put back.", hint=" ".join(listed(chat, plan)))
     head = f"Put {counted(plan)} back as before “{plan.records[0].prompt}”?"
     options = {"y": "yes", "n": "no"}

@@ -26,6 +26,7 @@ FLOORS: dict[str, int] = {
     "agent.checkpoints": 3,
     "agent.undo": 3,
     "agent.shadow": 3,
+    "agent.unsaved": 3,
     "agent.loop": 2,
     "agent.toolset": 2,
     "agent.approvals": 2,

@@ -257,3 +257,134 @@ def test_what_is_kept_of_a_session_goes_with_it(tmp_path: Path, work: Path) -> N
     assert leftovers.sessions(tmp_path / "state") == {"stays"}
     assert not list((tmp_path / "state").rglob("gone*"))
     assert Checkpoints(tmp_path / "state", "stays", work).diff(1)
+
+
+def _files(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(f"{name}\n")
+
+
+def _swap(work: Path, to: str) -> None:
+    place = work / "it"
+    shutil.rmtree(place) if place.is_dir() and not place.is_symlink() else place.unlink()
+    match to:
+        case "file":
+            place.write_text("now a file\n")
+        case "folder":
+            _files(work, "it/a", "it/in/b")
+        case _:
+            place.symlink_to("other")
+
+
+@pytest.mark.parametrize("start", ["file", "folder", "link"])
+@pytest.mark.parametrize("end", ["file", "folder", "link"])
+def test_a_file_a_folder_and_a_link_may_take_each_others_place(
+    kept: Checkpoints, work: Path, start: str, end: str
+) -> None:
+    _files(work, "other/a", "other/x")
+    (work / "it").write_text("first")
+    _swap(work, start)
+    _files(work, "same") if start == end else None
+    before = contents(work)
+
+    def change() -> None:
+        _swap(work, end)
+        (work / "more").write_text("more\n")
+
+    assert turn(kept, running(), change) == ""
+    middle = contents(work)
+    assert turn(kept, running(), lambda: (work / "last").write_text("x")) == ""
+    kept.roll_back(kept.plan())
+    assert contents(work) == middle
+    plan = kept.plan()
+    assert not plan.edited
+    kept.roll_back(plan)
+    assert contents(work) == before
+
+
+def test_a_folder_with_a_persons_file_is_not_put_out_of_the_way(kept: Checkpoints, work: Path) -> None:
+    _files(work, "f")
+
+    def change() -> None:
+        (work / "f").unlink()
+        _files(work, "f/a")
+
+    turn(kept, running(), change)
+    _files(work, "f/mine")
+    plan = kept.plan()
+    assert [restore.path.name for restore in plan.edited] == ["f"]
+    kept.roll_back(plan)
+    assert list(contents(work)) == ["f/mine"]
+
+
+def test_a_checkpoint_that_fails_at_the_end_is_told_once_and_the_next_turn_can_be_undone(
+    kept: Checkpoints, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def change() -> None:
+        _files(work, "a")
+        monkeypatch.setattr(shadow, "MOST_FILES", 0)
+
+    assert turn(kept, running(), change) == ""
+    monkeypatch.undo()
+    assert "too many to save" in kept.plan().skipped[0]
+    note = turn(kept, running(), lambda: (work / "b").write_text("b"))
+    assert note.startswith("the last turn's commands cannot be undone: ")
+    assert turn(kept, running(), lambda: (work / "c").write_text("c")) == ""
+    kept.roll_back(kept.plan(2))
+    assert list(contents(work)) == ["a"]
+
+
+def test_ignored_files_that_a_command_changed_are_named(kept: Checkpoints, work: Path) -> None:
+    _files(
+        work, ".env", "gone.log", "quiet.log", "node_modules/one/a.js", "node_modules/two/b.js", "src/__pycache__/x.pyc"
+    )
+    (work / ".gitignore").write_text(".env\n*.log\nbuild/\n")
+
+    def change() -> None:
+        (work / ".env").write_text("changed")
+        (work / "gone.log").unlink()
+        _files(work, "build/out/x", "build/y", "node_modules/one/a.js", "src/__pycache__/x.pyc")
+
+    turn(kept, running(), change)
+    assert sorted(kept.plan().skipped) == [
+        ".env: ignored, and changed",
+        "1 file under node_modules: ignored, and changed",
+        "2 files under build: ignored, and changed",
+        "gone.log: ignored, and gone",
+    ]
+
+
+@pytest.mark.parametrize("action", ["command", "tool"])
+def test_a_file_that_few_could_read_does_not_come_back_for_everybody(
+    kept: Checkpoints, work: Path, action: str
+) -> None:
+    for name in ("gone", "loose"):
+        (work / name).write_text("secret")
+        (work / name).chmod(0o600)
+    turn(kept, running(), lambda: (work / "first").write_text("x"))
+
+    def change() -> None:
+        (work / "gone").unlink()
+        (work / "loose").chmod(0o644)
+        (work / "loose").write_text("open")
+
+    turn(kept, running() if action == "command" else writing(work / "gone", work / "loose"), change)
+    kept.roll_back(kept.plan())
+    assert [(work / name).stat().st_mode & 0o777 for name in ("gone", "loose")] == [0o600, 0o600]
+    assert (work / "loose").read_text() == "secret"
+
+
+def test_a_folder_that_was_empty_is_there_again(kept: Checkpoints, work: Path) -> None:
+    for name in ("gone", "filled", "written"):
+        (work / name).mkdir()
+
+    def change() -> None:
+        (work / "gone").rmdir()
+        _files(work, "filled/x")
+
+    turn(kept, running(), change)
+    turn(kept, writing(work / "written" / "x"), lambda: _files(work, "written/x"))
+    kept.roll_back(kept.plan(2))
+    assert {path.name for path in work.iterdir()} == {"gone", "filled", "written"}
+    assert kept.turns() == []

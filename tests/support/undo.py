@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import stat
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from agent.checkpoints import Checkpoints
 from agent.protocols import Action
 
 NAMES = ["a.txt", "b.bin", "src/main.py", "src/deep/er/x.txt", "docs/ü n.md", "run.sh", "-dash", "l1", "l2"]
+SWAPPED = ["swap", "swap/in", "swap/in/deep", "src"]
+"""A file, a folder or a link, by turns."""
 
 
 def contents(root: Path) -> dict[str, tuple[bytes, bool]]:
@@ -46,14 +49,17 @@ class Undone:
         before = contents(self._root)
         self._kept.begin(f"turn {self.turns}", self.turns)
         for _ in range(self._chance.randint(1, 4)):
-            names = self._chance.sample(NAMES, self._chance.randint(1, 3))
+            names = self._chance.sample([*NAMES, *SWAPPED], self._chance.randint(1, 3))
             paths = tuple(self._root / name for name in names)
             by_command = self._chance.random() < 0.5
-            links = [path for path in paths if path.is_symlink()]
-            action = Action("execute", "x", command="make") if by_command or links else Action("write", "x", paths)
+            by_command = by_command or any(map(self._blocked, paths))
+            action = Action("execute", "x", command="make") if by_command else Action("write", "x", paths)
             assert self._kept.before(action) == ""
             for path in paths:
-                self._change(path, links=action.kind == "execute")
+                if by_command:
+                    self._clear(path)
+                if by_command or not self._blocked(path):
+                    self._change(path, links=by_command)
             self._kept.after(action)
         self._kept.end()
         self.turns += 1
@@ -67,16 +73,30 @@ class Undone:
     def _counts(self) -> int:
         return len(self._kept.turns())
 
+    def _blocked(self, path: Path) -> bool:
+        """Whether something else stands there, or on the way, than a file that a tool could write."""
+        parents = [parent for parent in path.parents if parent.is_relative_to(self._root)]
+        return path.is_symlink() or path.is_dir() or any(one.is_symlink() or one.is_file() for one in parents)
+
+    def _clear(self, path: Path) -> None:
+        for parent in reversed([parent for parent in path.parents if parent.is_relative_to(self._root)]):
+            if parent.is_symlink() or parent.is_file():
+                parent.unlink()
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+
     def _change(self, path: Path, *, links: bool) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        match self._chance.randint(0, 5):
+        match self._chance.randint(0, 6):
             case 0 if path.exists() or path.is_symlink():
                 path.unlink()
             case 1 if path.is_file() and not path.is_symlink():
                 path.chmod(path.stat().st_mode ^ 0o111)
             case 2 if links:
                 path.unlink(missing_ok=True)
-                path.symlink_to(f"target {self._chance.random()}")
+                path.symlink_to(self._chance.choice([f"target {self._chance.random()}", str(self._root / "docs")]))
+            case 3 if links and not path.is_symlink() and not path.exists():
+                path.mkdir()
             case _:
                 if path.is_symlink():
                     path.unlink()
