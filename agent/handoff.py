@@ -147,6 +147,15 @@ class Handoffs:
         self._store.note(f"{_WAITS}{address}", "")
         return moved is not None
 
+    def decline(self, waiting: Waiting, address: str) -> bool:
+        """Send back what waits there. Whether a terminal hears of it. Raises: HermesError."""
+        name = f"{_WAITS}{address}"
+        moved = self._store.move_session(waiting.session_id, TERMINAL, expect=name)
+        self._store.note(name, "")
+        if moved is None:
+            raise HermesError("There is no conversation here to hand over.")
+        return self._tell(waiting.terminal, waiting.session_id, address)
+
     def give_back(self, session_id: str, key: str) -> bool:
         """Make a conversation's session the terminal's. Whether a terminal hears of it: else nobody waits for it.
 
@@ -156,8 +165,11 @@ class Handoffs:
             raise HermesError("There is no conversation here to hand over.")
         terminal = self._store.notes(f"{_LENT}{key}").get(f"{_LENT}{key}", "")
         self._store.note(f"{_LENT}{key}", "")
+        return self._tell(terminal, session_id, key)
+
+    def _tell(self, terminal: str, session_id: str, where: str) -> bool:
         there = self._store.present().get(terminal)
         if there is None or not self._is_alive(there):
             return False
-        self._store.note(f"{_BACK}{terminal}:{session_id}", key)
+        self._store.note(f"{_BACK}{terminal}:{session_id}", where)
         return True

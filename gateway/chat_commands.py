@@ -12,6 +12,7 @@ from agent.prompt import own_part
 from agent.records import LIVE_STATES
 from gateway import task_commands
 from gateway.calls import Call, Command
+from gateway.outbox import address
 from gateway.service import Prompt
 
 
@@ -157,12 +158,8 @@ async def _handoff(call: Call) -> str:
         hint = "/handoff telegram, discord or slack is given in the terminal, and brings its conversation to a chat."
         raise HermesError("Usage: /handoff terminal", hint=hint)
 
-    def hand_over() -> tuple[str, bool]:
-        if call.service.conversations.turn(call.key):
-            raise HermesError("A turn is running.", hint="/stop ends it.")
-        return call.service.conversations.give_back(call.key)
-
-    session_id, heard = await call.service.aside(hand_over)
+    where = address(call.event.source.chat)
+    session_id, heard = await call.service.aside(lambda: call.service.conversations.give_back(call.key, where))
     there = "The terminal it came from is told." if heard else "In a terminal:"
     return f"Handed over. {there} `hermes -r {session_id}` goes on with it; here a new conversation begins."
 

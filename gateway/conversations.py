@@ -205,12 +205,16 @@ class Conversations:
             if self.turn(key) is None and self.handoffs.claim(waiting, address, key):
                 self._began(key, waiting.session_id)
 
-    def give_back(self, key: str) -> tuple[str, bool]:
-        """Let terminals have the conversation's session, and begin another. Its id, and whether one hears of it.
+    def give_back(self, key: str, address: str) -> tuple[str, bool]:
+        """Let terminals have what waits in the chat, or the conversation's session: then another begins.
 
-        Raises: HermesError.
+        Its id, and whether a terminal hears of it. Raises: HermesError.
         """
         with self._alone(key):
+            if waiting := self.handoffs.waiting(address):
+                return waiting.session_id, self.handoffs.decline(waiting, address)
+            if self.turn(key) is not None:
+                raise HermesError("A turn is running.", hint="/stop ends it.")
             session_id = self.session(key)
             self._turns.idle(TURN + key, STOPPING)
             row = self._store.session(session_id)

@@ -337,8 +337,15 @@ class Service:
         """Go on with what was handed to this chat from a terminal, when somebody writes there who may."""
         where = address(event.source.chat)
         waiting = await self.glance(lambda: self.conversations.handoffs.waiting(where))
-        if waiting is not None and await self._may(event, "handoff"):
-            await self.aside(lambda: self.conversations.claim(key, waiting, where))
+        if waiting is None or not await self._may(event, "handoff"):
+            return
+        if event.source.is_group and "@" not in key:
+            # With the conversation everybody there would have its folder.
+            text = "⇄ A conversation from the terminal waits here, but all in this group share one."
+            key = f"shared:{waiting.session_id}"
+            await self.say(event.source.chat, f"{text} /handoff terminal gives it back.", key=key)
+            return
+        await self.aside(lambda: self.conversations.claim(key, waiting, where))
 
     async def _say(self, item: Item, behind: bool, prompt: "Prompt") -> bool:
         event = item.event

@@ -99,6 +99,25 @@ async def test_what_a_terminal_handed_over_waits_for_an_admin(
         assert row.source == f"handoff:{address}"
 
 
+async def test_a_group_that_shares_a_conversation_does_not_get_the_terminal_s(
+    configured: Callable[[str], Config],  # noqa: F811
+) -> None:
+    """Not even through its admin: everybody there would go on with it, in its folder."""
+    async with serving(configured(HOUSE + 'sessions = "chat"\n')) as serve:
+        store = serve.gateway.store
+        store.create_session("s", source="terminal", cwd="/", title="plans")
+        store.append("s", Message("user", "the secret"))
+        serve.gateway.service.conversations.handoffs.send("s", "memory:-5", terminal="terminal:1", said="")
+        await serve.platform.say("go on", chat_id="-5", user_id="9", is_group=True, addressed=True)
+        await serve.shows("all in this group share one", "-5")
+        await serve.platform.say("/handoff terminal", chat_id="-5", user_id="9", is_group=True, addressed=True)
+        await serve.shows("`hermes -r s`", "-5")
+        row = store.session("s")
+        assert row is not None
+        assert row.source == "terminal"
+        assert store.notes("handoff:") == {}
+
+
 PRESSES = [
     "ok:{id}",
     "no:{id}",
