@@ -122,7 +122,10 @@ class ChatStore(Protocol):
         ...
 
     def forget_chats(self, before: float) -> int:
-        """Delete what was dealt with, sent or refused before then. Gives how many."""
+        """Delete what was dealt with, sent or refused before then, and the rows of turns that ended. Gives how many.
+
+        What a turn said stays in its conversation.
+        """
         ...
 
     def move_chat(self, old: str, new: str) -> None:

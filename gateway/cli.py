@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,11 +12,12 @@ from agent.config import directories, load_config
 from agent.errors import ConfigError, HermesError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from agent.config import Config
     from agent.findings import Finding
     from agent.store.sqlite import SqliteStore
+    from gateway.config import PlatformConfig
 
 gateway_app = typer.Typer(help="serve the agent to chats", rich_markup_mode=None)
 pairing_app = typer.Typer(help="let people into chats, by code", rich_markup_mode=None, no_args_is_help=True)
@@ -44,41 +45,10 @@ def main(context: typer.Context) -> None:
 
 @gateway_app.command(help="what is connected, what waits to be sent, what was refused")
 def status(as_json: Json = False) -> None:
-    found = _status(_store())
-    if as_json:
-        typer.echo(json.dumps(found))
-        return
-    for one in found["gateways"]:
-        problem = f" ({one['problem']})" if one["problem"] else ""
-        typer.echo(f"{one['platform']}: {one['state']}{problem}, served by process {one['pid']}")
-    if not found["gateways"]:
-        typer.echo("No gateway runs. `hermes gateway` starts one.")
-    if found["sandbox"] is None:
-        typer.echo("No sandbox works here: only admins' agents have a shell. `hermes doctor` says why.")
-    typer.echo(f"to be dealt with: {found['received']}, to be sent: {found['unsent']}")
-    for one in found["refused"]:
-        typer.echo(f"refused: {one['chat']}: {one['error']}")
+    from gateway.standing import lines, standing
 
-
-def _status(store: "SqliteStore") -> dict[str, Any]:
-    from agent.sandbox import backend
-    from agent.store.leases import is_alive
-    from gateway.home import LINK
-
-    links = {name.removeprefix(LINK): json.loads(value) for name, value in store.notes(LINK).items()}
-    present = [(owner, lease) for owner, lease in store.present().items() if owner.startswith("gateway:")]
-    return {
-        "sandbox": backend(),
-        "gateways": [
-            {"state": "starting", "problem": "", **links.get(platform, {}), "platform": platform, "pid": lease.pid}
-            for owner, lease in present
-            if is_alive(lease)
-            for platform in [owner.split(":")[1]]
-        ],
-        "received": len(store.received()),
-        "unsent": len(store.unsent()),
-        "refused": [{"chat": one.chat, "error": one.error, "at": one.at} for one in store.refused()],
-    }
+    found = standing(_store())
+    typer.echo(json.dumps(found) if as_json else "\n".join(lines(found, now=time.time())))
 
 
 @gateway_app.command(help="send a message to a chat: --to telegram:123")
@@ -89,6 +59,7 @@ def send(
 ) -> None:
     from gateway.outbox import Letter, address, encode
     from gateway.session import chat_of
+    from gateway.standing import standing
 
     try:
         chat = chat_of(to)
@@ -102,7 +73,7 @@ def send(
     letter = Letter(text=body, file=str(file.resolve()) if file else "", file_name=file.name if file else "")
     store = _store()
     posted = store.post(address(chat), encode(letter))
-    running = any(one["platform"] == chat.platform.value for one in _status(store)["gateways"])
+    running = any(one["platform"] == chat.platform.value for one in standing(store)["gateways"])
     end = time.monotonic() + (SEND_WITHIN if running else 0)
     while any(one.id == posted for one in store.unsent(address(chat))) and time.monotonic() < end:
         time.sleep(0.1)
@@ -160,11 +131,12 @@ def findings(config: "Config") -> "Iterator[Finding]":
     from agent.findings import Finding
     from gateway.serve import check, settings_of
     from gateway.setting_up import try_out
+    from gateway.standing import standing
 
     try:
         _settings, platforms = settings_of(config)
         store = _store()
-        served = {one["platform"]: one for one in _status(store)["gateways"]}
+        served = {one["platform"]: one for one in standing(store)["gateways"]}
     except HermesError as error:
         yield Finding(False, f"gateway: {error}", error.hint)
         return
@@ -179,6 +151,23 @@ def findings(config: "Config") -> "Iterator[Finding]":
                 yield Finding(not here["problem"], said, "See `hermes gateway logs`.")
         except HermesError as error:
             yield Finding(False, f"{platform.value}: {error}", error.hint or "Run `hermes gateway setup` again.")
+    yield from _walls(platforms.values())
+
+
+def _walls(platforms: "Iterable[PlatformConfig]") -> "Iterator[Finding]":
+    """Whether agents of people who are no admins have a shell: behind a wall only."""
+    from agent.findings import Finding
+    from agent.sandbox import BACKENDS, backend, problem
+
+    if all(one.tools == "full" for one in platforms):
+        return
+    if means := backend():
+        yield Finding(True, f"chats: commands of people who are no admins run behind {means}")
+        return
+    why = "; ".join(f"{name}: {problem(name)}" for name in BACKENDS)
+    yield Finding(
+        None, f"chats: no sandbox works here ({why})", "Only admins' agents have a shell. Install bubblewrap."
+    )
 
 
 # -- pairing ---------------------------------------------------------------------------------------

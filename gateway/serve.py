@@ -45,8 +45,8 @@ from gateway.voice import TABLE, audio_of
 
 _log = logging.getLogger(__name__)
 
-KEPT = 14 * 24 * 3600.0
-"""Seconds for which messages of chats are remembered, so that one that comes again is known."""
+FORGET = 600.0
+"""Seconds between two times that what is old is deleted."""
 
 PLACES, TOO_OLD, OVERLAP = 50, 24 * 3600.0, 60.0
 """Places that are asked for what was missed; seconds after which it is not asked for; seconds that clocks differ by."""
@@ -64,7 +64,8 @@ class GatewaySettings:
 
     `workspace` is the folder that agents of chats work in, each conversation in a folder of its own there, or all in
     itself: `folders`. `busy` says what becomes of a message that comes while a turn runs. `answer_within` is how many
-    seconds a question waits for an answer; then it is denied.
+    seconds a question waits for an answer; then it is denied. For `keep_days` messages are remembered, so that one that
+    comes again is known, and the rows of turns that ended; conversations stay.
     """
 
     workspace: str = ""
@@ -72,6 +73,7 @@ class GatewaySettings:
     busy: Busy = "steer"
     turn_workers: int = 32
     answer_within: float = 900.0
+    keep_days: float = 14.0
 
 
 def settings_of(config: Config) -> tuple[GatewaySettings, dict[Platform, PlatformConfig]]:
@@ -192,6 +194,7 @@ class Gateway:
         self.supervisor = Supervisor(list(parts.adapters.values()), self.runner.receive)
         self._marks = [_mark(one) for one in self.configs.values()]
         self._entered: list[str] = []
+        self._forgot = -FORGET
         self._links: dict[Platform, str] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -251,7 +254,10 @@ class Gateway:
         try:
             await self.service.look_after(self.settings.answer_within)
             await self._note_links()
-            await self.service.aside(lambda: self.store.forget_chats(time.time() - KEPT))
+            if time.monotonic() - self._forgot > FORGET:
+                self._forgot = time.monotonic()
+                before = time.time() - max(1.0, self.settings.keep_days) * 24 * 3600
+                await self.service.aside(lambda: self.store.forget_chats(before))
         except StoreError as error:
             _log.warning("looking after chats: %s", error)
 

@@ -25,7 +25,6 @@ def check(config: Config, *, env: Mapping[str, str] = os.environ) -> Iterator[Fi
     yield from _store(config)
     yield from _policy(config)
     yield from _sandbox(config)
-    yield from _chats(config)
     yield from _model(config, env)
 
 
@@ -108,21 +107,6 @@ def _sandbox(config: Config) -> Iterator[Finding]:
     network = "on" if sandbox.network else "off"
     yield Finding(True, f"sandbox: {sandbox.mode} by {means}, network {network}")
     yield from _breakout(config)
-
-
-def _chats(config: Config) -> Iterator[Finding]:
-    """Whether people in chats who are no admins have a shell: behind a wall only."""
-    from agent.sandbox import BACKENDS, backend, problem
-
-    platforms = [name for name, table in config.values.gateway.items() if isinstance(table, Mapping)]
-    narrow = [name for name in platforms if name != "voice" and config.values.gateway[name].get("tools") != "full"]
-    if not narrow:
-        return
-    if means := backend():
-        yield Finding(True, f"chats: commands of people who are no admins run behind {means}")
-        return
-    why = "; ".join(f"{name}: {problem(name)}" for name in BACKENDS)
-    yield Finding(None, f"chats: no sandbox works here ({why})", "Only admins have a shell. Install bubblewrap.")
 
 
 def _breakout(config: Config) -> Iterator[Finding]:

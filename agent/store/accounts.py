@@ -15,16 +15,16 @@ PRUNED_AT_ONCE = 10
 PAGES_AT_ONCE = 500
 """Free pages given back to the disk in one transaction."""
 
-_OWED = """
+OWED = """
     SELECT task_id FROM deliveries JOIN tasks ON tasks.id = task_id
     WHERE deliveries.state <> 'told' AND tasks.state IN ('done', 'failed')
 """
 LIVE = "state IN ('queued', 'running', 'waiting', 'parked')"
-_KEPT_TASK = f"({LIVE} OR finished >= :before OR id IN ({_OWED}) OR id IN (SELECT value FROM json_each(:besides)))"
+_KEPT_TASK = f"({LIVE} OR finished >= :before OR id IN ({OWED}) OR id IN (SELECT value FROM json_each(:besides)))"
 _DOOMED_SESSION = f"""
     updated < :before
     AND id NOT IN (SELECT session_id FROM tasks WHERE {_KEPT_TASK})
-    AND id NOT IN (SELECT owner FROM tasks WHERE {LIVE} OR id IN ({_OWED}))
+    AND id NOT IN (SELECT owner FROM tasks WHERE {LIVE} OR id IN ({OWED}))
 """
 
 

@@ -6,11 +6,19 @@ from typing import Any
 
 from agent.chats import NOTES_OF_CHATS, Inbound, Outbound
 from agent.records import IsAlive, Lease
+from agent.store.accounts import LIVE, OWED
 from agent.store.database import OnDatabase
 from agent.store.deliveries import LEASE, lease_from
 from agent.store.text import cleaned
 
 _OUTBOUND = "id, chat, payload, state, key, message_id, at, due, attempts, repeat, error, " + ", ".join(LEASE)
+_OLD = (
+    "inbound WHERE handled AND at < ?",
+    "outbound WHERE state IN ('sent', 'refused') AND at < ?",
+    f"tasks WHERE owner BETWEEN 'turn:' AND 'turn;' AND NOT {LIVE} AND finished < ? AND id NOT IN ({OWED})",
+)
+"""What chats need no more after a while. What a turn said is in its conversation."""
+
 _FREE = "worker = NULL, pid = NULL, process_started = NULL, heartbeat = NULL"
 
 
@@ -120,13 +128,7 @@ class SqliteChats(OnDatabase):
 
     def forget_chats(self, before: float) -> int:
         with self._database.write() as connection:
-            old = connection.execute("DELETE FROM inbound WHERE handled AND at < ?", (before,)).rowcount
-            return (
-                old
-                + connection.execute(
-                    "DELETE FROM outbound WHERE state IN ('sent', 'refused') AND at < ?", (before,)
-                ).rowcount
-            )
+            return sum(connection.execute(f"DELETE FROM {old}", (before,)).rowcount for old in _OLD)
 
     def move_chat(self, old: str, new: str) -> None:
         places = (

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from agent.chats import NOTES_OF_CHATS, Inbound, Outbound, OutboundState
-from agent.records import IsAlive, Lease
+from agent.records import LIVE_STATES, IsAlive, Lease
 from agent.store.memory_tables import Tables
 from agent.store.text import cleaned
 
@@ -125,7 +125,25 @@ class MemoryChats(Tables):
                 del self._inbound[key], self._dealt_with[key]
             for id_ in over:
                 del self._outbound[id_], self._places[id_]
-            return len(old) + len(over)
+            turns = self._old_turns(before)
+            for task_id in turns:
+                del self._tasks[task_id]
+                self._events.pop(task_id, None)
+                self._inbox.pop(task_id, None)
+            gone = set(turns)
+            self._deliveries = {key: one for key, one in self._deliveries.items() if key[0] not in gone}
+            return len(old) + len(over) + len(turns)
+
+    def _old_turns(self, before: float) -> list[str]:
+        owed = {one.task_id for one in self._deliveries.values() if one.state != "told"}
+        return [
+            task.id
+            for task in self._tasks.values()
+            if task.owner.startswith("turn:")
+            and task.state not in LIVE_STATES
+            and task.finished < before
+            and (task.id not in owed or task.state == "cancelled")
+        ]
 
     def move_chat(self, old: str, new: str) -> None:
         def moved(text: str, *leads: str) -> str:

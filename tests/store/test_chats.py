@@ -5,7 +5,7 @@ from typing import Protocol
 import pytest
 
 from agent.chats import ChatStore
-from agent.protocols import Store
+from agent.protocols import Store, Task
 from tests.store.conftest import lease
 
 ME, OTHER = lease("me"), lease("other", pid=2)
@@ -197,3 +197,22 @@ def test_what_is_kept_of_a_chat_follows_it(chats: Chats, tail: str) -> None:
         assert bool(chats.unsent(key)) == there
         assert [f"{name}{key}" in chats.notes(name) for name in ("voice:", "handoff:", "lent:")] == [there] * 3
         assert (key in chats.notes("home:").values()) == there
+
+
+def test_the_rows_of_turns_that_ended_are_forgotten_and_their_conversations_are_not(chats: Chats) -> None:
+    def ended(owner: str, *, told: bool) -> Task:
+        chats.create_session("s", source="c")
+        task = chats.create_task(prompt="go", owner=owner, settings="{}", session_id="s")
+        chats.claim_task(ME)
+        chats.update_task(task.id, state="done", finished=100.0, result="Done.")
+        if told:
+            chats.mark_told(task.id, owner)
+        return task
+
+    old, owed, others = ended("turn:c", told=True), ended("turn:c", told=False), ended("chat:c", told=True)
+    live = chats.create_task(prompt="go", owner="turn:c", settings="{}", session_id="s")
+    assert chats.forget_chats(before=99.0) == 0
+    assert chats.forget_chats(before=101.0) == 1
+    assert {task.id for task in chats.tasks()} == {owed.id, others.id, live.id}
+    assert chats.task(old.id) is None
+    assert chats.session("s") is not None
