@@ -72,6 +72,9 @@ CATCH_UP_WITHIN = 20.0
 THREADS_KNOWN = 1000
 """Threads of which it is known that they were quoted."""
 
+ARROWS_KNOWN = 1000
+"""Messages whose link to what they answer is put back when they are edited."""
+
 _DOWN = frozenset({"internal_error", "fatal_error", "service_unavailable", "request_timeout"})
 _SIGNS = {
     "👀": "eyes", "✅": "white_check_mark", "❌": "x", "⏳": "hourglass_flowing_sand", "👍": "thumbsup",
@@ -127,6 +130,8 @@ class Slack:
         self._ended = asyncio.Event()
         self._fatal: Refused | None = None
         self.heard: Heard = heard_nothing
+        self._url = ""
+        self._arrows: OrderedDict[tuple[str, str], str] = OrderedDict()
         self._quoted: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     # -- the connection ----------------------------------------------------------------------------
@@ -156,6 +161,7 @@ class Slack:
             with self._translated():
                 answer = await self._client.auth_test()
                 self._user_id = str(answer.get("user_id") or "")
+                self._url = str(answer.get("url") or "")
                 self._me = AuthorizeResult.from_auth_test_response(
                     auth_test_response=answer, bot_token=self._token, user_auth_test_response=None
                 )
@@ -305,7 +311,19 @@ class Slack:
     # -- sending -----------------------------------------------------------------------------------
 
     async def send(self, chat: Chat, content: str, *, reply_to: str = "") -> SendResult:
-        return await self._post(chat, self._text(content))
+        text, arrow = self._text(content), "" if chat.thread_id else self._arrow(chat, reply_to)
+        sent = await self._post(chat, arrow + text)
+        if arrow:
+            self._arrows[chat.chat_id, sent.message_id] = arrow
+            if len(self._arrows) > ARROWS_KNOWN:
+                self._arrows.popitem(last=False)
+        return sent
+
+    def _arrow(self, chat: Chat, reply_to: str) -> str:
+        """A link to the message that is answered: Slack has no replies outside threads."""
+        if not self._url or not re.fullmatch(r"\d+\.\d+", reply_to, re.ASCII):
+            return ""
+        return f"<{self._url}archives/{chat.chat_id}/p{reply_to.replace('.', '')}|↩> "
 
     async def ask(self, chat: Chat, content: str, buttons: Buttons, *, reply_to: str = "") -> SendResult:
         text = self._text(content)
@@ -326,7 +344,7 @@ class Slack:
         return SendResult(message_id=ts)
 
     async def edit(self, chat: Chat, message_id: str, content: str) -> None:
-        text = self._text(content)
+        text = self._arrows.get((chat.chat_id, message_id), "") + self._text(content)
         with self._translated():
             await self._client.chat_update(channel=chat.chat_id, ts=message_id, text=text, blocks=[])
 

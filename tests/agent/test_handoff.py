@@ -13,6 +13,7 @@ from agent.records import Lease
 from agent.store.memory import MemoryStore
 from agent.store.sqlite import SqliteStore
 from gateway.outbox import Letter
+from hermes_cli.seats import Seats
 
 HERE, THERE = "terminal:1", "telegram:7"
 LIVES, DIED = Lease("t", 1, 1.0, 0.0), Lease("d", 2, 1.0, 0.0)
@@ -153,3 +154,18 @@ def test_one_at_a_time_waits_in_a_chat(store: HandoffStore, handoffs: Handoffs) 
     with pytest.raises(HermesError, match="Another conversation waits"):
         handoffs.send("other", THERE, terminal=HERE, said="")
     assert source(store, "other") == TERMINAL
+
+
+def test_no_terminal_takes_a_seat_on_what_is_a_chat_s_or_waits_in_one(store: HandoffStore, handoffs: Handoffs) -> None:
+    seats = Seats(store)
+    assert seats.take("s") == ""
+    seats.give_up("s")
+    sent(handoffs)
+    store.create_session("c", source=THERE, cwd="/chats/7")
+    for session_id in ("s", "c"):
+        assert seats.take(session_id) == f"the chat {THERE}"
+        with pytest.raises(HermesError, match="open in the chat"):
+            seats.require(session_id)
+    handoffs.take("s")
+    assert seats.take("s") == ""
+    seats.close()

@@ -471,3 +471,14 @@ async def test_an_app_token_that_is_revoked_is_not_asked_with_for_ever(server: S
     asked = len(server.of("apps.connections.open"))
     await asyncio.sleep(1.5)
     assert len(server.of("apps.connections.open")) == asked
+
+
+async def test_in_a_channel_an_answer_points_at_its_message_and_keeps_doing_so(server: SlackServer, bot: Slack) -> None:
+    channel = Chat(platform=Platform.SLACK, chat_id=CHANNEL)
+    sent = await bot.send(channel, "Working…", reply_to="17.000200")
+    arrow = f"<https://x.slack.com/archives/{CHANNEL}/p17000200|↩> "
+    assert server.messages[sent.message_id]["text"] == f"{arrow}Working…"
+    await bot.edit(channel, sent.message_id, "**Done**")
+    assert server.messages[sent.message_id]["text"] == f"{arrow}*Done*"
+    thread = await bot.send(Chat(platform=Platform.SLACK, chat_id=CHANNEL, thread_id="5.1"), "hi", reply_to="17.000200")
+    assert server.messages[thread.message_id]["text"] == "hi"
