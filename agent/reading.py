@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
-from agent import readers, wrappers
+from agent import readers, repositories, wrappers
 from agent.readers import FIND_FILES, FIND_FLAGS, FIND_TEXTS, PRINTF, READERS, Reader
 from agent.shell import Command, Line, Word
 
@@ -311,7 +311,7 @@ def _names_for_git(words: list[str], folder: Path) -> list[str] | None:
             start, words = [*start, words[0]], words[1:]
         elif option not in ("--no-pager", "-P", "--no-optional-locks"):
             return None
-    if len(start) > 1 or not words:
+    if len(start) > 1 or not words or not repositories.runs_nothing(folder / (start or ["."])[0]):
         return None
     place = start or ["."]
     if tuple(words[:2]) in readers.GIT_TWO_WORDS and not any(word.startswith("-") for word in words[2:]):

@@ -36,6 +36,7 @@ FLOORS: dict[str, int] = {
     "agent.meaning": 2,
     "agent.allowance": 1,
     "agent.reading": 2,
+    "agent.repositories": 1,
     "agent.sandbox": 1,
     "agent.guards": 0,
     "agent.breakout": 1,

@@ -1,0 +1,138 @@
+"""Whether git, asked only to tell something, would run what a repository names: filters, drivers, hooks, fetches.
+
+A repository comes with what is in its folder, so its own settings are as strange as its files; those of the person are
+not looked at. Only settings that are known to run nothing when git reads are let pass. Submodules count, for
+`git status` and `git diff` look into them, and git takes away there what Hermes sets for the outer one.
+"""
+
+import re
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+_MOST_BYTES = 1_000_000
+"""Of a file with settings; nobody writes longer ones."""
+_MOST_SUBMODULES = 200
+_GITLINK = b"\x00\x00\xe0\x00"
+"""The mode of a submodule in the index."""
+
+_HARMLESS_SECTIONS = frozenset(
+    "advice author branch color column commit committer credential difftool feature fetch gc github gitflow gui "
+    "http i18n index init lfs maintenance merge mergetool notes pack pull push rebase receive rerere stash submodule "
+    "tag transfer url user versionsort vscode".split()
+)
+"""Sections in which no setting makes a command that only reads run anything, read elsewhere or fetch."""
+_HARMLESS = re.compile(
+    r"core\.(?:repositoryformatversion|filemode|bare|logallrefupdates|ignorecase|precomposeunicode|symlinks|autocrlf|eol|"
+    r"safecrlf|quotepath|abbrev|compression|loosecompression|bigfilethreshold|longpaths|untrackedcache|preloadindex|"
+    r"sharedrepository|sparsecheckout|sparsecheckoutcone|commitgraph|multipackindex|protecthfs|protectntfs|trustctime|"
+    r"checkstat|fscache|hidedotfiles|whitespace|warnambiguousrefs|commentchar|editor|splitindex)|"
+    r"remote\..*\.(?:url|fetch|pushurl|push|mirror|tagopt|prune|prunetags|gh-resolved|skipfetchall|skipdefaultupdate)|"
+    r"diff\.(?:algorithm|renames|renamelimit|colormoved|mnemonicprefix|noprefix|context|indentheuristic|wserrorhighlight)|"
+    r"diff\..*\.(?:xfuncname|funcname|wordregex|binary)|log\.(?:date|decorate|follow|abbrevcommit)|remote\.pushdefault|"
+    r"status\.(?:short|branch|showuntrackedfiles|relativepaths|showstash)|"
+    r"extensions\.(?:worktreeconfig|objectformat|refstorage|preciousobjects|noop|relativeworktrees)",
+    re.DOTALL,
+)
+_PLAIN_PATH = re.compile(r"[\w./~-]+", re.ASCII)
+_SECTION = re.compile(r"\[\s*([\w.-]+)\s*(?:\"((?:[^\"\\]|\\.)*)\"\s*)?\]", re.ASCII)
+_SETTING = re.compile(r"([A-Za-z][A-Za-z0-9-]*)[ \t]*(?:=[ \t]*(.*))?")
+
+
+def runs_nothing(folder: Path) -> bool:
+    """True when git may be asked in a folder: nothing runs but git, and nothing is fetched."""
+    try:
+        return all(map(_is_harmless, _found_from(folder.resolve())))
+    except (OSError, RuntimeError, ValueError, IndexError, struct.error):
+        return False
+
+
+def _found_from(folder: Path) -> Iterator[Path]:
+    """The worktree that a folder is in, and all that git might take for it."""
+    for place in (folder, *folder.parents):
+        if (git := place / ".git").exists():
+            yield place
+            if git.is_file() or (git / "HEAD").exists():
+                return
+
+
+def _is_harmless(worktree: Path, *, nested: bool = False, depth: int = 4) -> bool:
+    git = _git_directory(worktree / ".git")
+    common = git / (git / "commondir").read_text().strip() if (git / "commondir").exists() else git
+    hooks, plain = [common / "hooks"], True
+    for file in {git / "config", common / "config", git / "config.worktree", common / "config.worktree"}:
+        for name, value in _settings(file):
+            plain = plain and name != "extensions.objectformat"
+            if name == "core.hookspath" and _PLAIN_PATH.fullmatch(value):
+                hooks.append(worktree / Path(value).expanduser())
+            elif name == "core.worktree" and (git / value).resolve() == worktree.resolve():
+                continue  # As in a submodule.
+            elif name == "blame.ignorerevsfile" and (worktree / value).resolve().is_relative_to(worktree):
+                continue
+            elif not _is_known(name, value, nested=nested):
+                return False
+    if any((folder / "post-index-change").exists() for folder in hooks):
+        return False  # Git writes the index when it only looks whether files have changed.
+    inner = [worktree / name for name in _submodules(git, plain=plain)]
+    there = [place for place in inner if (place / ".git").exists()]
+    return depth > 0 and all(_is_harmless(place, nested=True, depth=depth - 1) for place in there)
+
+
+def _git_directory(git: Path) -> Path:
+    if git.is_dir():
+        return git
+    return git.parent / git.read_text().removeprefix("gitdir:").strip()
+
+
+def _is_known(name: str, value: str, *, nested: bool) -> bool:
+    if name == "core.fsmonitor":
+        # In the outer repository Hermes switches it off.
+        return not nested or value.lower() in ("true", "false")
+    return name.partition(".")[0] in _HARMLESS_SECTIONS or bool(_HARMLESS.fullmatch(name))
+
+
+def _settings(file: Path) -> Iterator[tuple[str, str]]:
+    """The names, in small letters, and values in a file. What is not plainly written has a name that nobody knows."""
+    if not file.exists():
+        return
+    with file.open("rb") as opened:
+        text = opened.read(_MOST_BYTES + 1).decode(errors="replace")
+    if len(text) > _MOST_BYTES or "\r" in text.replace("\r\n", "\n") or "\\\n" in text.replace("\r\n", "\n"):
+        yield "", ""
+    section = ""
+    for line in text.removeprefix("\ufeff").split("\n"):
+        rest = line.strip()
+        if found := _SECTION.match(rest):
+            section = f"{found[1]}.{found[2]}" if found[2] is not None else found[1]
+            rest = rest[found.end() :].strip()
+        if not rest or rest[0] in "#;":
+            continue
+        setting = _SETTING.fullmatch(rest)
+        yield (f"{section}.{setting[1]}".lower(), setting[2] or "") if setting else ("", "")
+
+
+def _submodules(git: Path, *, plain: bool) -> list[str]:
+    """The paths of submodules in the index, `plain` with short names of objects. Raises: ValueError: not known."""
+    if any(_GITLINK in shared.read_bytes() for shared in git.glob("sharedindex.*")):
+        raise ValueError("a shared index with submodules")
+    index = git / "index"
+    data = index.read_bytes() if index.exists() else b""
+    if _GITLINK not in data:
+        return []
+    _signature, version, count = struct.unpack_from(">4sII", data)
+    names = [name for mode, name in _entries(data, count) if mode == 0o160000] if plain and version in (2, 3) else []
+    if not names or len(names) > _MOST_SUBMODULES:
+        raise ValueError("an index of an unusual kind")
+    return names
+
+
+def _entries(data: bytes, count: int) -> Iterator[tuple[int, str]]:
+    """Mode and path of each entry of an index with names of 20 bytes for its objects."""
+    position = 12
+    for _ in range(count):
+        (mode,) = struct.unpack_from(">I", data, position + 24)
+        (flags,) = struct.unpack_from(">H", data, position + 60)
+        start = position + (64 if flags & 0x4000 else 62)
+        end = data.index(b"\0", start)
+        yield mode, data[start:end].decode(errors="surrogateescape")
+        position += (end - position + 8) // 8 * 8
