@@ -1,12 +1,16 @@
 """What came with a message, as the agent reads it; its files are kept in the workspace, and named."""
 
-import contextlib
+import errno
 import logging
+import os
 import re
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent import images
 from agent.reports import quoted
+from agent.tools import unlinked
 from gateway.platforms.base import Attachment, DeliveryError, MessageEvent, TakesFiles
 from gateway.telling import Aside
 
@@ -35,15 +39,19 @@ def as_prompt(event: MessageEvent, files: list[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A file that came: `line` tells the agent of it, `path` is where it is, None when it could not be fetched."""
+    """A file that came: `line` tells the agent of it, `path` is where it is, None when it could not be fetched.
+
+    `is_image`: of a kind and a size that models take.
+    """
 
     attachment: Attachment
     line: str
     path: Path | None = None
+    is_image: bool = False
 
 
 async def take_in(adapter: object, event: MessageEvent, workspace: Path, aside: Aside) -> list[Received]:
-    """Fetch what came with a message. Says for each where it is, or why not."""
+    """Fetch what came with a message into the resolved `workspace`. Says for each where it is, or why not."""
     found = enumerate(event.attachments, 1)
     return [await _one(adapter, event, attachment, number, workspace, aside) for number, attachment in found]
 
@@ -58,26 +66,43 @@ async def _one(
     folder = workspace / RECEIVED
     # The message's id keeps files of one name apart, and a message that is dealt with again from being fetched twice.
     path = folder / f"{safe_name(event.message_id) or 'm'}-{number}-{name}"
-    partial = path.with_name(f"{path.name}.partial")
     try:
-        if not await aside(lambda: _prepared(path, partial)):
-            await adapter.fetch(attachment, partial, limit=LIMIT)
-            await aside(lambda: partial.rename(path))
+        if not await aside(lambda: _is_there(path)):
+            # Aside: in the workspace the agent's commands could put a link in its way.
+            with tempfile.TemporaryDirectory(prefix="hermes-") as private:
+                partial = Path(private) / "file"
+                await adapter.fetch(attachment, partial, limit=LIMIT)
+                await aside(lambda: unlinked.replace(path, partial.read_bytes()))
+        is_image = await aside(lambda: _is_image(path))
     except (DeliveryError, OSError) as error:
-        with contextlib.suppress(OSError):
-            await aside(lambda: partial.unlink(missing_ok=True))
-        _log.info("fetching %s: %s", name, error)
-        return Received(attachment, f"[{came}, and could not be fetched: {error}]")
-    return Received(attachment, f"[{attachment.kind} received: {path.relative_to(workspace)}]", path)
+        why = f"{folder} leads elsewhere, or is no folder" if _is_link(error) else str(error)
+        _log.info("fetching %s: %s", name, why)
+        return Received(attachment, f"[{came}, and could not be fetched: {why}]")
+    return Received(attachment, f"[{attachment.kind} received: {path.relative_to(folder.parent)}]", path, is_image)
 
 
-def _prepared(path: Path, partial: Path) -> bool:
-    """Whether the file was fetched before; else there is room for it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists():
-        return True
-    partial.unlink(missing_ok=True)
-    return False
+def _is_there(path: Path) -> bool:
+    """Whether the file was fetched before. Raises: OSError where a link is in the way."""
+    try:
+        os.close(unlinked.opened(path))
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _is_image(path: Path) -> bool:
+    """Raises: OSError."""
+    with os.fdopen(unlinked.opened(path), "rb") as file:
+        return bool(images.media_type(file.read(16))) and os.fstat(file.fileno()).st_size <= images.LARGEST
+
+
+def _is_link(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ELOOP, errno.ENOTDIR)
+
+
+def as_image(line: str, path: str) -> str:
+    """The line of a file, as a mention that sends the image along."""
+    return line.replace(path, f'@"{path}"')
 
 
 def safe_name(claimed: str) -> str:

@@ -15,11 +15,13 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
+from agent import images
 from agent.cancel import CancelToken
 from agent.chats import ChatStore, Inbound, Outbound
 from agent.commands import Parsed, Unknown, parse
 from agent.errors import HermesError, StoreError
 from agent.events import Event, StepFinished, TaskChanged, TurnFinished, TurnStarted, TurnSuspended
+from agent.models import catalog, portable
 from agent.models.audio import Audio
 from agent.protocols import Decision, Sink, Store, Task
 from agent.records import IsAlive, Lease, Limits
@@ -32,7 +34,7 @@ from gateway.conversations import CHAT, TURN, Busy, Conversations, Folders, key_
 from gateway.home import Homes
 from gateway.lines import Item, Lines
 from gateway.live import LiveAnswer, Lives
-from gateway.media import Received, as_prompt, take_in
+from gateway.media import Received, as_image, as_prompt, take_in
 from gateway.outbox import Letter, Outbox, address
 from gateway.platforms.base import Adapter, CanReact, MessageEvent
 from gateway.preparing import Preparing, passes
@@ -278,16 +280,33 @@ class Service:
 
     async def _fetched(self, event: MessageEvent, key: str) -> list[str]:
         """Fetch the files of a message; gives a line for each, for the agent."""
-        folder = await self.aside(lambda: self.conversations.folder(key))
+        folder = await self.aside(lambda: self.conversations.folder(key).resolve())
         files = await take_in(self.adapters.get(event.source.platform), event, folder, self.aside)
-        return [await self._as_line(one, folder, key) for one in files]
+        room = images.MOST
+        lines = list[str]()
+        for one in files:
+            room -= one.is_image
+            lines.append(await self._as_line(one, folder, key, shown=one.is_image and room >= 0))
+        if any(one.is_image for one in files) and (blind := self._takes_no_images()):
+            text = f"{blind} takes no images: the agent has what you sent as files, and does not see them."
+            await self.say(event.source.chat, text, key=f"unseen:{event.source.platform.value}:{event.event_id}")
+        return lines
 
-    async def _as_line(self, file: Received, folder: Path, key: str) -> str:
-        """What the agent reads of a file: where it is, or what is said in it."""
+    def _takes_no_images(self) -> str:
+        """The name of the model that chats use, if it is known to take none."""
+        model = portable.model_name(self.conversations.settings()) or "offline"
+        return model if catalog.takes_images(model) is False else ""
+
+    async def _as_line(self, file: Received, folder: Path, key: str, *, shown: bool) -> str:
+        """What the agent reads of a file: where it is, or what is said in it. An image is `shown` to it."""
         line, session = file.line, await self.aside(lambda: self.store.session(self.conversations.session(key)))
-        if file.path is not None and session is not None and session.cwd != str(folder):
+        here = (str(folder), str(self.conversations.folder(key)))
+        name = str(file.path.relative_to(folder)) if file.path is not None else ""
+        if file.path is not None and session is not None and session.cwd not in here:
             # A conversation that came from a terminal works in its own folder.
-            line = line.replace(str(file.path.relative_to(folder)), str(file.path))
+            line, name = line.replace(name, str(file.path)), str(file.path)
+        if shown and not self._takes_no_images():
+            return as_image(line, name)
         if file.path is None or file.attachment.kind != "voice" or not await self.aside(lambda: self.voices.hears(key)):
             return line
         try:

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -11,6 +11,7 @@ from agent.commands import preview
 from agent.events import ApprovalRequested, TaskChanged
 from agent.protocols import Decision, Store, Task
 from agent.records import Lease
+from agent.secret_files import has_secret_name, holds_secret
 from agent.task_rows import options_of
 from gateway.conversations import TURN, key_of
 from gateway.outbox import Letter, Outbox, address
@@ -153,7 +154,12 @@ class Telling:
             await self._outbox.complete(chat, Letter(text=text, reply_to=reply_to), key=f"turn:{task.id}")
         else:
             await self._outbox.post(chat, Letter(text=task_outcome(task), reply_to=reply_to), key=key)
-        for number, path in enumerate(await self._aside(lambda: list(self.files(key_of(task.owner), task.result)))):
+        found, held = await self._aside(lambda: self.files(key_of(task.owner), task.result))
+        if held:
+            names = ", ".join(path.name for path in held)
+            text = f"🔒 Not sent, for it looks like a key or a password: {names}"
+            await self._outbox.post(chat, Letter(text=text), key=f"{key}:held")
+        for number, path in enumerate(found):
             kind = _KINDS.get(path.suffix.lower(), "document")
             await self._outbox.post(
                 chat, Letter(file=str(path), file_name=path.name, file_kind=kind), key=f"{key}:file{number}"
@@ -201,15 +207,15 @@ class Telling:
             letter = Letter(text=f"{said}\n\n⏹ Stopped.".strip(), reply_to=_reply_to(task))
             await self._outbox.complete(_chat(task), letter, key=f"turn:{task.id}")
 
-    def files(self, key: str, text: str) -> Iterator[Path]:
-        """The files that an answer names and that may leave: in the conversation's folder, no secret, not too large."""
-        found: dict[Path, None] = {}
+    def files(self, key: str, text: str) -> tuple[list[Path], list[Path]]:
+        """The files that an answer names and that may leave: in the conversation's folder, not too large; and those
+        that stay because they look like secrets.
+        """
         folder = self._folder(key).resolve()
-        for match in _NAMED.finditer(text):
-            path = self._sendable(folder, (match[1] or match[2]).strip())
-            if path is not None:
-                found[path] = None
-        yield from list(found)[:MOST_FILES]
+        named = (self._sendable(folder, (match[1] or match[2]).strip()) for match in _NAMED.finditer(text))
+        found = list(dict.fromkeys(path for path in named if path is not None))[:MOST_FILES]
+        secret = [path for path in found if _is_secret(path)]
+        return [path for path in found if path not in secret], secret
 
     def _sendable(self, folder: Path, name: str) -> Path | None:
         if "://" in name:
@@ -236,6 +242,13 @@ def settled(request: ApprovalRequested, decision: Decision | None, chat: Chat) -
 
 
 _PLACES = {"terminal": "the terminal"}
+
+
+def _is_secret(path: Path) -> bool:
+    try:
+        return has_secret_name(path) or holds_secret(path)
+    except OSError:
+        return True
 
 
 def question_buttons(task: Task, request: ApprovalRequested) -> tuple[tuple[Button, ...], ...]:

@@ -71,6 +71,7 @@ FLOORS: dict[str, int] = {
     "agent.findings": 0,
     "agent.cancel": 0,
     "agent.redact": 0,
+    "agent.secret_files": 0,
     "agent.visible": 0,
     "agent.own_files": 0,
     "agent.differences": 0,

@@ -30,6 +30,11 @@ def tools(text: str) -> tuple[ToolSpec, ...]:
     return tuple(ToolSpec(**spec) for spec in json.loads(text).get("tools", ()))
 
 
+def model_name(text: str) -> str:
+    """The name of the model that was dumped, "" for none."""
+    return str(json.loads(text or NOTHING).get("model", ""))
+
+
 def load(text: str, settings: Settings, *, env: Mapping[str, str], keys: Mapping[str, str]) -> ModelChoice:
     """The choice again, with its keys looked up anew. Raises: ConfigError."""
     import msgspec

@@ -298,6 +298,19 @@ async def test_a_file_that_the_answer_names_is_sent_and_no_other(tmp_path: Path)
         ]
 
 
+async def test_keys_and_passwords_are_not_sent_and_that_is_said(tmp_path: Path) -> None:
+    for name, content in (("id_rsa", "x"), ("server.pem", "x"), ("credentials.json", "{}"), ("report.txt", "figures")):
+        (tmp_path / name).write_text(content)
+    (tmp_path / "notes.txt").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nb3Bl\n")
+    answer = "[a](id_rsa) [b](server.pem) [c](credentials.json) [d](notes.txt) [e](report.txt)"
+    async with served(tmp_path, [answer]) as house:
+        await house.platform.say("send me all")
+        await house.shows(lambda: len(house.platform.shown) == 3)
+        await house.quiet()
+        assert [one.file_name for one in house.platform.shown if one.file_name] == ["report.txt"]
+        assert house.platform.shown[1].text.endswith(": id_rsa, server.pem, credentials.json, notes.txt")
+
+
 # -- questions -------------------------------------------------------------------------------------
 
 
@@ -706,5 +719,5 @@ async def test_a_conversation_goes_on_under_the_new_id(tmp_path: Path) -> None:
         await house.service.moved(Chat(platform=Platform.MEMORY, chat_id="1"), "2")
         await house.platform.say("two", chat_id="2")
         await house.shows(lambda: "4 messages so far" in house.platform.texts("2"))
-        found = list(house.service.telling.files("memory:2", "MEDIA: plan.txt"))
+        found, _ = house.service.telling.files("memory:2", "MEDIA: plan.txt")
         assert [path.read_text() for path in found] == ["x"]
