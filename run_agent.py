@@ -36,8 +36,8 @@ from agent.tools.tasks import Tasks
 from agent.toolset import Toolset
 from agent.worktree import Worktree
 
-SMALLEST_WINDOW = 3_000
-"""Tokens that every model takes."""
+SMALLEST_WINDOW = 6_000
+"""Tokens that a model takes which is of any use here: the instructions and tools are most of them already."""
 
 Price = Callable[[Usage, ModelChoice], Usage]
 """Fills in what a reply cost. See `agent.models.prices.priced`."""

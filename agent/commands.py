@@ -165,7 +165,7 @@ COMMAND_TABLE: tuple[CommandDef, ...] = (
     CommandDef(
         "rewind",
         "Session",
-        "go back to before a prompt: the conversation, the files, or both",
+        "go back to before a prompt: conversation, files, or both",
         arguments="[N]",
         busy=False,
         example="/rewind 2",
@@ -267,7 +267,7 @@ COMMAND_TABLE: tuple[CommandDef, ...] = (
     CommandDef(
         "handoff",
         "Session",
-        "go on with this conversation in a chat, or back in the terminal",
+        "go on with this conversation in a chat, or a terminal",
         arguments="[platform[:chat] | terminal]",
         busy=False,
         example="/handoff telegram",

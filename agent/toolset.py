@@ -325,7 +325,10 @@ def _spec(tool: Tool) -> ToolSpec:
 
 @cache
 def _parameters(arguments: Hashable) -> dict[str, Any]:
-    """The JSON Schema of a tool's arguments; the same object each time, so nobody may change it."""
+    """The JSON Schema of a tool's arguments; the same object each time, so nobody may change it.
+
+    Without bounds of lengths and empty defaults: each request pays for them, and what does not fit is explained.
+    """
     import msgspec
 
     (schema,), components = msgspec.json.schema_components([arguments])
@@ -335,4 +338,20 @@ def _parameters(arguments: Hashable) -> dict[str, Any]:
         parameters.pop(noise, None)
     if components:
         parameters["$defs"] = components
-    return parameters
+    return _brief(parameters)
+
+
+_LENGTHS = ("title", "minLength", "maxLength", "minItems", "maxItems")
+
+
+def _brief(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema without what is not told; names of properties are no keywords."""
+    kept = {key: value for key, value in schema.items() if key not in _LENGTHS and (key != "default" or value)}
+    for key in ("properties", "$defs"):
+        if key in kept:
+            kept[key] = {name: _brief(one) for name, one in kept[key].items()}
+    if "items" in kept:
+        kept["items"] = _brief(kept["items"])
+    if "anyOf" in kept:
+        kept["anyOf"] = [_brief(one) for one in kept["anyOf"]]
+    return kept

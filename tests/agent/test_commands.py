@@ -120,9 +120,11 @@ def test_every_command_says_what_it_does_in_a_few_words() -> None:
 
 def test_every_example_is_read_as_its_own_command() -> None:
     for command in COMMAND_TABLE:
-        if command.example:
-            assert parsed(command.example)[0] == command.name
-            assert parsed(command.example)[1]
+        for surface in command.surfaces if command.example else ():
+            found = parse(command.example, surface)
+            assert isinstance(found, Parsed), found
+            assert found.command.name == command.name
+            assert found.arguments
 
 
 def test_the_categories_hold_each_command_once_in_the_order_of_the_table() -> None:

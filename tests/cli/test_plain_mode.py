@@ -121,6 +121,7 @@ def test_every_command_that_takes_nothing_works(run: Run) -> None:
         "diff",
         "rollback",
         "handoff",
+        "paste",
         "rewind",
     ]
     names = [command.name for command in commands_for("terminal") if command.name not in not_alone]

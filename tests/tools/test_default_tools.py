@@ -1,11 +1,20 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import msgspec
 import pytest
 
+from agent.approvals import Gatekeeper, Policy, nobody
+from agent.models.scripted import ScriptedModel
+from agent.protocols import ToolContext
 from agent.tools import default_tools
+from agent.tools.delegate import Delegate
+from agent.toolset import Toolset
+from run_agent import AIAgent
+
+NOBODY = Gatekeeper(Policy("ask"), nobody, session_id="s")
 
 
 def test_the_tools_in_a_fixed_order() -> None:
@@ -41,3 +50,12 @@ def test_an_unknown_argument_is_refused_by_name(tool) -> None:
 def test_nothing_heavy_is_loaded_before_it_is_used(code: str, heavy: set[str]) -> None:
     code = f"import sys; {code}; print(sorted({heavy} & set(sys.modules)))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_the_model_is_not_told_of_lengths_and_empty_defaults() -> None:
+    toolset = Toolset([Delegate(AIAgent(model=ScriptedModel([])))], context=ToolContext(Path("/")), gate=NOBODY)
+    (spec,) = toolset.specs
+    told = json.dumps(spec.parameters)
+    assert not any(word in told for word in ("maxLength", "minItems", '"default": []', '"default": ""'))
+    assert set(spec.parameters["$defs"]["DelegateTask"]["properties"]) == {"prompt", "title"}
+    assert spec.parameters["properties"]["max_steps"]["default"] == 30
