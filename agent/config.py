@@ -216,7 +216,12 @@ def load_config(
     named = cast(list[str], values.get("trusted_folders", []))
     project = _project_file(cwd or Path.cwd(), [*named, *trust.trusted(dirs.state)])
     if project is not None:
-        take(_only_project_names(_read_toml(project), project), str(project))
+        theirs = _only_project_names(_read_toml(project), project)
+        if theirs.get("provider", values.get("provider")) != values.get("provider") and "base_url" in values:
+            # Else another provider's key would be sent to an address that was never meant for it.
+            del values["base_url"]
+            origins["base_url"] = "default"
+        take(theirs, str(project))
     take({name: env[key] for name in origins if (key := f"HERMES_{name.upper()}") in env}, "environment")
     take({name: value for name, value in (flags or {}).items() if value is not None}, "command line")
     return Config(Settings(**values), origins, dirs)

@@ -179,7 +179,8 @@ class ToolResult:
     """A tool's two faces: `content` for the model; `summary` (a few words) and `display` for the person.
 
     Where `content` is only a part, `whole` is what may be kept aside. `lines_changed` are the lines added to and
-    removed from each of `files_changed`.
+    removed from each of `files_changed`. `own`: it is all in Hermes's words or the person's; anything else is marked
+    for the model as text that strangers may have written.
     """
 
     content: str
@@ -191,6 +192,7 @@ class ToolResult:
     lines_changed: tuple[tuple[int, int], ...] = ()
     images: tuple[ImagePart, ...] = ()
     whole: str = ""
+    own: bool = False
 
 
 class GoesOn(Protocol):

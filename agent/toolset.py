@@ -13,6 +13,7 @@ from typing import Any
 from agent.cancel import CancelToken
 from agent.errors import ApprovalPending, Cancelled, Parked, ToolError
 from agent.events import ToolFinished, ToolStarted
+from agent.marks import marked
 from agent.messages import DENIED, INTERRUPTED, Message, ToolCall
 from agent.outputs import Outputs
 from agent.protocols import (
@@ -65,6 +66,8 @@ class Toolset:
         outputs: Outputs | None = None,
     ) -> None:
         self._tools = {tool.name: tool for tool in tools}
+        if len(self._tools) != len(tools):
+            raise ValueError("Two tools have the same name: one would stand for the other.")
         self._context = context
         self._gate = gate
         self._keeper = keeper or NoKeeper()
@@ -195,7 +198,7 @@ class Toolset:
                         future.result()()
         finally:
             # Whatever broke in, a front end that saw a call start sees it end.
-            left = ToolResult(INTERRUPTED, "goes on later" if signals else "interrupted", ok=False)
+            left = ToolResult(INTERRUPTED, "goes on later" if signals else "interrupted", ok=False, own=True)
             waiting = [planned.call.id for planned in open_calls.values()] if signals else []
             for planned in list(open_calls.values()):
                 finished(planned, left, 0.0)
@@ -211,7 +214,7 @@ class Toolset:
         """Raises: ApprovalPending, Parked, of a call that goes on with its turn."""
         started, note = time.monotonic(), ""
         if not begin(planned.call):
-            return ToolResult(INTERRUPTED, "interrupted", ok=False), 0.0
+            return ToolResult(INTERRUPTED, "interrupted", ok=False, own=True), 0.0
         try:
             self._require_same(planned)
             approved = Approved(planned.action, planned.preview or "", planned.answer)
@@ -221,9 +224,9 @@ class Toolset:
         except (ApprovalPending, Parked):
             raise
         except Cancelled:
-            result = ToolResult(INTERRUPTED, "cancelled", ok=False)
+            result = ToolResult(INTERRUPTED, "cancelled", ok=False, own=True)
         except ToolError as error:
-            result = ToolResult(str(error), "failed", ok=False)
+            result = ToolResult(str(error), "failed", ok=False, own=True)
         except Exception as error:  # noqa: BLE001  (a tool's failure is a value the model reads)
             result = ToolResult(f"{planned.tool.name} failed: {type(error).__name__}: {error}", "failed", ok=False)
         self._keeper.after(planned.action)
@@ -269,10 +272,12 @@ class Toolset:
     def _content(self, call: ToolCall, result: ToolResult, session_id: str) -> str:
         """What the model gets: bounded, and when it is cut with a line that says where the whole is."""
         content = self._redact(result.content)
+        shown = bounded(content, self._context.output_limit)
+        shown = shown if result.own or not shown.strip() else marked(shown)
         if self._outputs is None or not (result.whole or len(content) > self._context.output_limit):
-            return bounded(content, self._context.output_limit)
+            return shown
         line = self._outputs.keep(session_id, call.id, self._redact(result.whole) or content)
-        return "\n".join(filter(None, (bounded(content, self._context.output_limit), line)))
+        return "\n".join(filter(None, (shown, line)))
 
     def _clean(self, text: str) -> str:
         return bounded(self._redact(text), self._context.output_limit)

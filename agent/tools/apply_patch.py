@@ -72,6 +72,7 @@ class ApplyPatch:
             display=diff,
             files_changed=tuple(str(change.path) for change in changes),
             lines_changed=tuple((change.added, change.removed) for change in compared),
+            own=True,
         )
 
 

@@ -59,7 +59,8 @@ class AskUser:
             raise ToolError("Nobody was asked.")
         chosen = " (one of your choices)" if answer in context.approved.action.choices else ""
         summary = " ".join(answer.split())
-        return ToolResult(f"The person answers{chosen}, in their own words:\n{answer}", summary=summary, display=answer)
+        content = f"The person answers{chosen}, in their own words:\n{answer}"
+        return ToolResult(content, summary=summary, display=answer, own=True)
 
 
 if TYPE_CHECKING:

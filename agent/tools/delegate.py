@@ -289,6 +289,7 @@ def _result(jobs: Sequence[Job], context: ToolContext) -> ToolResult:
         ok=all(job.state == "done" for job in jobs),
         files_changed=tuple(dict.fromkeys(name for job in jobs for name in job.files)),
         whole=blocks(None) if cut else "",
+        own=True,  # what agents said is quoted, line by line
     )
 
 

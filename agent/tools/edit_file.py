@@ -93,6 +93,7 @@ class EditFile:
             display=edit.change.diff,
             files_changed=(str(edit.path),),
             lines_changed=((edit.change.added, edit.change.removed),),
+            own=True,
         )
 
 

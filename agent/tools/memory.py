@@ -59,7 +59,7 @@ class Memory:
             raise ToolError(str(error)) from error
         size = f"{len(text):,} of {memory.LIMITS[args.file]:,} characters"
         content = f"Noted in {args.file} ({size}). Sessions read it when they begin."
-        return ToolResult(content, summary=change.stat, display=change.diff, files_changed=(str(path),))
+        return ToolResult(content, summary=change.stat, display=change.diff, files_changed=(str(path),), own=True)
 
     def _change(self, args: MemoryArguments, context: ToolContext) -> tuple[str, differences.Change]:
         """The file's text to be, and the change. Raises: ToolError."""

@@ -1,6 +1,7 @@
 """What a file holds instead of a text that was looked for in it."""
 
 from agent import differences
+from agent.marks import marked
 
 SEARCHED_LINES = 20_000
 """Lines of a file that are looked at for something like a text that was not found."""
@@ -19,7 +20,7 @@ def nearest(text: str, wanted: str) -> str:
     excerpt = "\n".join(f"{number}: {line[:300]}" for number, line in enumerate(shown, start + 1))
     same = [" ".join(line.split()) for line in shown] == [" ".join(line.split()) for line in wanted.splitlines()]
     reason = "These lines differ from it in white space only" if same else "The nearest lines are"
-    return f"{reason}:\n{excerpt}"
+    return f"{reason}:\n{marked(excerpt)}"
 
 
 def _most_like(there: list[str], line: str) -> int | None:

@@ -1,7 +1,6 @@
 """The output of a command, however much of it there is."""
 
 import codecs
-import os
 import re
 import signal
 import threading
@@ -103,12 +102,6 @@ def printable(text: str) -> str:
     A lone carriage return becomes a newline: what a progress bar overwrote stays readable.
     """
     return _CONTROL.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
-
-
-def marked(text: str) -> str:
-    """Text that a stranger wrote, for the model. What it says cannot end the mark: it would have to guess it."""
-    mark = os.urandom(4).hex()
-    return f"<untrusted {mark}>\n{text}\n</untrusted {mark}>"
 
 
 def described_exit(status: int) -> tuple[int, str]:

@@ -66,7 +66,7 @@ class Process:
         if args.action == "list":
             found = [job.line(context.redact) for job in self._jobs.all()]
             text = "\n".join(found) or "No command runs in the background."
-            return ToolResult(text, summary=f"{len(found)}", display=text)
+            return ToolResult(text, summary=f"{len(found)}", display=text, own=True)
         job = self._jobs.find(args.id)
         match args.action:
             case "tail":
@@ -100,7 +100,7 @@ def _settle(job: Job, cancel: CancelToken) -> None:
 def _told(job: Job, text: str) -> ToolResult:
     text = printable(text)
     body = text if not text or text.endswith("\n") else f"{text}\n"
-    return ToolResult(f"{body}[{job.id}: {job.state}]", summary=job.state, display=text)
+    return ToolResult(f"{body}[{job.id}: {job.state}]", summary=job.state, display=text, own=not text)
 
 
 if TYPE_CHECKING:

@@ -99,7 +99,7 @@ class ReadFile:
         except HermesError as error:
             raise ToolError(error.explain()) from error
         what = f"{part.media_type}, {len(data):,} bytes"
-        return ToolResult(f"[{name}: {what}; the image follows]", summary=what, images=(part,))
+        return ToolResult(f"[{name}: {what}; the image follows]", summary=what, images=(part,), own=True)
 
 
 def _document(file: IO[bytes], path: Path, name: str, head: bytes, size: int, cancel: CancelToken) -> IO[bytes]:
@@ -174,7 +174,7 @@ class _LineCount:
 
 def _result(name: str, text: str, excerpt: Excerpt) -> ToolResult:
     if not excerpt.total:
-        return ToolResult(f"[{name} is empty]", summary="empty")
+        return ToolResult(f"[{name} is empty]", summary="empty", own=True)
     crlf = ", CRLF line ends" if files.uses_crlf(text) else ""
     text = text.replace("\r\n", "\n")
     content = f"[{name}, lines {excerpt.first}–{excerpt.last} of {excerpt.total}{crlf}]\n{text}"

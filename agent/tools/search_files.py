@@ -158,7 +158,7 @@ class Findings:
         if self.too_large:
             details += f"; too large to search: {', '.join(self.too_large[:5])}"
         body = "\n".join(self.lines)
-        return ToolResult("\n".join(filter(None, (body, f"[{details}]"))), summary=summary, display=body)
+        return ToolResult("\n".join(filter(None, (body, f"[{details}]"))), summary=summary, display=body, own=not body)
 
 
 def _require_searchable(root: Path, cwd: Path) -> None:

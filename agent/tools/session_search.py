@@ -14,7 +14,7 @@ from agent.messages import Message
 from agent.protocols import Action, Redact, ToolContext, ToolResult
 from agent.records import TASK_SOURCE, Hit, Session, SessionStore
 from agent.redact import REDACTED
-from agent.tools.output import marked, printable
+from agent.tools.output import printable
 from agent.tools.prose import prose
 
 AT_THE_MACHINE = ("terminal", "print")
@@ -62,13 +62,13 @@ class SessionSearch:
         cancel.raise_if_cancelled()
         if args.session:
             found = self._read(args.session, args.number, context.redact)
-            return ToolResult(marked(found), summary="read", display=found)
+            return ToolResult(found, summary="read", display=found)
         # What is said now is before the model's eyes, and one's own question would be the first hit.
         hits = self._store.search(args.query, limit=args.limit, sources=self._sources, besides=self._current())
         if not hits:
-            return ToolResult("[nothing was found]", summary="nothing found")
+            return ToolResult("[nothing was found]", summary="nothing found", own=True)
         found = "\n".join(self._line(hit, context.redact) for hit in hits)
-        return ToolResult(marked(found), summary=f"{len(hits)} message{'s' * (len(hits) != 1)}", display=found)
+        return ToolResult(found, summary=f"{len(hits)} message{'s' * (len(hits) != 1)}", display=found)
 
     def _line(self, hit: Hit, redact: Redact) -> str:
         # The cut may go through a secret: then its line is not found in the text without secrets.

@@ -165,12 +165,12 @@ def _aside(job_id: str, output: str, what: str) -> ToolResult:
     output = printable(output)
     body = output if not output or output.endswith("\n") else f"{output}\n"
     content = f"{body}[{what}; see it with process, id {job_id}]"
-    return ToolResult(content, summary=f"runs as {job_id}", display=output)
+    return ToolResult(content, summary=f"runs as {job_id}", display=output, own=not output)
 
 
 def _result(output: str, summary: str, trailer: str, code: int | None) -> ToolResult:
     body = output if not output or output.endswith("\n") else f"{output}\n"
-    return ToolResult(body + trailer, summary=summary, display=output, ok=code == 0, exit_code=code)
+    return ToolResult(body + trailer, summary=summary, display=output, ok=code == 0, exit_code=code, own=not output)
 
 
 if TYPE_CHECKING:

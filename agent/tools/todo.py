@@ -49,7 +49,7 @@ class Todo:
         doing = next((item.text for item in args.items if item.state == "doing"), "")
         signs = {"open": "[ ]", "doing": "[>]", "done": "[x]"}
         shown = "\n".join(f"{signs[item.state]} {item.text}" for item in args.items)
-        return ToolResult(f"Kept: {progress(args.items)}.", summary=doing, display=shown)
+        return ToolResult(f"Kept: {progress(args.items)}.", summary=doing, display=shown, own=True)
 
 
 def progress(items: tuple[TodoItem, ...]) -> str:

@@ -9,7 +9,7 @@ from agent.cancel import CancelToken
 from agent.errors import ToolError
 from agent.protocols import Action, ToolContext, ToolResult
 from agent.tools.files import text_limit
-from agent.tools.output import marked, printable
+from agent.tools.output import printable
 from agent.tools.prose import prose
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class WebFetch:
         end = args.start + len(part)
         more = f"\n[characters {args.start}–{end} of {len(text)}; go on with start={end}]" if end < len(text) else ""
         cut = f"\n[the page is longer than {LARGEST:,} bytes and was cut]" if page.cut else ""
-        return ToolResult(f"[{page.url}]\n{marked(part)}{more}{cut}", summary=f"{len(text):,} characters", display=part)
+        return ToolResult(f"[{page.url}]\n{part}{more}{cut}", summary=f"{len(text):,} characters", display=part)
 
 
 def _readable(page: "Page", cancel: CancelToken) -> str:

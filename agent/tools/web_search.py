@@ -11,7 +11,7 @@ from msgspec import Meta
 from agent.cancel import CancelToken
 from agent.errors import ToolError
 from agent.protocols import Action, ToolContext, ToolResult
-from agent.tools.output import marked, printable
+from agent.tools.output import printable
 from agent.tools.prose import prose
 
 
@@ -100,7 +100,7 @@ class WebSearch:
             raise ToolError(f"The search answers with status {page.status}.")
         found = context.redact(printable("\n\n".join(self._results(page.body, args.count))))
         count = found.count("\n\n") + 1 if found else 0
-        return ToolResult(marked(found) if found else "[nothing was found]", summary=f"{count} results", display=found)
+        return ToolResult(found or "[nothing was found]", summary=f"{count} results", display=found, own=not found)
 
     def _results(self, body: bytes, count: int) -> list[str]:
         """Raises: ToolError."""

@@ -58,7 +58,7 @@ class WriteFile:
         name = files.shown(path, context.cwd)
         if existed and not change.diff:
             self._seen.note(path)
-            return ToolResult(f"{name} already has exactly this content.", summary="unchanged")
+            return ToolResult(f"{name} already has exactly this content.", summary="unchanged", own=True)
         self._require_known(path, args, context)
         files.replace(path, files.encoded(args.content), context.cwd)
         self._seen.note(path)
@@ -69,6 +69,7 @@ class WriteFile:
             display=change.diff,
             files_changed=(str(path),),
             lines_changed=((change.added, change.removed),),
+            own=True,
         )
 
     def _require_known(self, path: Path, args: WriteFileArguments, context: ToolContext) -> None:

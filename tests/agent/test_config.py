@@ -113,6 +113,44 @@ def test_a_broken_project_file_nobody_trusts_does_no_harm(env: dict[str, str], t
     assert load_config(env=env, cwd=tmp_path / "shop").values == Settings()
 
 
+FOR_PROJECTS = {
+    *("model", "provider", "fallback_model", "reasoning_effort", "max_steps", "output_limit", "command_timeout"),
+    *("compact", "compact_at"),
+}
+"""What a trusted project may set: nothing here loosens a permission, names a command to run, or an address to ask."""
+
+
+def test_only_harmless_settings_are_a_projects_to_make() -> None:
+    """A new setting that is marked for projects belongs into this list only after somebody has thought about it."""
+    assert {name for name, field in setting_fields().items() if field.metadata["project"]} == FOR_PROJECTS
+
+
+@pytest.mark.parametrize("name", sorted({*setting_fields()} - FOR_PROJECTS))
+def test_every_other_setting_is_refused_from_a_project_and_unread_from_a_stranger(
+    name: str, env: dict[str, str], dirs: Directories, tmp_path: Path
+) -> None:
+    project = tmp_path / "shop"
+    default = getattr(Settings(), name)
+    value = {"list": '["x"]', "dict": "{x = 1}", "str": '"x"', "bool": "true"}.get(type(default).__name__, "1")
+    write(project / ".hermes" / "config.toml", f"{name} = {value}\n")
+    assert load_config(env=env, cwd=project).values == Settings()
+    write(dirs.config_file, f'trusted_folders = ["{project}"]\n')
+    assert f"may not set {name!r}" in str(failure(env, cwd=project))
+
+
+def test_a_project_that_names_another_provider_does_not_lead_its_key_to_the_persons_address(
+    env: dict[str, str], dirs: Directories, tmp_path: Path
+) -> None:
+    write(tmp_path / "shop" / ".hermes" / "config.toml", 'provider = "openai"\n')
+    mine = f'trusted_folders = ["{tmp_path / "shop"}"]\nbase_url = "http://my.example/v1"\n'
+    for provider, address in (("custom", ""), ("", ""), ("openai", "http://my.example/v1")):
+        write(dirs.config_file, mine + (f'provider = "{provider}"\n' if provider else ""))
+        config = load_config(env=env, cwd=tmp_path / "shop")
+        assert (config.values.provider, config.values.base_url) == ("openai", address)
+        assert (config.origins["base_url"] == "default") is not bool(address)
+    assert load_config(env=env, cwd=tmp_path).values.base_url == "http://my.example/v1"
+
+
 @pytest.mark.parametrize(
     "line", ['approvals = "yolo"', 'base_url = "http://evil/v1"', 'trusted_folders = ["/"]', "background_workers = 99"]
 )

@@ -56,7 +56,7 @@ class Note:
 
     def run(self, args: NoteArguments, context: ToolContext, cancel: CancelToken) -> ToolResult:
         self.runs.append(context.call_id)
-        return ToolResult(self.work(args, cancel), "done", display=args.text)
+        return ToolResult(self.work(args, cancel), "done", display=args.text, own=True)
 
 
 @dataclass

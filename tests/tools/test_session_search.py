@@ -48,7 +48,8 @@ def test_what_was_said_before_is_found_with_where_it_is_and_not_what_is_said_now
     newest, oldest = found.display.split("\n")
     assert newest.startswith("scripted 1 · 20")
     assert oldest.endswith("· The needle is blue. · user: The needle is blue.")
-    assert found.content.startswith("<untrusted ")
+    assert found.content == found.display
+    assert not found.own
     assert look(store, query="haystack").content == "[nothing was found]"
 
 
