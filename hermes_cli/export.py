@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from agent.errors import HermesError
+from agent.marks import unmarked
 from agent.messages import Message
 from agent.records import Session, SessionStore
 from hermes_cli.sessions import title
@@ -76,7 +77,7 @@ def markdown(session: Session, messages: Sequence[Message]) -> str:
         if message.role == "system":
             continue
         if message.role == "tool":
-            parts.append(_fenced(message.content))
+            parts.append(_fenced(unmarked(message.content)))
             continue
         if message.content:
             parts.append(f"## {_WHO[message.role]}\n\n{message.content}")
@@ -106,7 +107,10 @@ def page(session: Session, messages: Sequence[Message]) -> str:
 
 
 def _section(message: Message) -> str:
-    who, text = _WHO[message.role], html.escape(message.content)
+    who, text = (
+        _WHO[message.role],
+        html.escape(unmarked(message.content) if message.role == "tool" else message.content),
+    )
     if message.role in ("system", "tool"):
         return f"<details><summary>{who}</summary><pre>{text}</pre></details>\n"
     calls = "".join(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent.cancel import CancelToken
+from agent.marks import unmarked
 from agent.messages import Message, ToolCall
 from agent.protocols import ModelOutput, Reply, TextChunk, ToolSpec
 
@@ -246,7 +247,7 @@ def _since_last_prompt(messages: Sequence[Message]) -> tuple[str, list[str]]:
         if message.role == "user":
             return message.content, results[::-1]
         if message.role == "tool" and message.tool_call_id.startswith(ID_PREFIX):
-            results.append(message.content)
+            results.append(unmarked(message.content))
     return "", []
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from agent.approvals import Gatekeeper, Policy, nobody
 from agent.config import Settings
-from agent.marks import marked
+from agent.marks import marked, unmarked
 from agent.models.scripted import Call, ScriptedModel
 from agent.outputs import named_in
 from agent.protocols import ToolContext
@@ -103,7 +103,8 @@ def test_where_the_whole_of_an_output_is_stands_outside_of_its_marks(tmp_path: P
 
 @given(st.text())
 def test_no_text_holds_its_own_marks(text: str) -> None:
-    assert inside(marked(text)) == text
+    assert inside(marked(text)) == unmarked(marked(text)) == text
+    assert unmarked(f"{marked(text)}\nmore") == f"{text}\nmore"
 
 
 # -- tools from elsewhere ------------------------------------------------------------------------------
