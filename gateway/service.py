@@ -185,6 +185,8 @@ class Service:
         await self.telling.left_over()
         await self.aside(self.turns.open)
         await self.aside(self.tasks.open)
+        # Those that are given up by now, because too many processes died with them.
+        await self.telling.left_over()
         await self.aside(self.conversations.catch_up_all)
         for inbound in await self.aside(self.store.received):
             await self._take_up(inbound)

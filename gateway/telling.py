@@ -12,6 +12,7 @@ from agent.events import ApprovalRequested, TaskChanged
 from agent.protocols import Decision, Store, Task
 from agent.records import Lease
 from agent.secret_files import has_secret_name, holds_secret
+from agent.store.rules import MAX_ATTEMPTS
 from agent.task_rows import options_of
 from agent.visible import both_ends, visible
 from gateway.conversations import TURN, key_of
@@ -113,7 +114,8 @@ class Telling:
 
         def left() -> list[Task]:
             found = self._store.tasks(states=frozenset({"running", "parked"}))
-            return [task for task in found if key_of(task.owner) and not task.held]
+            given_up = [task for task in found if task.state == "running" and task.attempts >= MAX_ATTEMPTS]
+            return [task for task in found if key_of(task.owner) and not task.held and task not in given_up]
 
         chats: dict[str, list[Task]] = {}
         for task in await self._aside(left):

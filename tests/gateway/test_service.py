@@ -760,3 +760,22 @@ async def test_a_conversation_goes_on_under_the_new_id(tmp_path: Path) -> None:
         await house.shows(lambda: "4 messages so far" in house.platform.texts("2"))
         found, _ = house.service.telling.files("memory:2", "MEDIA: plan.txt")
         assert [path.read_text() for path in found] == ["x"]
+
+
+async def test_a_turn_that_three_processes_died_with_is_ended_and_its_chat_is_told(tmp_path: Path) -> None:
+    store = MemoryStore()
+    store.create_session("s", source="memory:1")
+    store.create_task(prompt="go", owner="turn:memory:1", settings="{}", session_id="s")
+    for number in range(3):
+        store.reclaim_dead(time.time(), lambda lease: False)
+        assert store.claim_task(Lease(f"dead-{number}", 1, 1.0, 0.0)) is not None
+    house = await House(ScriptedModel(["Here I am."]), tmp_path, store).open()
+    try:
+        await house.quiet()
+        assert house.platform.texts("1") == ["❌ Gave up after 3 attempts: each time the process that ran it died."]
+        await house.platform.say("and now?")
+        async with asyncio.timeout(10):
+            while house.platform.texts("1")[-1] != "Here I am.":
+                await asyncio.sleep(0.01)
+    finally:
+        await house.service.close()
