@@ -76,8 +76,9 @@ def read_by(command: Command, folders: frozenset[Path], cwd: Path) -> frozenset[
     found: set[Path] = set()
     for folder in folders:
         names = _names_read(command, folder)
-        listed = _names_listed((value for _name, value in command.assigned), folder)
-        names = [*names, *listed] if names is not None and listed is not None else None
+        listed = _names_listed((*command.words[1:], *(value for _name, value in command.assigned)), folder)
+        if listed is None or any(inside(name, folder, cwd) is None for name in listed):
+            return None
         connected = _literal(command.reads, folder)
         if names is None or connected is None:
             return None
@@ -162,13 +163,13 @@ def _names_read(command: Command, folder: Path) -> list[str] | None:
     if command.words[0].kind != "text":
         return None
     if name in readers.ALWAYS_HARMLESS:
-        return _names_listed(rest, folder)
+        return []
     if name in ("export", "local", "readonly"):
         return [] if all(_is_plain_name(word) for word in rest) else None
     if name == "printf":
         form = rest[0] if rest else Word("", "open")
         known = form.kind == "text" and not form.text.startswith("-") and PRINTF.fullmatch(form.text)
-        return _names_listed(rest, folder) if known else None
+        return [] if known else None
     if wrappers.is_free(command.words):
         return [] if name != "env" or _sets_harmless(rest) else None
     words = _literal(rest, folder)
@@ -217,7 +218,7 @@ def _names_of_program(name: str, words: list[str], folder: Path) -> list[str] | 
 
 
 def _names_listed(words: Iterable[Word], folder: Path) -> list[str] | None:
-    """The folders that wildcards look into, for a command that only prints its words. None when they are not known."""
+    """The folders that wildcards look into, also those in words that are not taken for files. None when not known."""
     found: list[str] = []
     for word in words:
         if word.kind == "text" or (word.kind == "open" and not _is_wild(word.text)):

@@ -367,18 +367,20 @@ class _Reader:
             self.fail("it compares numbers that are not known")
         if not re.fullmatch(r"\[\[ [^\n]* \]\]|\[ [^\n]* \]", written):
             self.fail("it has a test of an unusual kind")
-        self._words_below(node)
-        self._add([Word("[")])
+        found = self._words_below(node)
+        self._add([Word("["), *(word for word in found if word.kind == "glob" and written.startswith("[ "))])
 
-    def _words_below(self, node: "Node") -> None:
+    def _words_below(self, node: "Node") -> list[Word]:
+        found: list[Word] = []
         for child in node.children:
             if child.type.endswith(("_expression", "expression")):
                 self._between(child, _BLANKS)
-                self._words_below(child)
+                found += self._words_below(child)
             elif child.is_named and child.type not in ("test_operator", "regex", "extglob_pattern"):
-                self.word(child)
+                found.append(self.word(child))
             elif child.is_named and not _WORD.fullmatch(self.text(child)):
                 self.fail("it has a test of an unusual kind")
+        return found
 
     def _comment(self, node: "Node") -> None:
         before = self.source[node.start_byte - 1 : node.start_byte].decode(errors="replace")
