@@ -9,7 +9,7 @@ from pathlib import Path
 
 from agent.shadow import Shadow
 
-MOST_LOOKED_AT = 50_000
+MOST_LOOKED_AT = 20_000
 """Files and folders that are looked at; what lies beyond is not named."""
 MOST_NAMED = 20
 
