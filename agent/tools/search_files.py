@@ -44,6 +44,8 @@ PATIENCE = 1.0
 """Seconds of processor time that a pattern may take for one line, or for a quick look at a file."""
 _MAY_TAKE_LONG = re.compile(r"[*+}].*[*+}]|\)[*+{]", re.DOTALL)
 """Two repeats, or one of a group. Other patterns take no more than the square of a line's length."""
+_BRACE = re.compile(r"(?<!\\)(?<!\\N)\{(?!\d*,?\d*\})")
+"""A brace that begins no repeat."""
 
 _NEEDS_LINES = re.compile(r"\\[AZDWn]|\[\^|\(\?[!<>(s]|[*+?}]\+")
 """Patterns that a quick look at the whole file would miss, or that could run on across lines for long."""
@@ -344,7 +346,9 @@ def _bounded(pattern: re.Pattern[str]) -> Callable[[str], object]:
         return pattern.search
     import regex
 
-    search = regex.compile(pattern.pattern, pattern.flags & ~re.UNICODE).search
+    # It finds what is nearly the same with `{e<=1}`, which means itself in `re`.
+    plain = _BRACE.sub(r"\{", pattern.pattern)
+    search = regex.compile(plain, pattern.flags & ~re.UNICODE).search
     return partial(search, timeout=PATIENCE, concurrent=True)
 
 

@@ -173,6 +173,16 @@ def test_repeats_within_repeats_and_many_of_them_end(call, tree: Path, pattern: 
     assert call("search_files", pattern=pattern, path="long.txt").summary == "no matches"
 
 
+def test_braces_that_repeat_nothing_are_themselves(call, tree: Path) -> None:
+    (tree / "fuzzy.txt").write_text("cat cat\ncut cut\n(cat){e<=1} x\n")
+    assert names(call("search_files", pattern=r"(cat )+|(cat){e<=1} x+", path="fuzzy.txt")) == [
+        "fuzzy.txt:1: cat cat",
+    ]
+    assert names(call("search_files", pattern=r"\)\{e<=1\} x+|(cat){e<=1}y+", path="fuzzy.txt")) == [
+        "fuzzy.txt:3: (cat){e<=1} x",
+    ]
+
+
 def test_a_wrong_expression_is_explained(plan) -> None:
     with pytest.raises(ToolError, match=r"not a regular expression.*backslash"):
         plan("search_files", pattern="main(")
