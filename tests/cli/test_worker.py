@@ -137,7 +137,7 @@ def test_a_worker_whose_store_was_deleted_leaves_and_says_why(desk: DeskAt) -> N
         here = desk(server)
         here.send("look")
         with here.worker() as worker:
-            server.wait_for_requests(1)
+            server.wait_for_requests(1, seconds=30)
             here.store.path.unlink()
             told, _ = worker.communicate(timeout=20)
             assert "The store was deleted" in told
