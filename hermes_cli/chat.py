@@ -14,10 +14,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from agent import trust
 from agent.approvals import Desk, Gatekeeper, Policy
@@ -45,27 +44,25 @@ from agent.events import (
 from agent.messages import Usage
 from agent.protocols import Decision
 from agent.reports import is_report
-from agent.store.rules import EVENTS_PER_TASK, new_session_id
+from agent.store.rules import new_session_id
 from agent.task_rows import logged
 from agent.task_runs import CUT
 from agent.tools.bench import close_all
 from agent.visible import visible
+from hermes_cli.asides import Asides
 from hermes_cli.background import Background
 from hermes_cli.bridge import Bridge, Delivered
-from hermes_cli.courtesy import KeyboardFirst
-from hermes_cli.glyphs import Glyphs
 from hermes_cli.leaving import PARK_WITHIN, Leaving
 from hermes_cli.model_in_use import ModelInUse
 from hermes_cli.questions import PREVIEW_LENGTH, PREVIEW_LINES, Question, approval_question
 from hermes_cli.returns import Returns
+from hermes_cli.screen import Screen
 from hermes_cli.seats import Seats
+from hermes_cli.turn import Turn
 
 if TYPE_CHECKING:
-    from agent.messages import ImagePart
     from agent.store.kept import KeepingStore
     from agent.tools.todo import TodoItem
-    from hermes_cli.picker import Picker
-    from hermes_cli.render import Renderer
     from run_agent import AIAgent
 
 _log = logging.getLogger(__name__)
@@ -74,96 +71,6 @@ _Result = TypeVar("_Result")
 
 SLICE = 0.008
 """Seconds of rendering after which the keyboard has its turn."""
-
-
-def nothing() -> None:
-    """Nobody need hear of it."""
-
-
-class Screen(Protocol):
-    """What shows a session: the full prompt, or plain lines."""
-
-    @property
-    def glyphs(self) -> Glyphs: ...
-
-    @property
-    def keyboard(self) -> KeyboardFirst: ...
-
-    def renderer(self) -> "Renderer":
-        """Renders at the width of now."""
-        ...
-
-    def show(self, text: str) -> None:
-        """Put finished text above the prompt."""
-        ...
-
-    def echo(self, text: str) -> None:
-        """Put what the person sent above the prompt."""
-        ...
-
-    def pick(self, picker: "Picker[Any]") -> None:
-        """Let the person choose from a list; what is being typed comes back afterwards."""
-        ...
-
-    def draft(self, text: str) -> None:
-        """Put a text where the person types, unless something stands there."""
-        ...
-
-    def image(self, part: "ImagePart") -> None:
-        """Put what stands for an image where the person types, into whatever stands there."""
-        ...
-
-    def edit_file(self, path: Path, then: Callable[[], None]) -> None:
-        """Let the person change a file in their editor. Raises: HermesError."""
-        ...
-
-    def moved(self) -> None:
-        """The session works in another folder now."""
-        ...
-
-    def notify(self, notice: Callable[[], str], *, urgent: bool, shown: Callable[[], None] = nothing) -> None:
-        """Put a notice above the prompt when it disturbs least; ring if the person looks elsewhere.
-
-        `notice` is asked for its text at that moment; "" shows nothing. `shown` is called when it stands there.
-        """
-        ...
-
-    def refresh(self) -> None:
-        """Something in the session changed: draw it soon."""
-        ...
-
-    def copy(self, text: str) -> None:
-        """Put a text on the clipboard."""
-        ...
-
-    def clear(self) -> None: ...
-
-    def leave(self) -> None: ...
-
-
-@dataclass(slots=True)
-class Turn:
-    """The turn that runs in the foreground. `rest`: it goes on with one that the store holds.
-
-    A `detached` one is nobody's any more: at its next step boundary it becomes a task. One that only `compresses` the
-    conversation cannot.
-    """
-
-    prompt: str
-    rest: bool = False
-    compresses: bool = False
-    cancel: CancelToken = field(default_factory=CancelToken)
-    started: float = field(default_factory=time.monotonic)
-    activity: str = "thinking"
-    thread: threading.Thread | None = None
-    detached: bool = False
-    steering: deque[str] = field(default_factory=deque)
-    """Lines that it reads before its next step."""
-    log: deque[Event] = field(default_factory=lambda: deque(maxlen=EVENTS_PER_TASK))
-    """What happened in it so far. Belongs to its thread."""
-    agent: "AIAgent | None" = None
-    session_id: str = ""
-    """The conversation that it was sent to, if that had begun."""
 
 
 class Chat:
@@ -208,8 +115,7 @@ class Chat:
         self._showing: deque[Iterator[str]] = deque()
         self.background = Background(self, workers=config.values.background_workers)
         self._desk = Desk(timeout=config.values.approval_timeout)
-        self.asides, self._settled = 0, asyncio.Event()
-        self._aside = ThreadPoolExecutor(1, thread_name_prefix="aside")
+        self.aside = Asides(self.post, self.complain, settled=self._settled, folder=config.dirs.state)
         self._agent: AIAgent | None = None
         # One makes an agent at a time; whose it becomes is settled in a moment, which the UI loop may wait for.
         self._making, self._settling = threading.Lock(), threading.Lock()
@@ -362,7 +268,7 @@ class Chat:
         """After `close`: let the turn end what it started; end the person's command and what tools left running."""
         if self.turn is not None and self.turn.thread is not None:
             self.turn.thread.join(seconds)
-        self._aside.shutdown(wait=False)
+        self.aside.close()
         self.background.finish()
         if self.shell is not None:
             from hermes_cli.handlers.shell import kill
@@ -421,49 +327,10 @@ class Chat:
             self.screen.draft(self.queued.popleft())
         self.screen.refresh()
 
-    def aside(
-        self,
-        work: Callable[[], _Result],
-        then: Callable[[_Result], None] = lambda _result: None,
-        *,
-        failed: Callable[[], None] = nothing,
-    ) -> None:
-        """Run `work` on a thread, in the order of the calls, then `then` with its result here.
-
-        For whatever may wait for the disk. An error, of either, is shown to the person; `failed` is called after it.
-        """
-
-        def done(finished: "Future[_Result]") -> None:
-            self.post(lambda: self._arrived(finished, then, failed))
-
-        with contextlib.suppress(RuntimeError):  # we are leaving
-            self._aside.submit(work).add_done_callback(done)
-            self.asides += 1
-            self._settled.clear()
-
-    def _arrived(
-        self, finished: "Future[_Result]", then: Callable[[_Result], None], failed: Callable[[], None]
-    ) -> None:
-        self.asides -= 1
-        try:
-            then(finished.result())
-        except HermesError as error:
-            self.complain(str(error), error.hint)
-            failed()
-        except Exception as fault:  # noqa: BLE001
-            # A fault aside must not end the prompt.
-            _log.exception("aside")
-            self.complain(f"{type(fault).__name__}: {fault}", f"More is in {self.config.dirs.state / 'hermes.log'}.")
-            failed()
-        if not self.asides:
-            self._settled.set()
+    def _settled(self) -> None:
+        if not self.aside.left:
             self.leaving.if_settled()
         self.screen.refresh()
-
-    async def settle(self, seconds: float) -> None:
-        """Wait until what is done aside is done, and what follows from it. No longer than so many seconds."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._settled.wait(), seconds)
 
     def guarded(self, work: Callable[[], None]) -> None:
         """Do something here, and show a HermesError of it to the person."""

@@ -42,7 +42,7 @@ class Leaving:
 
     def ask(self) -> None:
         """Leave; with work under way, ask first."""
-        if self._chat.asides:
+        if self._chat.aside.left:
             # It may become a task.
             self._asked, self.holding = True, "letting what was sent arrive"
             self._chat.screen.refresh()
@@ -80,7 +80,7 @@ class Leaving:
 
     def if_settled(self) -> None:
         """Ask, if the person wants to leave and nothing is on its way any more."""
-        if self._asked and not self._chat.asides:
+        if self._asked and not self._chat.aside.left:
             self._asked, self.holding = False, ""
             self.ask()
 

@@ -20,10 +20,11 @@ from agent.messages import ImagePart
 from agent.store.kept import open_store
 from hermes_cli import clipboard
 from hermes_cli import glyphs as glyph_sets
-from hermes_cli.chat import Chat, nothing
+from hermes_cli.chat import Chat
 from hermes_cli.courtesy import KeyboardFirst
 from hermes_cli.questions import Question
 from hermes_cli.resuming import begin, resume
+from hermes_cli.screen import nothing
 from hermes_cli.sessions import Wanted, the_one
 from hermes_cli.setup import exit_within
 from hermes_cli.text import harmless
@@ -121,7 +122,7 @@ class PlainScreen:
         if (holding := self.chat.leaving.holding) != self._holding:
             self._holding = holding
             self.show(f"({harmless(holding)}; Ctrl+C leaves now and cuts it off)" if holding else "")
-        if self.chat.turn is None and self.chat.shell is None and not self.chat.held and not self.chat.asides:
+        if self.chat.turn is None and self.chat.shell is None and not self.chat.held and not self.chat.aside.left:
             self._idle.set()
         else:
             self._idle.clear()
@@ -165,7 +166,7 @@ class PlainScreen:
             if reading.done():
                 reading.result()
         finally:
-            await self.chat.settle(SETTLED_WITHIN)
+            await self.chat.aside.settle(SETTLED_WITHIN)
             exit_within(LEAVE_WITHIN)
             reading.cancel()
             leaving.cancel()
@@ -204,7 +205,7 @@ class PlainScreen:
 
     def _tasks_left(self) -> bool:
         background = self.chat.background
-        return bool(self.chat.asides or background.live() or background.standing or background.untold())
+        return bool(self.chat.aside.left or background.live() or background.standing or background.untold())
 
     async def _until_idle(self) -> None:
         self.refresh()

@@ -354,7 +354,7 @@ class Repl(PromptScreen):
             self._hang_up()
         finally:
             if self._met:
-                await self.chat.settle(SETTLED_WITHIN)
+                await self.chat.aside.settle(SETTLED_WITHIN)
             exit_within(LEAVE_WITHIN)
             for timer in self._timers.values():
                 timer.cancel()
