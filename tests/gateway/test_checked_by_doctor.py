@@ -27,14 +27,15 @@ async def found(server: TelegramServer, settings: str = "allow = [7]") -> list[F
 
 async def test_a_token_that_the_platform_knows_is_well(server: TelegramServer) -> None:
     store_key(directories(), "telegram_bot_token", TOKEN)
-    (finding,) = await found(server)
+    finding, wall = await found(server)
+    assert wall.what.startswith("chats: ")
     assert finding.ok
     assert "knows the token" in finding.what
 
 
 async def test_a_token_that_it_does_not_know_is_told_without_it(server: TelegramServer) -> None:
     store_key(directories(), "telegram_bot_token", "123456:not-the-token-at-all")
-    (finding,) = await found(server)
+    finding, _wall = await found(server)
     assert finding.ok is False
     assert finding.advice
     assert "not-the-token" not in finding.line()
@@ -42,7 +43,7 @@ async def test_a_token_that_it_does_not_know_is_told_without_it(server: Telegram
 
 async def test_that_nobody_may_speak_is_told_and_nothing_is_asked(server: TelegramServer) -> None:
     store_key(directories(), "telegram_bot_token", TOKEN)
-    (finding,) = await found(server, "pairing = false")
+    finding, _wall = await found(server, "pairing = false")
     assert finding.ok is False
     assert "Nobody may speak" in finding.what
     assert not server.calls

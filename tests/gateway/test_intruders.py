@@ -237,4 +237,4 @@ async def test_a_link_in_the_workspace_leads_no_file_out(config: Config, tmp_pat
         other = serve.gateway.service.conversations.folder("memory:2")
         (other / "diary.txt").write_text("secret")
         said = "[a](plot.txt) [b](up/key.txt) [c](../memory-2/diary.txt) [d](file:///etc/passwd) MEDIA: /etc/passwd"
-        assert list(serve.gateway.service.telling.files("memory:1", said)) == []
+        assert not any(serve.gateway.service.telling.files("memory:1", said))
