@@ -363,7 +363,9 @@ class AIAgent:
 
     def _images(self, text: str) -> tuple[ImagePart, ...]:
         """Raises: HermesError."""
-        found = images.mentioned(text, self.cwd, self._state / images.FOLDER)
+        # Somebody who is kept to a folder, or a model that sends an agent, may name what lies there, and no more.
+        anywhere = self._limits is None and self._parent is None
+        found = images.mentioned(text, self.cwd, self._state / images.FOLDER, anywhere=anywhere)
         if found and catalog.takes_images(self._choice.model) is False:
             hint = "Choose another /model, or write the name without the @."
             raise HermesError(f"{self._choice.model} takes no images, and {found[0].name} is one.", hint=hint)

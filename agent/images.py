@@ -50,10 +50,10 @@ def keep(data: bytes, name: str, folder: Path) -> ImagePart:
     return ImagePart(str(path), kind, name)
 
 
-def mentioned(text: str, cwd: Path, folder: Path) -> tuple[ImagePart, ...]:
+def mentioned(text: str, cwd: Path, folder: Path, *, anywhere: bool = True) -> tuple[ImagePart, ...]:
     """The images that a prompt names as `@shot.png` or `@"my shot.png"`; what is no image is left alone.
 
-    Raises: HermesError.
+    Unless they may lie `anywhere`, those outside of `cwd` are left alone, too. Raises: HermesError.
     """
     found: dict[str, ImagePart] = {}
     for match in _MENTION.finditer(text):
@@ -62,6 +62,8 @@ def mentioned(text: str, cwd: Path, folder: Path) -> tuple[ImagePart, ...]:
             continue
         try:
             path = cwd / Path(name).expanduser()
+            if not anywhere and not path.resolve().is_relative_to(cwd.resolve()):
+                continue
             if not path.is_file() or path.stat().st_size > 20 * LARGEST:
                 continue
             data = path.read_bytes()

@@ -8,6 +8,7 @@ from agent.config import ModelChoice
 from agent.errors import HermesError
 from agent.models import catalog
 from agent.models.scripted import Call, Say, ScriptedModel
+from agent.records import Limits
 from run_agent import AIAgent
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(50)
@@ -27,6 +28,23 @@ def test_an_image_reaches_the_model_and_the_store(shot: Path) -> None:
     assert [part.name for part in asked.images] == ["shot.png"]
     assert asked.content == "what is on @shot.png?"
     assert [part.name for part in read.images] == ["shot.png"]
+
+
+def test_who_is_kept_to_a_folder_cannot_name_an_image_elsewhere(shot: Path) -> None:
+    folder = shot.parent / "chat"
+    folder.mkdir()
+    (folder / "own.png").write_bytes(PNG)
+    (folder / "link.png").symlink_to(shot)
+    asked = f"what is on @{shot}, @../shot.png, @link.png and @own.png?"
+    seen = []
+    for limits in (Limits(), None):
+        agent = AIAgent(
+            model=ScriptedModel([[Say("a cat")]]), choice=ModelChoice(provider="custom", model="unknown"),
+            cwd=folder, limits=limits,
+        )  # fmt: skip
+        agent.run_turn(asked)
+        seen.append([part.name for part in agent.store.messages(agent.session_id)[1].images])
+    assert seen == [["own.png"], [str(shot), "../shot.png", "link.png", "own.png"]]
 
 
 def test_a_model_that_takes_none_is_not_asked(shot: Path) -> None:
