@@ -6,8 +6,9 @@ from typing import Literal
 Role = Literal["system", "user", "assistant", "tool"]
 
 INTERRUPTED = "interrupted; outcome unknown"
-DENIED = "Not run. The answer was no"
 """The result given to a tool call whose outcome nobody recorded."""
+DENIED = "Not run. The answer was no"
+"""How the result of a call begins that was not allowed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ class Asides:
         self._post, self._complain, self._told, self._folder = post, complain, settled, folder
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="aside")
         self._settled = asyncio.Event()
+        self._settled.set()
         self.left = 0
         """Pieces of work that are not done, or of which nothing has followed yet."""
 

@@ -203,7 +203,10 @@ class Background:
 
     def _count(self) -> None:
         self._counts = False
-        self.standing = list(self._chat.store.standings(self._chat.owner).values())
+        try:
+            self.standing = list(self._chat.store.standings(self._chat.owner).values())
+        except StoreError as error:
+            _log.warning("counting the tasks: %s", error)
         self._chat.screen.refresh()
 
     def take_over(

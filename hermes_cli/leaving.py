@@ -41,8 +41,9 @@ class Leaving:
         self._asked = False
 
     def ask(self) -> None:
-        """Leave; with work under way, ask first."""
-        if self._chat.aside.left:
+        """Leave; with work under way, ask first. Said twice, it waits for nothing that is on its way."""
+        impatient, self._asked, self.holding = self._asked, False, ""
+        if self._chat.aside.left and not impatient:
             # It may become a task.
             self._asked, self.holding = True, "letting what was sent arrive"
             self._chat.screen.refresh()
@@ -81,7 +82,7 @@ class Leaving:
     def if_settled(self) -> None:
         """Ask, if the person wants to leave and nothing is on its way any more."""
         if self._asked and not self._chat.aside.left:
-            self._asked, self.holding = False, ""
+            self._asked = False
             self.ask()
 
     def if_over(self) -> None:

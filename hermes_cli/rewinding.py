@@ -61,13 +61,15 @@ def _to(chat: "Chat", at: int, prompt: str) -> None:
         chat.release(keep=False)
         _ask(chat, *found, at, prompt)
 
-    chat.aside(look, then)
+    chat.aside(look, then, failed=lambda: chat.release(keep=False))
 
 
 def _ask(chat: "Chat", undo: "Undo", plan: "Plan", at: int, prompt: str) -> None:
     options = {"b": "both", "c": "the conversation only", "f": "the files only", "n": "nothing"}
 
     def settle(letter: str, _words: str) -> None:
+        if letter != "n" and _too_late(chat):
+            return
         if letter == "c":
             _leave(chat, at)
         elif letter != "n":
@@ -91,7 +93,7 @@ def _put_back(chat: "Chat", undo: "Undo", plan: "Plan", at: int | None) -> None:
         undoing.put_back(chat, undo, plan, overwrite=overwrite, then=then)
 
     def settle(letter: str, _words: str) -> None:
-        if letter != "n":
+        if letter != "n" and not _too_late(chat):
             do(overwrite=letter == "o")
 
     if not plan.edited:
@@ -101,6 +103,13 @@ def _put_back(chat: "Chat", undo: "Undo", plan: "Plan", at: int | None) -> None:
     lines = ["Some were edited since:", *undoing.listed(chat, plan)]
     # Another subject than the question before it, which still stands.
     chat.ask(Question(lines, options, "n", settle, about="rewind over edits"))
+
+
+def _too_late(chat: "Chat") -> bool:
+    """A question may be answered after something else was sent: then nothing goes back under a turn that runs."""
+    if chat.turn is not None:
+        chat.complain("A turn runs by now, so nothing was put back.", "Stop it with Esc, and go back again.")
+    return chat.turn is not None
 
 
 def _leave(chat: "Chat", at: int) -> None:

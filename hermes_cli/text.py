@@ -148,7 +148,7 @@ _MARKS = re.compile(r"(\*\*|\*|`+)(?=\S)(.+?)(?<=\S)\1")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 
 
-def unmarked(text: str) -> str:
+def without_markdown(text: str) -> str:
     """The first line of a Markdown text that says something, without its marks."""
     said = (line for line in text.splitlines() if line.strip() and not _FENCE.match(line))
     line = re.sub(r"^\s*(?:[#>]+|[-*+](?=\s))\s*", "", next(said, ""))

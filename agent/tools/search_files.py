@@ -10,7 +10,7 @@ import re
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import lru_cache, partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -336,7 +336,7 @@ def matches(pattern: re.Pattern[str], text: str) -> Iterator[tuple[int, int, int
         start += len(line) + 1
 
 
-@cache
+@lru_cache(64)
 def _bounded(pattern: re.Pattern[str]) -> Callable[[str], object]:
     """`pattern.search`, that gives up after `PATIENCE`, and lets other threads work meanwhile, where it may take long.
 

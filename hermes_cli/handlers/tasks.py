@@ -21,7 +21,7 @@ from hermes_cli.handlers import worktrees
 from hermes_cli.questions import Question, approval_lines, approval_question
 from hermes_cli.step_log import StepLog
 from hermes_cli.task_facts import age, find, summary, title, used
-from hermes_cli.text import clip, seconds, unmarked
+from hermes_cli.text import clip, seconds, without_markdown
 
 if TYPE_CHECKING:
     from hermes_cli.chat import Chat
@@ -82,7 +82,7 @@ def _several(chat: "Chat", rows: Sequence[tuple[Task, bool]]) -> str:
         again = " · may be a repeat" if repeat else ""
         lines.append(clip(f"#{task.number} {task.state} · {title(task, 48)} · {summary(task)}{again}", width, ellipsis))
         if each == 2:
-            lines.append(clip(f"   {task.error or unmarked(task.result) or '(no text)'}", width, ellipsis))
+            lines.append(clip(f"   {task.error or without_markdown(task.result) or '(no text)'}", width, ellipsis))
     if len(rows) > NOTICE_LINES // each:
         lines.append(f"{ellipsis} {len(rows) - NOTICE_LINES // each} more")
     failed = sum(task.state == "failed" for task, _ in rows)

@@ -8,7 +8,7 @@ import pytest
 from hermes_cli.blocks import MOST_LINES, BlockCutter
 from hermes_cli.paste import MOST_CHARACTERS, Pastes
 from hermes_cli.paste import MOST_LINES as MOST_PASTED
-from hermes_cli.text import clip, columns, count, echoed, harmless, money, seconds, tail_rows, unmarked
+from hermes_cli.text import clip, columns, count, echoed, harmless, money, seconds, tail_rows, without_markdown
 
 # -- blocks ----------------------------------------------------------------------------------------
 
@@ -278,4 +278,4 @@ def test_a_fold_at_the_end_is_deleted_as_one() -> None:
     ],
 )
 def test_a_line_of_markdown_is_told_without_its_marks(text: str, line: str) -> None:
-    assert unmarked(text) == line
+    assert without_markdown(text) == line

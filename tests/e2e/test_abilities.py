@@ -81,6 +81,15 @@ def test_an_image_on_the_clipboard_is_pasted_into_the_draft_and_sent(start: Star
         assert len(images(server.bodies[1])) == 1
 
 
+def test_leaving_twice_waits_for_nothing_that_is_on_its_way(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    env = {**on_path(tmp_path / "bin", wl_paste="exec sleep 600"), "WAYLAND_DISPLAY": "wayland-0"}
+    hermes = start(env=env)
+    hermes.send("/paste").send("/quit").wait_for("letting what was sent arrive")
+    hermes.send("/quit")
+    assert hermes.wait_for_exit() == 0
+
+
 def test_a_machine_without_a_clipboard_says_so_and_keeps_the_draft(start: Start, tmp_path: Path) -> None:
     empty = tmp_path / "bin"
     empty.mkdir()

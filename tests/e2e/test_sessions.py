@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from agent.store.sqlite import SqliteStore
-from tests.support.openai_server import OpenAIServer, call, say
+from tests.support.openai_server import Hang, OpenAIServer, call, say
 from tests.support.screen import Terminal
 
 from .conftest import Start
@@ -365,6 +365,16 @@ def test_rewind_of_files_only_keeps_the_conversation_and_what_was_edited_since(s
         idle(hermes.send("do you remember?").wait_for("Yes."))
         assert "make both" in said(server)
         hermes.send("/rewind 9").wait_for("There are only 2 prompts")
+
+
+def test_nothing_goes_back_under_a_turn_that_began_while_it_was_asked(start: Start, folder: Path) -> None:
+    with OpenAIServer([call("write_file", path="a.txt", content="agent\n"), "Made a.", Hang()]) as server:
+        hermes = start(server, "--yolo")
+        idle(hermes.send("make a").wait_for("Made a."))
+        hermes.send("/rewind 1").wait_for("1 file changed since").settle(0.6)
+        hermes.send("but first something else").wait_for("Esc interrupts")
+        hermes.send("b").wait_for("A turn runs by now, so nothing was put back.")
+        assert (folder / "a.txt").read_text() == "agent\n"
 
 
 def test_what_was_done_is_told_again_with_what_was_said(start: Start, folder: Path) -> None:
