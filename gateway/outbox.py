@@ -106,7 +106,7 @@ class Outbox:
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="outbox")
         self._senders: dict[str, asyncio.Task[None]] = {}
         self._news: dict[str, asyncio.Event] = {}
-        self._closed = False
+        self._closing = asyncio.Event()
 
     async def start(self) -> None:
         """Go on with what an earlier process left. Raises: StoreError."""
@@ -117,7 +117,7 @@ class Outbox:
         """Begin to send nothing more. What does not arrive in so many seconds is sent again by the next process, as a
         possible repeat.
         """
-        self._closed = True
+        self._closing.set()
         for news in self._news.values():
             news.set()
         if senders := list(self._senders.values()):
@@ -220,7 +220,7 @@ class Outbox:
 
     def wake(self, where: str) -> None:
         """There may be something to send to this chat."""
-        if self._closed:
+        if self._closing.is_set():
             return
         self._news.setdefault(where, asyncio.Event()).set()
         if where not in self._senders:
@@ -242,7 +242,7 @@ class Outbox:
     async def _send_all(self, where: str) -> None:
         news = self._news[where]
         try:
-            while not self._closed:
+            while not self._closing.is_set():
                 news.clear()
                 pause = await self._send_next(where)
                 if pause is None and not news.is_set():
@@ -283,9 +283,10 @@ class Outbox:
             else:
                 await self._postpone(one, _pause(one), str(error), repeat=error.uncertain)
         except ChatMoved as error:
-            await self._moved(chat, error.chat_id)
+            moved_to = error.chat_id
+            await self._insist(lambda: self._moved(chat, moved_to))
             await self._postpone(one, 0.0, str(error))
-            self.wake(address(replace(chat, chat_id=error.chat_id)))
+            self.wake(address(replace(chat, chat_id=moved_to)))
         except (Refused, OSError) as error:
             await self._give_up(one, str(error))
         except Exception as fault:  # noqa: BLE001  (one message must not hold up the chat for good)
@@ -295,16 +296,31 @@ class Outbox:
             else:
                 await self._give_up(one, f"internal error: {type(fault).__name__}")
         else:
-            await self._aside(lambda: self._store.mark_sent(one.id, sent))
+            await self._insist(lambda: self._aside(lambda: self._store.mark_sent(one.id, sent)))
 
     async def _postpone(self, one: Outbound, seconds: float, error: str, *, repeat: bool = False) -> None:
         due = time.time() + seconds
-        await self._aside(lambda: self._store.postpone(one.id, due, error, repeat=repeat))
+        await self._insist(lambda: self._aside(lambda: self._store.postpone(one.id, due, error, repeat=repeat)))
 
     async def _give_up(self, one: Outbound, error: str) -> None:
         _log.warning("outbox: a message to %s was refused: %s", one.chat, error)
-        await self._aside(lambda: self._store.refuse(one.id, error))
-        self._refused(replace(one, error=error))
+        if await self._insist(lambda: self._aside(lambda: self._store.refuse(one.id, error))):
+            self._refused(replace(one, error=error))
+
+    async def _insist(self, store: Callable[[], Awaitable[object]]) -> bool:
+        """What became of a message must be stored: nothing is sent to its chat before. False when the process leaves,
+        and the next one sends it again.
+        """
+        while True:
+            try:
+                await store()
+            except StoreError as error:
+                _log.warning("outbox: what became of a message is not stored yet: %s", error)
+                await _within(self._closing, FIRST_PAUSE)
+                if self._closing.is_set():
+                    return False
+            else:
+                return True
 
     async def _aside(self, work: Callable[[], _Result]) -> _Result:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)

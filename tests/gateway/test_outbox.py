@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from agent.chats import Outbound
+from agent.errors import StoreError
 from agent.store.memory import MemoryStore
 from gateway.config import Platform
 from gateway.formatting import Dialect
 from gateway.outbox import REPEAT, Letter, Outbox, address
-from gateway.platforms.base import Button, Refused, RetryAfter, Unavailable
+from gateway.platforms.base import Button, ChatMoved, DeliveryError, Refused, RetryAfter, Unavailable
 from gateway.platforms.memory import MemoryPlatform
 from gateway.session import Chat
 from tests.store.conftest import lease
@@ -121,6 +122,83 @@ async def test_what_a_dead_process_left_is_sent_at_the_start(store: MemoryStore,
     await outbox.start()
     await outbox.idle()
     assert platform.texts("1") == [f"{REPEAT}under way", "waiting"]
+    await outbox.close()
+
+
+class Unwilling(MemoryStore):
+    """Will not hear, so many times, what became of a message."""
+
+    faults = 2
+
+    def _listen(self) -> None:
+        if self.faults:
+            self.faults -= 1
+            raise StoreError("the disk is full")
+
+    def mark_sent(self, outbound_id: int, message_id: str) -> None:
+        self._listen()
+        super().mark_sent(outbound_id, message_id)
+
+    def postpone(self, outbound_id: int, due: float, error: str, *, repeat: bool = False) -> None:
+        self._listen()
+        super().postpone(outbound_id, due, error, repeat=repeat)
+
+    def refuse(self, outbound_id: int, error: str) -> None:
+        self._listen()
+        super().refuse(outbound_id, error)
+
+    def move_chat(self, old: str, new: str) -> None:
+        self._listen()
+        super().move_chat(old, new)
+
+
+@pytest.mark.parametrize(
+    ("failure", "shown"),
+    [
+        (None, {"1": ["first", "second"], "2": []}),
+        (Unavailable("no route"), {"1": ["first", "second"], "2": []}),
+        (Refused("blocked"), {"1": ["second"], "2": []}),
+        (ChatMoved("2"), {"1": [], "2": ["first", "second"]}),
+    ],
+)
+async def test_what_became_of_a_message_is_told_to_the_store_until_it_hears_it(
+    platform: MemoryPlatform,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: DeliveryError | None,
+    shown: dict[str, list[str]],
+) -> None:
+    """Else the message counts as under way, and its chat waits for it until the next start."""
+    monkeypatch.setattr("gateway.outbox.FIRST_PAUSE", 0.01)
+    store = Unwilling()
+
+    async def moved(chat: Chat, chat_id: str) -> None:
+        store.move_chat(address(chat), address(Chat(platform=chat.platform, chat_id=chat_id)))
+
+    outbox = Outbox(store, {Platform.MEMORY: platform}, lease=lease("me"), is_alive=lambda one: True, moved=moved)
+    if failure is not None:
+        platform.fail_next(failure)
+    await outbox.post(HERE, Letter(text="first"))
+    await outbox.post(HERE, Letter(text="second"))
+    await met(lambda: {chat: platform.texts(chat) for chat in "12"} == shown and store.unsent() == [])
+    assert store.faults == 0
+    await outbox.close()
+
+
+async def test_a_store_that_hears_nothing_holds_up_nobody_who_leaves(
+    platform: MemoryPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.outbox.FIRST_PAUSE", 60.0)
+    store = Unwilling()
+    outbox = made(store, platform)
+    await outbox.post(HERE, Letter(text="hello"))
+    await met(lambda: store.faults == 1)
+    async with asyncio.timeout(10):
+        await outbox.close(seconds=60.0)
+    store.faults = 0
+    outbox = Outbox(store, {Platform.MEMORY: platform}, lease=lease("next"), is_alive=lambda one: False)
+    await outbox.start()
+    await outbox.idle()
+    assert platform.texts("1") == ["hello", f"{REPEAT}hello"]
     await outbox.close()
 
 
