@@ -80,10 +80,14 @@ class Preparing:
         entry = self._entries.get(item.name)
         return (item.event, []) if entry is None else (entry.event, entry.files)
 
-    def done(self, item: Item) -> list[Item]:
-        """The message was dealt with: its parts, the one that stood in the line last."""
-        entry = self._entries.pop(item.name, None)
+    def parts(self, item: Item) -> list[Item]:
+        """The stored messages that it is made of, the one that stood in the line last."""
+        entry = self._entries.get(item.name)
         return [item] if entry is None else [*entry.parts[1:], item]
+
+    def done(self, item: Item) -> None:
+        """The message was dealt with, and so are its parts: it is not asked about again."""
+        self._entries.pop(item.name, None)
 
     async def close(self) -> None:
         """Fetch nothing more. The next process does."""

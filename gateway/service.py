@@ -399,8 +399,9 @@ class Service:
         if answer:
             reply_to = event.message_id if event.source.is_group and event.kind == "message" else ""
             await self.say(event.source.chat, answer, key=reply_key(item.name), reply_to=reply_to)
-        for part in self._preparing.done(item):
+        for part in self._preparing.parts(item):
             await self.aside(lambda part=part: self.store.dealt_with(part.inbound.platform, part.inbound.message_id))  # type: ignore[misc]
+        self._preparing.done(item)
 
     async def _seen(self, event: MessageEvent) -> str:
         """Acknowledge a message that goes to the turn under way; gives what to say where no sign can be set."""

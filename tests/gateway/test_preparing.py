@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.errors import StoreError
+from agent.store.memory import MemoryStore
 from gateway import preparing
 from gateway.platforms.memory import MemoryPlatform
 from tests.gateway.test_service import House, served
@@ -78,6 +80,35 @@ async def test_an_album_is_one_message(tmp_path: Path) -> None:
         assert [name in said for name in ("a.jpg", "b.jpg", "c.jpg")] == [True, True, True]
         assert len(list((tmp_path / "received").iterdir())) == 3
         assert house.store.received() == []
+
+
+class Unwilling(MemoryStore):
+    """Will not hear, so many times, that a message was dealt with."""
+
+    faults = 0
+
+    def dealt_with(self, platform: str, message_id: str) -> None:
+        if self.faults:
+            self.faults -= 1
+            raise StoreError("the disk is full")
+        super().dealt_with(platform, message_id)
+
+
+async def test_an_album_stays_one_message_when_the_store_will_not_hear_that_it_was_dealt_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.lines.PAUSE", 0.01)
+    store = Unwilling()
+    store.faults = 2
+    async with served(tmp_path, lambda messages: f"Answer {len(messages)}.", store) as house:
+        await photo(house.platform, "a.jpg", "what are these?", album="x")
+        await photo(house.platform, "b.jpg", album="x")
+        await photo(house.platform, "c.jpg", album="x")
+        await house.shows(lambda: store.received() == [] and store.faults == 0)
+        await house.quiet()
+        assert len(house.platform.texts("1")) == 1
+        (said,) = asked(house)
+        assert "c.jpg" in said
 
 
 async def test_albums_of_two_people_are_two(tmp_path: Path) -> None:
