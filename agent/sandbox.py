@@ -43,11 +43,12 @@ _FILTER = "9"
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """What commands may do. `hidden` are places that they may not even read."""
+    """What commands may do. `hidden` are places that they may not even read. What it `must` hold nobody may let out."""
 
     mode: SandboxMode
     network: bool = False
     hidden: tuple[Path, ...] = ()
+    must: bool = False
 
     @property
     def works(self) -> bool:
@@ -59,7 +60,8 @@ class Sandbox:
         """What a model should know of it."""
         writes = "the working directory and /tmp" if self.mode == "workspace-write" else "/tmp"
         network = "" if self.network else ", without network"
-        return f"- Commands run in a sandbox{network}: they write in {writes} only. The person may let one `outside`."
+        leave = "" if self.must else " The person may let one `outside`."
+        return f"- Commands run in a sandbox{network}: they write in {writes} only.{leave}"
 
     @property
     def confines(self) -> bool:
@@ -165,7 +167,7 @@ class Sandbox:
 
 
 def sandbox_for(settings: Settings, dirs: Directories, limits: Limits | None = None) -> Sandbox | None:
-    """The wall that the settings or the limits ask for, the stricter one; None for none."""
+    """The wall that the settings or the limits ask for, the stricter one; None for none. That of limits must hold."""
     if settings.sandbox == "off" and limits is None:
         return None
     home = Path.home()
@@ -173,7 +175,7 @@ def sandbox_for(settings: Settings, dirs: Directories, limits: Limits | None = N
     if limits is None:
         return Sandbox(settings.sandbox, settings.sandbox_network, hidden)
     mode: SandboxMode = "read-only" if settings.sandbox == "read-only" else "workspace-write"
-    return Sandbox(mode, limits.network, (*hidden, *map(Path, limits.hidden)))
+    return Sandbox(mode, limits.network, (*hidden, *map(Path, limits.hidden)), must=True)
 
 
 def _guarding(workspace: Path) -> list[str]:

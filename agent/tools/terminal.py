@@ -44,7 +44,8 @@ class Terminal:
 
     @property
     def arguments(self) -> type[TerminalArguments]:
-        return SandboxedArguments if self._bench.sandbox else TerminalArguments
+        sandbox = self._bench.sandbox
+        return SandboxedArguments if sandbox and not sandbox.must else TerminalArguments
 
     @property
     def description(self) -> str:
@@ -116,17 +117,25 @@ class Terminal:
         if command.cwd is not None and command.cwd != command.spawn.cwd.resolve():
             self._bench.directory = command.cwd
             also += f"; the shell is now in {command.cwd}"
-        if code and command.spawn.prefix:
+        if code and command.spawn.prefix and self._bench.sandbox and not self._bench.sandbox.must:
             also += "; it ran in the sandbox: if that is why it failed, run it with outside=true, which asks the person"
         if command.refused:
             summary, also = f"{summary}; {command.refused}", f"{also}; {command.refused}"
         return _result(output, summary, f"[{described_exit(command.exit_status)[1]}{also}]", code)
 
     def _is_outside(self, args: TerminalArguments) -> bool:
-        """Whether it leaves a sandbox that is asked for: because it is told to, or because there is none that works."""
-        if self._bench.sandbox is None:
+        """Whether it leaves a sandbox that is asked for: because it is told to, or because there is none that works.
+
+        Raises: ToolError for one that must hold it.
+        """
+        sandbox = self._bench.sandbox
+        if sandbox is None:
             return False
-        return getattr(args, "outside", False) or not self._bench.sandbox.works
+        leaves = getattr(args, "outside", False) or not sandbox.works
+        if leaves and sandbox.must:
+            why = "and may not leave it" if sandbox.works else "and none works on this machine"
+            raise ToolError(f"Commands run only in a sandbox for whoever sent this, {why}.")
+        return leaves
 
     def _wall(self, args: TerminalArguments, directory: Path, context: ToolContext) -> tuple[str, ...]:
         sandbox = self._bench.sandbox

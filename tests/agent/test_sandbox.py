@@ -9,8 +9,10 @@ import pytest
 from agent.approvals import Policy
 from agent.breakout import attempts
 from agent.cancel import CancelToken
-from agent.config import Settings, directories
-from agent.protocols import Approved, ToolContext
+from agent.config import SandboxMode, Settings, directories
+from agent.errors import ToolError
+from agent.protocols import Action, Approved, ToolContext
+from agent.records import Limits
 from agent.sandbox import BACKENDS, KNOWN_GAPS, Backend, Sandbox, backend, problem, sandbox_for
 from agent.tools.bench import Workbench
 from agent.tools.terminal import SandboxedArguments, Terminal, TerminalArguments
@@ -114,6 +116,40 @@ def test_with_the_network_on_commands_are_asked_for_as_ever(tmp_path: Path) -> N
 def test_where_no_sandbox_works_every_command_is_asked_for(tmp_path: Path) -> None:
     assert verdict(terminal(Nowhere("workspace-write")), "ls", tmp_path) == "ask"
     assert verdict(terminal(None), "ls", tmp_path) == "allow"
+
+
+@pytest.mark.parametrize("asked", ["off", "read-only", "workspace-write"])
+def test_nobody_lets_out_a_command_of_whoever_has_limits(asked: SandboxMode, tmp_path: Path) -> None:
+    limited = sandbox_for(Settings(sandbox=asked), directories(), Limits())
+    assert limited is not None
+    tool, context = terminal(limited), ToolContext(tmp_path)
+    assert tool.arguments is TerminalArguments
+    assert "outside" not in tool.description
+    leaving = SandboxedArguments("echo x", outside=True)
+    for refuse in (tool.plan, tool.preview):
+        with pytest.raises(ToolError, match="only in a sandbox"):
+            refuse(leaving, context)
+    with pytest.raises(ToolError, match="only in a sandbox"):
+        tool.run(leaving, context.for_call("c", Approved(Action("execute", "echo x", outside=True))), CancelToken())
+
+
+def test_where_no_sandbox_works_whoever_has_limits_runs_nothing(tmp_path: Path) -> None:
+    tool, context = terminal(Nowhere("workspace-write", must=True)), ToolContext(tmp_path)
+    args = TerminalArguments("echo x")
+    with pytest.raises(ToolError, match="none works on this machine"):
+        tool.plan(args, context)
+    with pytest.raises(ToolError, match="none works on this machine"):
+        tool.run(args, context.for_call("c", Approved(Action("execute", "echo x"))), CancelToken())
+
+
+def test_a_command_that_fails_is_not_told_of_a_way_out_that_there_is_not(tmp_path: Path) -> None:
+    if backend() is None:
+        pytest.skip("no sandbox works here")
+    tool, context = terminal(Sandbox("workspace-write", must=True)), ToolContext(tmp_path)
+    args = TerminalArguments("false")
+    result = tool.run(args, context.for_call("c", Approved(tool.plan(args, context))), CancelToken())
+    assert "exit 1" in result.content
+    assert "outside" not in result.content
 
 
 def test_only_a_tool_with_a_sandbox_tells_of_it() -> None:
