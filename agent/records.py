@@ -368,13 +368,15 @@ class TaskStore(Protocol):
         source: str = "",
         parent: str = "",
         history: Sequence[Message] = (),
+        log: Sequence[Event] = (),
+        receipt: str = "{}",
     ) -> Task:
         """Queue a task on a session of its own, or on `session_id`. Its number is never used again.
 
         With a `source` that session must be its own, and not archived: else StoreError, and no task.
 
-        Its own session may begin with a `history`, and have a `parent`, whose model and tools it then is told of. All
-        of it is one transaction.
+        Its own session may begin with a `history`, and have a `parent`, whose model and tools it then is told of. One
+        that goes on with work has its `log` and `receipt` before anybody can claim it. All of it is one transaction.
         """
         ...
 

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import reduce
 
 from agent import task_rows
 from agent.approvals import answer_to, decision_key, mark_of
@@ -75,6 +76,8 @@ class TaskPool(TaskRuns):
             raise HermesError("No task can be started: Hermes is leaving.")
         self._enter()
         owner = owner or self._owner or ""
+        begun = list(log)
+        receipt = reduce(task_rows.counted, begun, Receipt())
         with self._lock:
             self._require_free(options.name, owner)
             task = self._store.create_task(
@@ -88,13 +91,9 @@ class TaskPool(TaskRuns):
                 source=source,
                 parent=parent,
                 history=history,
+                log=begun,
+                receipt=task_rows.encoded(receipt) if receipt != Receipt() else "{}",
             )
-            receipt = Receipt()
-            for event in log:
-                self._store.append_event(task.id, event)
-                receipt = task_rows.counted(receipt, event)
-            if receipt != Receipt():
-                self._store.update_task(task.id, receipt=task_rows.encoded(receipt))
             if session_id:
                 self._suspended[task.id] = session_id
             self._announce(task)

@@ -51,6 +51,8 @@ class MemoryTasks(Tables):
         source: str = "",
         parent: str = "",
         history: Sequence[Message] = (),
+        log: Sequence[Event] = (),
+        receipt: str = "{}",
     ) -> Task:
         with self._lock:
             row = self._sessions.get(session_id)
@@ -66,7 +68,9 @@ class MemoryTasks(Tables):
             self._make_session(replace(origin, archived=False, messages=0))
             for message in history:
                 self._add_message(session, message)
-            self._tasks[id_] = task = cleaned(task)
+            self._tasks[id_] = task = cleaned(replace(task, receipt=receipt))
+            for event in log:
+                self.append_event(id_, event)
             return task
 
     def task(self, task_id: str) -> Task | None:

@@ -45,6 +45,8 @@ _NEXT = """
     ORDER BY (SELECT max(claimed) FROM tasks WHERE tasks.owner = first.owner), number LIMIT 1
 """
 
+_INSERT_EVENT = "INSERT INTO events (task, number, at, type, data) VALUES (?, ?, ?, ?, ?)"
+
 _OF_TASK = "WHERE task = (SELECT number FROM tasks WHERE id = ?)"
 
 
@@ -69,6 +71,8 @@ class SqliteTasks(OnDatabase):
         source: str = "",
         parent: str = "",
         history: Sequence[Message] = (),
+        log: Sequence[Event] = (),
+        receipt: str = "{}",
     ) -> Task:
         task = Task(
             new_task_id(),
@@ -80,6 +84,7 @@ class SqliteTasks(OnDatabase):
             created=time.time(),
             name=name,
             options=options,
+            receipt=receipt,
         )
         row = _row(task := cleaned(task))
         del row["number"]
@@ -90,6 +95,7 @@ class SqliteTasks(OnDatabase):
             insert_session(connection, task.session_id, source=TASK_SOURCE, cwd=cwd, **_inherited(connection, parent))
             insert_history(connection, task.session_id, history)
             number = connection.execute(statement, list(row.values())).fetchall()[0][0]
+            _insert_log(connection, number, log)
         return replace(task, number=number)
 
     def task(self, task_id: str) -> Task | None:
@@ -197,14 +203,12 @@ class SqliteTasks(OnDatabase):
     # -- what happened -----------------------------------------------------------------------------
 
     def append_event(self, task_id: str, event: Event) -> None:
-        event = cleaned(event)
         with self._database.write(durable=False) as connection:
             found = connection.execute(
                 "UPDATE tasks SET events = events + 1 WHERE id = ? RETURNING number, events", (task_id,)
             ).fetchall()
             for task, number in found:
-                row = (task, number, time.time(), type(event).__name__, msgspec.json.encode(event).decode())
-                connection.execute("INSERT INTO events (task, number, at, type, data) VALUES (?, ?, ?, ?, ?)", row)
+                connection.execute(_INSERT_EVENT, _event_row(task, number, event))
                 if number > EVENTS_PER_TASK:
                     connection.execute(
                         "DELETE FROM events WHERE task = ? AND number <= ?", (task, number - EVENTS_PER_TASK)
@@ -241,6 +245,18 @@ def _row(task: Task) -> dict[str, Any]:
     lease = task.lease
     values = (lease.worker, lease.pid, lease.started, lease.heartbeat) if lease else (None,) * len(LEASE)
     return {**row, **dict(zip(LEASE, values, strict=True))}
+
+
+def _event_row(task: int, number: int, event: Event) -> tuple[object, ...]:
+    event = cleaned(event)
+    return task, number, time.time(), type(event).__name__, msgspec.json.encode(event).decode()
+
+
+def _insert_log(connection: sqlite3.Connection, task: int, log: Sequence[Event]) -> None:
+    """Within a transaction: what happened before the task was made."""
+    numbered = list(enumerate(log, 1))[-EVENTS_PER_TASK:]
+    connection.executemany(_INSERT_EVENT, [_event_row(task, number, event) for number, event in numbered])
+    connection.execute("UPDATE tasks SET events = ? WHERE number = ?", (len(log), task))
 
 
 def _belongs(connection: sqlite3.Connection, session_id: str, source: str) -> bool:

@@ -12,13 +12,15 @@ from agent import task_orders
 from agent.approvals import Gatekeeper, Mailbox, Policy, mark_of
 from agent.cancel import CancelToken
 from agent.errors import HermesError, StoreError, UnavailableError
-from agent.events import ApprovalRequested, Event, TaskChanged, ToolFinished, TurnFinished, TurnSuspended
+from agent.events import ApprovalRequested, Event, TaskChanged, ToolFinished, TurnFinished, TurnStarted, TurnSuspended
 from agent.messages import Usage
 from agent.models.scripted import Call, Fail, Finish, Say, Script, ScriptedModel, Until
 from agent.protocols import Decision, Sink, Task
 from agent.store.memory import MemoryStore
+from agent.task_rows import receipt_of
 from agent.tasks import TaskPool
 from run_agent import AIAgent
+from tests.store.conftest import lease
 from tests.support.turns import Note, NoteArguments, check_history, wait_until
 
 
@@ -445,3 +447,25 @@ def test_what_is_ordered_is_told_alike_wherever_it_is_typed(make: Callable[..., 
     with pytest.raises(HermesError, match="No task is running"):
         task_orders.stop(pool, [])
     assert task_orders.approval(" Session ") == Decision(True, scope="session")
+
+
+class QuicklyClaimed(MemoryStore):
+    """A worker elsewhere claims a task the moment it is queued."""
+
+    def create_task(self, **fields: Any) -> Task:
+        task = super().create_task(**fields)
+        self.claimed, self.found = self.claim_task(lease("there")), self.events(task.id)
+        return task
+
+
+def test_a_turn_that_goes_on_aside_has_its_log_and_receipt_before_anybody_can_claim_it(
+    make: Callable[..., Watched],
+) -> None:
+    store = QuicklyClaimed()
+    store.create_session("s", source="terminal:me")
+    log = [TurnStarted("x"), ToolFinished("c", "write_file", "a.py", True, "", "", 0.1, files_changed=("a.py",))]
+    pool = make([], workers=0, store=store)
+    task = pool.submit("x", owner="me", session_id="s", log=iter(log))
+    assert store.found == store.events(task.id) == log
+    assert store.claimed is not None
+    assert receipt_of(store.claimed).files == ("a.py",)

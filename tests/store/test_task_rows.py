@@ -29,6 +29,7 @@ from agent.events import (
 from agent.messages import Message, Usage
 from agent.protocols import LIVE_STATES, Store, Task, TaskState
 from agent.records import Lease
+from agent.store.rules import EVENTS_PER_TASK
 from tests.store.conftest import lease
 
 
@@ -288,6 +289,26 @@ def test_a_log_can_be_followed(store: Store) -> None:
     assert log[0].at <= log[2].at <= time.time()
     assert store.log(task.id, after=2) == log[2:]
     assert store.log(task.id, after=3) == []
+
+
+def test_a_task_is_queued_with_what_happened_before_it(store: Store) -> None:
+    before = [Steered("a"), Steered("\ud800")]
+    task = store.create_task(prompt="x", owner="me", settings="{}", log=before, receipt='{"files":["a.py"]}')
+    assert task == row(store, task)
+    assert task.receipt == '{"files":["a.py"]}'
+    store.append_event(task.id, Steered("c"))
+    found = [(entry.number, entry.event) for entry in store.log(task.id)]
+    assert found == [(1, Steered("a")), (2, Steered("\ufffd")), (3, Steered("c"))]
+
+
+def test_of_a_long_log_that_a_task_begins_with_the_end_is_kept(store: Store) -> None:
+    task = store.create_task(
+        prompt="x", owner="me", settings="{}", log=[Steered(str(number)) for number in range(EVENTS_PER_TASK + 5)]
+    )
+    events = store.events(task.id)
+    assert (len(events), events[0], events[-1]) == (EVENTS_PER_TASK, Steered("5"), Steered(str(EVENTS_PER_TASK + 4)))
+    store.append_event(task.id, Steered("new"))
+    assert store.events(task.id)[-1] == Steered("new")
 
 
 def test_half_a_character_in_an_event_is_replaced(store: Store) -> None:
