@@ -181,12 +181,20 @@ class MemoryStore(MemoryPresence, MemoryChats, MemoryPeople):
         with self._lock:
             self._refuse_live(session_id)
             known = session_id in self._sessions
-            doomed, of_tasks = {session_id}, {task.session_id for task in self._tasks.values()}
+            doomed, of_tasks = {session_id}, self._of_tasks()
             for one in sorted(self._sessions.values(), key=lambda one: one.created):
                 if one.parent in doomed and one.source == TASK_SOURCE and one.id not in of_tasks:
                     doomed.add(one.id)
             self._delete(doomed, {task.id for task in self._tasks.values() if task.session_id == session_id})
             return known
+
+    def _of_tasks(self) -> set[str]:
+        """The sessions that tasks name, and those which they come from."""
+        found, above = set[str](), {task.session_id for task in self._tasks.values()}
+        while above:
+            found |= above
+            above = {self._sessions[one].parent for one in above if one in self._sessions} - found - {""}
+        return found
 
     # -- accounts ----------------------------------------------------------------------------------
 

@@ -269,16 +269,20 @@ class SqliteSessions(OnDatabase):
 
 _DELETE_SESSION = """
     DELETE FROM sessions WHERE id IN (
-        WITH RECURSIVE doomed(id) AS (
+        WITH RECURSIVE of_tasks(id) AS (
+            SELECT session_id FROM tasks
+            UNION
+            SELECT sessions.parent FROM sessions JOIN of_tasks ON sessions.id = of_tasks.id WHERE sessions.parent <> ''
+        ), doomed(id) AS (
             SELECT :id
             UNION
             SELECT sessions.id FROM sessions JOIN doomed ON sessions.parent = doomed.id
-            WHERE sessions.source = :source AND sessions.id NOT IN (SELECT session_id FROM tasks)
+            WHERE sessions.source = :source AND sessions.id NOT IN (SELECT id FROM of_tasks)
         )
         SELECT id FROM doomed
     )
 """
-"""Those of agents that were sent are of no task's, and lead up to the session that sent them."""
+"""Those of agents that were sent lead up to the session that sent them, and no task's session comes from them."""
 
 
 def insert_session(connection: sqlite3.Connection, session_id: str, *, source: str, **fields: str) -> None:

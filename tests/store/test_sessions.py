@@ -304,6 +304,18 @@ def test_the_sessions_of_agents_that_it_sent_go_with_a_session_and_those_of_its_
     assert store.session(task.session_id)
 
 
+def test_what_a_task_began_with_stays_when_the_conversation_it_came_from_is_deleted(store: Store) -> None:
+    talk(store, "s", "hi")
+    store.create_session("sent", source=TASK_SOURCE, parent="s")
+    task = store.create_task(prompt="x", owner="me", settings="{}", parent="s", history=[Message("user", "x")])
+    on = store.continue_session(store.continue_session(task.session_id, []), [Message("user", "shorter")])
+    assert [one.session_id for one in store.tasks()] == [on]
+    assert store.delete_session("s")
+    assert [store.session("s"), store.session("sent")] == [None, None]
+    assert store.messages(task.session_id) == [Message("user", "x")]
+    assert store.session(on)
+
+
 def test_a_session_on_which_a_task_works_is_not_deleted(store: Store) -> None:
     task = store.create_task(prompt="x", owner="me", settings="{}")
     with pytest.raises(StoreError, match="#1") as caught:
