@@ -1,11 +1,12 @@
 """What is kept of sessions beside the store: whole outputs, and files as they were. It goes when they do."""
 
 import logging
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from agent import outputs
+from agent.records import SessionStore
 from agent.shadow import FOLDER, Shadow, ShadowError
 
 _log = logging.getLogger(__name__)
@@ -18,6 +19,14 @@ def sessions(state: Path) -> set[str]:
         with suppress(ShadowError):
             found |= {name.partition("/")[0] for name in shadow.names()}
     return found
+
+
+@contextmanager
+def going(state: Path, store: SessionStore) -> Iterator[None]:
+    """Delete sessions within: what is kept of those that are gone then goes, too. With one, others may go."""
+    there = [name for name in sessions(state) if store.session(name) is not None]
+    yield
+    forget(state, [name for name in there if store.session(name) is None])
 
 
 def forget(state: Path, session_ids: Collection[str]) -> None:

@@ -119,8 +119,8 @@ def delete(which: Which, yes: Yes = False) -> None:
     store = _store()
     session = _one(store, which)
     confirm(f"Delete {_line(session)}?", yes)
-    store.delete_session(session.id)
-    leftovers.forget(directories().state, [session.id])
+    with leftovers.going(directories().state, store):
+        store.delete_session(session.id)
     typer.echo(f"Deleted {session.id}.")
 
 
@@ -138,9 +138,8 @@ def prune(
         if doomed.sessions or doomed.tasks:
             confirm(f"Delete {what}?", yes)
         kept = _unmerged(store, before)
-        there = [name for name in leftovers.sessions(directories().state) if store.session(name) is not None]
-        doomed = store.prune(before=before, besides=kept)
-        leftovers.forget(directories().state, [name for name in there if store.session(name) is None])
+        with leftovers.going(directories().state, store):
+            doomed = store.prune(before=before, besides=kept)
         what = f"{doomed.sessions} sessions with {doomed.messages} messages, and {doomed.tasks} tasks"
     if as_json:
         _print_json({**asdict(doomed), "dry_run": dry_run})

@@ -152,17 +152,16 @@ def forget(store: "Store", tasks: Sequence[Task], state: Path) -> tuple[int, lis
 
     A task that went on with a conversation stays, and one whose worktree holds what is nowhere else.
     """
-    forgotten, kept, gone = 0, list[str](), list[str]()
-    for task in tasks:
-        try:
-            if (tree := worktree_of(store, task, state)) is not None:
-                tree.remove()
-        except HermesError as error:
-            kept.append(f"#{task.number} stays. {error.explain()}")
-            continue
-        session = store.session(task.session_id)
-        if session is not None and session.source == TASK_SOURCE:
-            forgotten += store.delete_session(session.id)
-            gone.append(session.id)
-    leftovers.forget(state, gone)
+    forgotten, kept = 0, list[str]()
+    with leftovers.going(state, store):
+        for task in tasks:
+            try:
+                if (tree := worktree_of(store, task, state)) is not None:
+                    tree.remove()
+            except HermesError as error:
+                kept.append(f"#{task.number} stays. {error.explain()}")
+                continue
+            session = store.session(task.session_id)
+            if session is not None and session.source == TASK_SOURCE:
+                forgotten += store.delete_session(session.id)
     return forgotten, kept

@@ -11,6 +11,7 @@ import pytest
 from agent.config import directories
 from agent.messages import Message
 from agent.outputs import Outputs, sessions
+from agent.records import TASK_SOURCE
 from agent.store.sqlite import SqliteStore
 
 Sub = Callable[..., CompletedProcess[str]]
@@ -107,6 +108,21 @@ def test_doctor_tells_the_size_checks_the_file_and_says_how_to_restore(sub_comma
 def test_sizes_are_told_for_people_and_programs(sub_command: Sub, store: SqliteStore) -> None:
     assert "2 sessions, 4 messages, 0 tasks" in sub_command("sessions", "stats").stdout
     assert json.loads(sub_command("sessions", "stats", "--json").stdout)["messages"] == 4
+
+
+def test_with_a_session_goes_what_was_kept_of_the_agents_it_sent(sub_command: Sub, store: SqliteStore) -> None:
+    outputs = Outputs(directories().state)
+    for name in ("asks", "stays"):
+        store.create_session(name, source="terminal")
+    task = store.create_task(prompt="y", owner="terminal:gone", settings="{}")
+    store.update_task(task.id, state="done", finished=1.0, told=True)
+    for parent in ("asks", "stays", task.session_id):
+        store.create_session(f"sent-by-{parent}", source=TASK_SOURCE, parent=parent)
+        for name in (parent, f"sent-by-{parent}"):
+            outputs.keep(name, "call", "text")
+    sub_command("sessions", "delete", "asks", "--yes")
+    sub_command("tasks", "prune", "--yes")
+    assert sorted(sessions(directories().state)) == ["sent-by-stays", "stays"]
 
 
 def test_pruning_spares_a_task_whose_branch_holds_what_is_nowhere_else(sub_command: Sub, store: SqliteStore) -> None:
