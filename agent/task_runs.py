@@ -76,6 +76,7 @@ class TaskRuns:
         new_lease: Callable[[], Lease] = alone,
         is_alive: IsAlive = lambda lease: True,
         forget: Callable[[str], None] = lambda session_id: None,
+        redact: Callable[[str], str] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -87,6 +88,7 @@ class TaskRuns:
         self._whose = kind if owner is None else owner
         self._new_lease, self._is_alive = new_lease, is_alive
         self._forget = forget
+        self._redact = redact
         # Held while a state is stored and announced, so that announcements keep the order of the changes.
         self._lock = threading.RLock()
         self._let_go = threading.Condition(self._lock)
@@ -178,16 +180,21 @@ class TaskRuns:
         try:
             end = self._run(task, emit=emit, cancel=cancel)
         except HermesError as error:
-            end = _failed(str(error), error.hint)
+            end = self._failed(str(error), error.hint)
         except Exception as surprise:  # noqa: BLE001  (a task must end, whatever happened)
             _log.exception("task %s", task.id)
-            end = _failed(f"internal error: {type(surprise).__name__}: {surprise}")
+            end = self._failed(f"internal error: {type(surprise).__name__}: {surprise}")
         try:
             self._insist(lambda: self._settle(task, end))
         finally:
             with self._lock:
                 del self._cancels[task.id], self._owners[task.id]
                 self._let_go.notify_all()
+
+    def _failed(self, error: str, hint: str = "") -> TurnFinished:
+        """Of what escaped from a run: a runner cleans what it tells, but here it did not come to that."""
+        redact = self._redact or Redactor(secret_values(os.environ))
+        return TurnFinished("failed", "", error=redact(error), hint=redact(hint))
 
     def _insist(self, store: Callable[[], None]) -> None:
         """A run's end must be stored; should the process end before, the run is found dead, and gone on with."""
@@ -343,9 +350,3 @@ class TaskRuns:
         if session_id and not ours:
             # It waits for processes to end.
             threading.Thread(target=self._forget, args=(session_id,), daemon=True, name="forget").start()
-
-
-def _failed(error: str, hint: str = "") -> TurnFinished:
-    """Of what escaped from a run: a runner cleans what it tells, but here it did not come to that."""
-    redact = Redactor(secret_values(os.environ))
-    return TurnFinished("failed", "", error=redact(error), hint=redact(hint))

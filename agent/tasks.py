@@ -33,6 +33,7 @@ class TaskPool(TaskRuns):
     it is stored. With an `owner` the pool is a front end's and runs what reports there; without, it runs everybody's,
     or that of one `kind` of owners (`terminal:`). Without `workers` it gives orders and watches, and runs nothing.
     `forget` is called with the session of a task that was suspended here and will not go on here.
+    `redact` takes out of what escapes from a run the secrets that `run` knows, by default the environment's.
     `new_lease` and `is_alive` are those of `agent.store.leases` wherever other processes share the store.
     """
 

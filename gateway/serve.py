@@ -19,7 +19,7 @@ from agent.config import Config, load_config, read_keys
 from agent.errors import ConfigError, HermesError, StoreError
 from agent.models.audio import Audio
 from agent.own_places import CHATS
-from agent.redact import secret_values
+from agent.redact import Redactor, secret_values
 from agent.sandbox import backend
 from agent.store.leases import is_alive, new_lease
 from agent.store.sqlite import SqliteStore
@@ -115,6 +115,7 @@ class _Parts:
     adapters: Mapping[Platform, Adapter]
     model: ModelOfChats
     run: TaskRunner
+    redact: Redactor
     hooks: HookRegistry
     workspace: Path
     audio: Audio | None
@@ -144,6 +145,7 @@ def _prepare(config: Config, store: SqliteStore, adapters: Mapping[Platform, Ada
         adapters=adapters,
         model=ModelOfChats(config.values, store, env=os.environ, keys=keys),
         run=TaskRunner(config, store, policy=policy_of_chats(config), redact=redact),
+        redact=redact,
         hooks=hooks,
         workspace=workspace,
         audio=audio_of(config.values.gateway.get(TABLE), keys, os.environ),
@@ -172,6 +174,7 @@ class Gateway:
             store,
             parts.adapters,
             run=parts.run,
+            redact=parts.redact,
             obey=self.runner.obey,
             press=self.runner.press,
             settings=parts.model.text,

@@ -130,6 +130,7 @@ class Service:
         limits: LimitsOf = no_limits,
         audio: Audio | None = None,
         spoken: Path | None = None,
+        redact: Callable[[str], str] | None = None,
         executor: Executor | None = None,
     ) -> None:
         self.store, self.adapters = store, adapters
@@ -139,7 +140,13 @@ class Service:
         self._is_alive = is_alive
         self._threads = executor or ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
         pool = partial(
-            TaskPool, store, notify=self._noticed, new_lease=new_lease, is_alive=is_alive, forget=close_bench
+            TaskPool,
+            store,
+            notify=self._noticed,
+            new_lease=new_lease,
+            is_alive=is_alive,
+            forget=close_bench,
+            redact=redact,
         )
         self.turns = pool(run=self._run_turn, workers=turn_workers, kind=TURN)
         self.tasks = pool(run=self._run_task, workers=task_workers, kind=CHAT)

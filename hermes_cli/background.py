@@ -72,6 +72,7 @@ class Background:
             new_lease=new_lease,
             is_alive=is_alive,
             forget=close_bench,
+            redact=chat.cleaned,
         )
 
     def open(self) -> None:

@@ -451,21 +451,21 @@ class Chat:
                 self.bridge.emit(TurnStarted(turn.prompt))
                 self.bridge.emit(
                     TurnFinished(
-                        "failed", "", error=self._cleaned(str(error)), hint=hint, error_kind=type(error).__name__
+                        "failed", "", error=self.cleaned(str(error)), hint=hint, error_kind=type(error).__name__
                     )
                 )
         finally:
             if turn.detached:
                 self.post(lambda: self.detached.remove(turn))
 
-    def _cleaned(self, text: str) -> str:
+    def cleaned(self, text: str) -> str:
         """Without the secrets that are known, also where the file of keys is why nothing works."""
-        from agent.redact import Redactor
+        from agent.redact import Redactor, secret_values
 
         try:
             return self.model.redact(text)
         except HermesError:
-            return Redactor()(text)
+            return Redactor(secret_values(self.env))(text)
 
     def take_in(self, report: str) -> None:
         """From any thread: add a report to the conversation, for the next turn. Raises: StoreError, ConfigError."""

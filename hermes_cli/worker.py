@@ -106,6 +106,7 @@ def _pool(config: Config, store: SqliteStore, redact: Redactor) -> TaskPool:
         new_lease=lambda: new_lease("worker"),
         is_alive=is_alive,
         forget=close_bench,
+        redact=redact,
     )
 
 

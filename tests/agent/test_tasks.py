@@ -16,6 +16,7 @@ from agent.events import ApprovalRequested, Event, TaskChanged, ToolFinished, Tu
 from agent.messages import Usage
 from agent.models.scripted import Call, Fail, Finish, Say, Script, ScriptedModel, Until
 from agent.protocols import Decision, Sink, Task
+from agent.redact import Redactor
 from agent.store.memory import MemoryStore
 from agent.task_rows import receipt_of
 from agent.tasks import TaskPool
@@ -36,6 +37,7 @@ class Watched(TaskPool):
         executor: Executor | None = None,
         store: MemoryStore | None = None,
         before_return: Callable[[Task, TurnFinished | TurnSuspended], None] = lambda task, end: None,
+        redact: Callable[[str], str] | None = None,
     ) -> None:
         self.store = store or MemoryStore()
         self.model = ScriptedModel(script)
@@ -51,6 +53,7 @@ class Watched(TaskPool):
             workers=workers,
             executor=executor,
             forget=self.forgotten.append,
+            redact=redact,
         )
 
     def _agent_turn(self, task: Task, *, emit: Sink, cancel: CancelToken) -> TurnFinished | TurnSuspended:
@@ -167,6 +170,15 @@ def test_what_escapes_from_a_runner_is_kept_without_secrets(
     pool = make(["ok"], before_return=fail)
     failed = pool.wait(pool.submit("x", owner="me"), "failed")
     assert ("hunter2" in failed.error, "[redacted]" in failed.error) == (False, True)
+
+
+def test_nor_with_a_secret_that_only_the_runner_knows(make: Callable[..., Watched]) -> None:
+    def fail(task: Task, end: TurnFinished | TurnSuspended) -> None:
+        raise HermesError("no: hunter2hunter2", hint="not hunter2hunter2")
+
+    pool = make(["ok"], before_return=fail, redact=Redactor(["hunter2hunter2"]))
+    failed = pool.wait(pool.submit("x", owner="me"), "failed")
+    assert failed.error == "no: [redacted] not [redacted]"
 
 
 # -- stopping --------------------------------------------------------------------------------------

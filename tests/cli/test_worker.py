@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import directories
+from agent.config import directories, load_config
+from agent.events import TurnFinished
 from agent.messages import INTERRUPTED
 from agent.protocols import Task
 from agent.records import TaskOptions
+from agent.redact import Redactor
 from agent.store.sqlite import SqliteStore
 from agent.task_rows import options_text
+from hermes_cli import worker
 from tests.support.openai_server import OpenAIServer, call, say
 from tests.support.turns import check_history, wait_until
 
@@ -95,6 +98,21 @@ def test_a_task_waits_for_its_answer_and_no_worker_is_freer_than_its_sender(desk
             process.communicate(timeout=50)
         assert one.row(task).state == "waiting"
         assert not (one.work / "made").exists()
+
+
+def test_a_stored_key_in_what_escapes_from_a_run_is_not_kept(tmp_path: Path) -> None:
+    def fail(task: Task, **_: object) -> TurnFinished:
+        raise OSError("no: hunter2hunter2")
+
+    store = SqliteStore(tmp_path / "state.db")
+    store.create_task(prompt="x", owner="terminal:gone", settings="{}")
+    pool = worker._pool(load_config(env={"HERMES_HOME": str(tmp_path)}), store, Redactor(["hunter2hunter2"]))
+    pool._run = fail
+    pool.look()
+    wait_until(lambda: any(one.state == "failed" for one in store.tasks()), seconds=30, what=lambda: "failed")
+    assert [one.error for one in store.tasks()] == ["internal error: OSError: no: [redacted]"]
+    pool.close()
+    store.close()
 
 
 def test_told_to_leave_a_worker_parks_and_the_next_goes_on(desk: DeskAt) -> None:

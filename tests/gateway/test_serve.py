@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import Config, load_config
+from agent.config import Config, load_config, store_key
 from agent.errors import ConfigError, HermesError
+from agent.events import TurnFinished
+from agent.protocols import Task
 from agent.store.sqlite import SqliteStore
 from gateway.config import Platform
 from gateway.platforms.base import Heard, heard_nothing
@@ -72,6 +74,21 @@ async def test_somebody_who_is_allowed_is_answered(configured: Callable[[str], C
         await serve.platform.say("list files")
         await serve.shows("no files")
         assert "background" in serve.platform.menu, serve.platform.menu
+
+
+async def test_a_stored_key_in_what_escapes_from_a_turn_does_not_come_to_the_chat(
+    configured: Callable[[str], Config],
+) -> None:
+    def fail(task: Task, **_: object) -> TurnFinished:
+        raise OSError("no: hunter2hunter2")
+
+    config = configured(ADA)
+    store_key(config.dirs, "openai", "hunter2hunter2")
+    async with serving(config) as serve:
+        serve.gateway.service._run = fail
+        await serve.platform.say("list files")
+        await serve.shows("no: [redacted]")
+        assert [task.error for task in serve.gateway.store.tasks()] == ["internal error: OSError: no: [redacted]"]
 
 
 class Absent(MemoryPlatform):
