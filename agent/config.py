@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, Literal, cast, get_type_hints
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from agent import trust
 from agent.errors import ConfigError
@@ -166,7 +166,9 @@ def convert(name: str, value: object, origin: str) -> Any:
         else:
             found = msgspec.convert(value, kind, strict=not isinstance(value, str))
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{name} ({origin}): {error}.", hint=f"{name} is: {summary(name)}.") from error
+        known = ", ".join(filter(None, get_args(kind))) if get_origin(kind) is Literal else ""
+        hint = f"There are: {known}." if known else f"{name} is: {summary(name)}."
+        raise ConfigError(f"{name} ({origin}): {error}.", hint=hint) from error
     if name in _RANGES and not _RANGES[name][0] <= found <= _RANGES[name][1]:  # NaN is in no range
         least, most = _RANGES[name]
         raise ConfigError(f"{name} ({origin}) must be at least {least:g} and at most {most:g}, not {found}.")

@@ -60,8 +60,9 @@ class Sandbox:
         """What a model should know of it."""
         writes = "the working directory and /tmp" if self.mode == "workspace-write" else "/tmp"
         network = "" if self.network else ", without network"
+        own = ", and each finds /tmp empty" if backend() == "bubblewrap" else ""
         leave = "" if self.must else " The person may let one `outside`."
-        return f"- Commands run in a sandbox{network}: they write in {writes} only.{leave}"
+        return f"- Commands run in a sandbox{network}: they write in {writes} only{own}.{leave}"
 
     @property
     def confines(self) -> bool:

@@ -1,5 +1,6 @@
 """Sub-commands and --help, with typer. Not imported for the REPL or for -p."""
 
+import difflib
 import inspect
 import itertools
 import os
@@ -10,7 +11,16 @@ from typing import Annotated, Any
 import typer
 from typer.completion import completion_init  # type: ignore[attr-defined]
 
-from agent.config import Config, Directories, directories, load_config, set_value, setting_fields, store_key, summary
+from agent.config import (
+    Config,
+    Directories,
+    directories,
+    load_config,
+    set_value,
+    setting_fields,
+    store_key,
+    summary,
+)
 from agent.errors import ConfigError, HermesError
 from agent.findings import Finding
 from agent.models import catalog
@@ -104,6 +114,12 @@ def model(
     provider, _, model_id = name.partition(":")
     row = catalog.find(provider)
     if row is None:
+        values = load_config().values
+        asked = catalog.asked_for(name, values, None)
+        if near := difflib.get_close_matches(provider, [row.name for row in catalog.PROVIDERS], 1, 0.8):
+            raise HermesError(f"There is no provider {provider!r}.", hint=f"Did you mean {near[0]}?")
+        if asked.provider != values.provider:
+            set_value(dirs, "provider", asked.provider)
         set_value(dirs, "model", name)
         typer.echo(f"model = {name}")
         return

@@ -55,7 +55,7 @@ class Leaving:
         options = {"w": "wait, then leave", "s": "stop and leave", "n": "stay"}
         default = "n"
         if self._live() or self._chat.turn:
-            options, default = {"k": "keep running and leave", **options}, "k"
+            options, default = {"k": "keep running, leave at its next step", **options}, "k"
         more = [f"  and {len(unfinished) - SHOWN} more"] if len(unfinished) > SHOWN else []
         ends = [f"  ends with Hermes: {preview(harmless(command), 50)}" for command in left_running()[:SHOWN]]
         lines = ["Not everything is over:", *unfinished[:SHOWN], *more, *ends]

@@ -379,8 +379,11 @@ class Repl(PromptScreen):
         return self.renderer().note(f"To go on: hermes -c, or from anywhere hermes -r {session}")
 
     def _hang_up(self) -> None:
-        """Nobody reads what we say any more: whatever is not told yet stays untold."""
+        """Nobody reads what we say any more: whatever is not told yet stays untold, and drafts go to the history."""
         self._hung_up = True
+        for draft in (*self._stashed, self.buffer.text):
+            if draft.strip():
+                self.history.append_string(self.pastes.unfold(draft))
         if self._met:
             self.chat.leaving.hang_up()
         else:

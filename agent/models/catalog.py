@@ -256,7 +256,8 @@ def asked_for(text: str, settings: Settings, current: ModelChoice | None) -> Set
         return replace(settings, provider=name, model=model if colon else "", base_url=base_url)
     if current is not None and current.provider != OFFLINE.provider:
         return replace(settings, provider=current.provider, model=text, base_url=current.base_url)
-    return replace(settings, model=text)
+    provider = "" if settings.provider == OFFLINE.provider else settings.provider
+    return replace(settings, provider=provider, model=text)
 
 
 def in_force(

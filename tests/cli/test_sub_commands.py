@@ -101,6 +101,20 @@ def test_a_provider_and_model_become_the_default(sub_command: Run) -> None:
 
 def test_a_bare_name_is_a_model_of_whichever_provider(sub_command: Run) -> None:
     assert sub_command("model", "some-model").stdout == "model = some-model\n"
+
+
+@pytest.mark.parametrize("name", ["offlin", "opnai:gpt-5-mini"])
+def test_what_looks_like_a_provider_is_not_taken_for_a_model(sub_command: Run, name: str) -> None:
+    done = sub_command("model", name)
+    assert done.returncode == 1
+    assert "Did you mean o" in done.stderr
+    assert "model" not in sub_command("config", "get", "model").stdout
+
+
+def test_a_model_asked_for_by_name_is_not_looked_for_at_the_offline_model(sub_command: Run, home: Path) -> None:
+    sub_command("model", "offline")
+    sub_command("model", "some-model")
+    assert 'provider = ""' in (home / "hermes-home" / "config.toml").read_text()
     assert sub_command("config", "get", "model").stdout == "some-model\n"
 
 

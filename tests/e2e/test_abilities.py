@@ -90,6 +90,18 @@ def test_leaving_twice_waits_for_nothing_that_is_on_its_way(start: Start, tmp_pa
     assert hermes.wait_for_exit() == 0
 
 
+def test_a_draft_is_in_the_history_after_the_window_was_closed(start: Start) -> None:
+    hermes = start()
+    hermes.type("set aside").press("ctrl+s").type("half a thought").wait_for(
+        lambda seen: seen.draft == "half a thought"
+    )
+    hermes.hang_up()
+    hermes.wait_for_exit()
+    again = start()
+    again.press("up").wait_for(lambda seen: seen.draft == "half a thought")
+    again.press("up").wait_for(lambda seen: seen.draft == "set aside")
+
+
 def test_a_machine_without_a_clipboard_says_so_and_keeps_the_draft(start: Start, tmp_path: Path) -> None:
     empty = tmp_path / "bin"
     empty.mkdir()

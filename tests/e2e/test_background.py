@@ -300,7 +300,7 @@ def test_leaving_with_live_tasks_asks_and_stay_stays(start: Start) -> None:
     with OpenAIServer(default=Stream(delay=30)) as server:
         hermes = start(server)
         send_aside(hermes, "look").wait_for("▶ 1 task").press("ctrl+d").wait_for("Not everything is over:")
-        hermes.wait_for("K keep running and leave").send("n")
+        hermes.wait_for("K keep running, leave at").send("n")
         hermes.wait_for(lambda seen: "everything is over" not in seen.text).wait_for(
             lambda seen: "▶ 1 task" in seen.status
         )
