@@ -51,6 +51,10 @@ def live_fragments(chat: "Chat", tail: str, *, width: int, rows: int, tick: int,
         lines += _part_lines(chat, width, min(PART_ROWS, rows // 4))
     elif chat.shell is not None:
         lines.append(("class:live.activity", f"{glyphs.spinner[0]} a shell command runs {glyphs.dot} Ctrl+C stops it"))
+    for turn in chat.detached:
+        # It has no number yet: it is a task from its next step on.
+        prompt = clip(harmless(turn.prompt), max(width - 40, 10), glyphs.ellipsis)
+        lines.append(("class:live.queued", f"  aside when its step is done: {prompt}"))
     if chat.leaving.holding:
         holding = clip(harmless(chat.leaving.holding), max(width - 40, 10), glyphs.ellipsis)
         lines.append(("class:live.activity", f"{holding} {glyphs.dot} Ctrl+C leaves now and cuts it off"))

@@ -484,9 +484,10 @@ def test_a_detached_turn_goes_on_as_a_task_and_the_prompt_is_free(start: Start) 
     with OpenAIServer(default=by_prompt(**steps)) as server:
         hermes = start(server)
         hermes.send("/yolo").send("a long job").wait_for(lambda seen: seen.runs("sleep 1.5"))
-        hermes.send("/detach").wait_for("It goes on aside after its next step.")
+        hermes.send("/detach").wait_for("It goes on aside after its next step.").wait_for("aside when its step is done")
         hermes.send("a short one").wait_for("● the short answer")
         hermes.wait_for("▶ #1 bg_").wait_for("#1 done · a long job").wait_for("the long one is over")
+        hermes.wait_for(lambda seen: "aside when its step" not in "\n".join(seen.visible))
         assert len(server.bodies) == 3
         assert json.dumps(server.bodies).count("sleep 1.5; echo one") == 1
         assert [m["role"] for m in server.bodies[1]["messages"]] == ["system", "user"]
