@@ -37,6 +37,14 @@ def as_prompt(event: MessageEvent, files: list[str]) -> str:
     return "\n".join([text, *files]).strip()
 
 
+def as_said(words: str, *, forwarded: bool) -> str:
+    """A voice message as the agent reads it: one that is forwarded is not in the person's own words."""
+    words = words or "(nothing was heard)"
+    if forwarded:
+        return "\n".join(["(I forward a voice message of somebody else:)", *quoted(words)])
+    return f"(I said, in a voice message:)\n{words}"
+
+
 @dataclass(frozen=True, slots=True)
 class Received:
     """A file that came: `line` tells the agent of it, `path` is where it is, None when it could not be fetched.

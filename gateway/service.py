@@ -34,7 +34,7 @@ from gateway.conversations import CHAT, TURN, Busy, Conversations, Folders, key_
 from gateway.home import Homes
 from gateway.lines import Item, Lines
 from gateway.live import LiveAnswer, Lives
-from gateway.media import Received, as_image, as_prompt, take_in
+from gateway.media import Received, as_image, as_prompt, as_said, take_in
 from gateway.outbox import Letter, Outbox, address
 from gateway.platforms.base import Adapter, CanReact, MessageEvent
 from gateway.preparing import Preparing, passes
@@ -295,7 +295,8 @@ class Service:
         lines = list[str]()
         for one in files:
             room -= one.is_image
-            lines.append(await self._as_line(one, folder, key, shown=one.is_image and room >= 0))
+            shown = one.is_image and room >= 0
+            lines.append(await self._as_line(one, folder, key, shown=shown, forwarded=event.forwarded))
         if any(one.is_image for one in files) and (blind := self._takes_no_images()):
             text = f"{blind} takes no images: the agent has what you sent as files, and does not see them."
             await self.say(event.source.chat, text, key=f"unseen:{event.source.platform.value}:{event.event_id}")
@@ -306,7 +307,7 @@ class Service:
         model = portable.model_name(self.conversations.settings()) or "offline"
         return model if catalog.takes_images(model) is False else ""
 
-    async def _as_line(self, file: Received, folder: Path, key: str, *, shown: bool) -> str:
+    async def _as_line(self, file: Received, folder: Path, key: str, *, shown: bool, forwarded: bool) -> str:
         """What the agent reads of a file: where it is, or what is said in it. An image is `shown` to it."""
         line, session = file.line, await self.aside(lambda: self.store.session(self.conversations.session(key)))
         here = (str(folder), str(self.conversations.folder(key)))
@@ -319,7 +320,7 @@ class Service:
         if file.path is None or file.attachment.kind != "voice" or not await self.aside(lambda: self.voices.hears(key)):
             return line
         try:
-            return f"(I said, in a voice message:)\n{await self.voices.heard(file.path) or '(nothing was heard)'}"
+            return as_said(await self.voices.heard(file.path), forwarded=forwarded)
         except HermesError as error:
             _log.warning("%s", error)
             return f"{line} (It could not be written down: {error})"
