@@ -499,6 +499,7 @@ class Service:
                 await self.telling.changed(event, live.text if live is not None else "")
                 if event.state in ("done", "failed", "cancelled"):
                     await self._turn_over(event.task_id)
+                    self.telling.stopped_here.discard(event.task_id)
                 return
             except StoreError as error:
                 _log.warning("task %s: %s", event.task_id, error)

@@ -206,7 +206,8 @@ def _stop_task(call: Call, number: str, text: str) -> str:
         found = call.service.store.tasks(owner=CHAT + call.key, states=LIVE_STATES)
     else:
         found = [call.find(number)]
-    call.service.telling.stopped_here |= {task.id for task in found if task.owner == CHAT + call.key}
+    own = {task.id for task in found if task.owner == CHAT + call.key and task.state in LIVE_STATES}
+    call.service.telling.stopped_here |= own
     said = task_orders.stop(call.service.tasks, found)
     call.service.turns.look()
     return said

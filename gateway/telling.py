@@ -75,7 +75,7 @@ class Telling:
         self._also_ask = also_ask
         self._open: dict[str, tuple[ApprovalRequested, float]] = {}
         self.stopped_here: set[str] = set()
-        """Tasks that their own chat has stopped: it is told in the answer to that."""
+        """Live tasks that their own chat has stopped: it is told in the answer to that."""
 
     async def changed(self, event: TaskChanged, said: str = "") -> None:
         """A turn or a task came into another state: tell what its chat should know. Raises: StoreError.
