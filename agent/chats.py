@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from agent.records import IsAlive, Lease
+from agent.visible import both_ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +52,22 @@ NOTES_OF_CHATS = ("voice:", "handoff:", "lent:")
 """What the names of notes begin with that a chat's address follows."""
 
 
+LETTER_LENGTH = 1_900
+"""UTF-16 code units of a plain letter: the least that a platform takes is Discord's 2,000."""
+
+
 def plain_letter(text: str) -> str:
-    """The payload of an outgoing message that is nothing but Markdown, short enough for any platform."""
-    return json.dumps({"text": text})
+    """The payload of an outgoing message that is nothing but Markdown; of one too long for a platform, both ends."""
+    most = LETTER_LENGTH
+    while _units(cut := both_ends(text, most)) > LETTER_LENGTH:
+        most = most * 9 // 10
+    return json.dumps({"text": cut})
+
+
+def _units(text: str) -> int:
+    """UTF-16 code units of a text in chats' markup, at most: marks are escaped, and lines indented."""
+    escaped = sum(map(text.count, "\\*_~`|[]<>#+-&"))
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2 + escaped + 2 * text.count("\n")
 
 
 class ChatStore(Protocol):

@@ -11,7 +11,7 @@ from hermes_cli.text import shortened
 if TYPE_CHECKING:
     from hermes_cli.chat import Chat
 
-RECAP, RECAP_LINES, RECAP_LENGTH = 2, 6, 600
+RECAP, RECAP_LINES, RECAP_LENGTH = 2, 6, 350
 """Exchanges that the chat is shown, and lines and characters of each part."""
 
 

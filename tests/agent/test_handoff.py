@@ -12,6 +12,7 @@ from agent.messages import Message
 from agent.records import Lease
 from agent.store.memory import MemoryStore
 from agent.store.sqlite import SqliteStore
+from gateway.markup import DISCORD, SLACK, TELEGRAM
 from gateway.outbox import Letter
 from hermes_cli.seats import Seats
 
@@ -55,6 +56,18 @@ def test_it_waits_in_the_chat_which_is_told(store: HandoffStore, handoffs: Hando
     assert "› hello" in text
     assert chat_of_source(source(store)) == THERE
     assert store.sessions(source=TERMINAL) == []
+
+
+@pytest.mark.parametrize("words", ["word ", "🙂", "_*x", "- a\n", "x\n", "文"])
+def test_what_the_chat_is_shown_fits_one_message_of_any_platform(
+    store: HandoffStore, handoffs: Handoffs, words: str
+) -> None:
+    handoffs.send("s", THERE, terminal=HERE, said=f"› {words * 2000}")
+    (letter,) = store.unsent(THERE)
+    text = msgspec.json.decode(letter.payload, type=Letter).text
+    assert all(dialect.fits(text) for dialect in (DISCORD, SLACK, TELEGRAM))
+    assert text.startswith("⇄ From the terminal: carts\n\n› ")
+    assert text.endswith("The next message here goes on with it; /handoff terminal gives it back.")
 
 
 def test_whoever_claims_it_has_it_and_once(store: HandoffStore, handoffs: Handoffs) -> None:
