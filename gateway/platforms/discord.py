@@ -54,6 +54,9 @@ _log = logging.getLogger(__name__)
 _LONGEST_WAIT = 30.0
 """Seconds of flood control that the SDK waits by itself, the least it takes; more is raised."""
 
+CATCH_UP_WITHIN = 20.0
+"""Seconds for what was missed while no session was open."""
+
 _STYLES = {"": discord.ButtonStyle.secondary, "good": discord.ButtonStyle.success, "bad": discord.ButtonStyle.danger}
 
 discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # Nobody speaks here.
@@ -134,6 +137,8 @@ class Discord:
         self._client: _Client | None = None
         self._work: list[asyncio.Task[None]] = []
         self._inbox: asyncio.Queue[tuple[_Happened | None, bool]] = asyncio.Queue()
+        self._urgent: asyncio.Queue[tuple[_Happened | None, bool]] = asyncio.Queue()
+        self._missing = 0  # catches up that are to be made or under way
         self.heard: Heard = heard_nothing
         self._first = asyncio.Event()
         self._ended = asyncio.Event()
@@ -150,16 +155,14 @@ class Discord:
         self._ended.clear()
         self._first.clear()
         self._fatal = None
-        put = self._inbox.put_nowait
-        client = self._client = _Client(
-            lambda what, edited: put((what, edited)), self._told, lambda: put((None, False))
-        )
+        client = self._client = _Client(self._put, self._told, lambda: self._put(None))
         try:
             with self._translated():
                 await client.login(self._token)
             self._work = [
                 asyncio.create_task(self._stay(client), name="discord"),
-                asyncio.create_task(self._take_all(receive), name="discord events"),
+                asyncio.create_task(self._take_all(self._inbox, receive), name="discord events"),
+                asyncio.create_task(self._take_all(self._urgent, receive), name="discord interactions"),
             ]
             await self._connected()
         except BaseException:
@@ -206,11 +209,20 @@ class Discord:
         self._work = []
         self._ended.set()
 
-    async def _take_all(self, receive: Receive) -> None:
+    def _put(self, what: _Happened | None, edited: bool = False) -> None:
+        """None: a session began. Interactions, which want an answer in 3 seconds, pass by what was missed."""
+        self._missing += what is None
+        passes = self._missing and isinstance(what, discord.Interaction)
+        (self._urgent if passes else self._inbox).put_nowait((what, edited))
+
+    async def _take_all(self, inbox: asyncio.Queue[tuple[_Happened | None, bool]], receive: Receive) -> None:
         while True:
-            what, edited = await self._inbox.get()
+            what, edited = await inbox.get()
             if what is None:
-                await self._catch_up(receive)
+                try:
+                    await self._catch_up(receive)
+                finally:
+                    self._missing -= 1
                 continue
             try:
                 event = await self._event(what, edited=edited)
@@ -224,7 +236,14 @@ class Discord:
                 await _acknowledge(what, event)
 
     async def _catch_up(self, receive: Receive) -> None:
-        """Hand on what was written while no session was open. What cannot be had is left."""
+        """Hand on what was written while no session was open. What cannot be had, or not soon, is left."""
+        try:
+            async with asyncio.timeout(CATCH_UP_WITHIN):
+                await self._hand_on_missed(receive)
+        except TimeoutError:
+            _log.warning("discord: what was missed could not be had within %.0f seconds", CATCH_UP_WITHIN)
+
+    async def _hand_on_missed(self, receive: Receive) -> None:
         assert self._client is not None
         try:
             places = await self.heard()

@@ -1,5 +1,6 @@
 """Discord end to end: the real SDK against a gateway and a REST API of our own."""
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -88,6 +89,27 @@ async def test_a_place_that_is_gone_keeps_nothing_else_from_being_heard(server: 
     await adapter.connect(inbox)
     await server.says("now")
     assert (await inbox.first()).text == "now"
+    await adapter.disconnect()
+
+
+async def test_what_was_missed_holds_up_neither_an_interaction_nor_for_long_what_comes_now(
+    server: DiscordServer, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.platforms.discord.CATCH_UP_WITHIN", 3.0)
+
+    async def heard() -> Mapping[Chat, float]:
+        await asyncio.Event().wait()
+        return {}
+
+    adapter = opened(server)
+    adapter.heard = heard
+    await adapter.connect(inbox)
+    await server.says("now")
+    await server.interacts(3, {"custom_id": "yes:1", "component_type": 2}, message_id="55")
+    assert (await inbox.first()).kind == "press"
+    assert (await inbox.first(2)).text == "now"
+    await server.interacts(3, {"custom_id": "yes:2", "component_type": 2}, message_id="55")
+    assert (await inbox.first(3)).data == "yes:2"
     await adapter.disconnect()
 
 
