@@ -208,11 +208,11 @@ class Service:
         parked = [self.aside(partial(pool.close, park=True, wait=seconds)) for pool in pools]
         await asyncio.gather(*parked, return_exceptions=True)
         await asyncio.sleep(0)  # the last announcements come to the loop
+        self.voices.close()
         await asyncio.gather(*self._changes, return_exceptions=True)
         await self._lives.close()
         await self.outbox.close()
         self._arrivals.close()
-        self.voices.close()
         for threads in (self._threads, self._readers):
             threads.shutdown(wait=False)
 
@@ -519,7 +519,7 @@ class Service:
     async def _speak(self, task: Task) -> None:
         """Say an answer aloud where that is wanted. It stands in the chat as text already."""
         key = key_of(task.owner)
-        if not await self.aside(lambda: self.voices.speaks(key)):
+        if self._closing or not await self.aside(lambda: self.voices.speaks(key)):
             return
         try:
             path, kind = await self.voices.spoken(task.result, task.id)

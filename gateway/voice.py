@@ -2,9 +2,10 @@
 
 import asyncio
 import re
+import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
@@ -27,6 +28,9 @@ _NOTE = "voice:"
 
 KEPT = 24 * 3600.0
 """Seconds for which what was spoken is kept on the disk: it is sent at once, as a rule."""
+
+AT_ONCE = 4
+"""Calls of the endpoint."""
 
 HOW = (
     "In config.toml: [gateway.voice] with base_url (and listens, speaks); the key goes into credentials.toml as voice."
@@ -68,7 +72,9 @@ class Voices:
 
     def __init__(self, store: ChatStore, audio: Audio | None, folder: Path) -> None:
         self._store, self._audio, self._folder = store, audio, folder
-        self._threads = ThreadPoolExecutor(4, thread_name_prefix="voice")
+        self._room = asyncio.Semaphore(AT_ONCE)
+        self._calls: set[asyncio.Future[Any]] = set()
+        self._closed = False
 
     def mode(self, key: str) -> Mode:
         """Raises: StoreError."""
@@ -122,10 +128,32 @@ class Voices:
         return path, "voice" if audio.format == "opus" else "audio"
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Wait for no answer of the endpoint: whoever does is cancelled."""
+        self._closed = True
+        for call in self._calls:
+            call.cancel()
 
     async def _aside(self, work: Callable[[], _Result]) -> _Result:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        """On a daemon thread: a process that ends does not wait for a slow endpoint, as it would for a pool's."""
+        outcome: Future[_Result] = Future()
+
+        def run() -> None:
+            try:
+                outcome.set_result(work())
+            except BaseException as error:  # noqa: BLE001  (it is raised where it is waited for)
+                outcome.set_exception(error)
+
+        async with self._room:
+            if self._closed:
+                raise asyncio.CancelledError
+            outcome.set_running_or_notify_cancel()
+            threading.Thread(target=run, name="voice", daemon=True).start()
+            call = asyncio.wrap_future(outcome)
+            self._calls.add(call)
+            try:
+                return await call
+            finally:
+                self._calls.discard(call)
 
 
 def _forget_old(folder: Path) -> None:

@@ -30,8 +30,8 @@ class Audio:
         """What is said in a sound file."""
         sdk = _sdk.load()
         try:
-            with path.open("rb") as file:
-                found = self._client().audio.transcriptions.create(model=self.listens, file=file)
+            with path.open("rb") as file, self._client() as client:
+                found = client.audio.transcriptions.create(model=self.listens, file=file)
         except (sdk.OpenAIError, OSError) as error:
             raise self._failed("The voice message was not understood", error) from None
         return str(getattr(found, "text", found) or "").strip()
@@ -40,9 +40,10 @@ class Audio:
         """Write a text as sound into a file."""
         sdk = _sdk.load()
         try:
-            answer = self._client().audio.speech.create(
-                model=self.speaks, voice=self.voice, input=text[:MOST_SPOKEN], response_format=self.format
-            )
+            with self._client() as client:
+                answer = client.audio.speech.create(
+                    model=self.speaks, voice=self.voice, input=text[:MOST_SPOKEN], response_format=self.format
+                )
             to.write_bytes(answer.content)
         except (sdk.OpenAIError, OSError) as error:
             raise self._failed("The answer could not be spoken", error) from None

@@ -1,13 +1,19 @@
 """Voice messages written down and answers spoken, over an audio endpoint that is a real server."""
 
+import asyncio
+import gc
 import json
+import threading
+import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 from aiohttp import web
 
 from agent.config import Config, store_key
 from agent.errors import ConfigError
+from agent.models.audio import Audio
 from gateway.platforms.base import Attachment
 from gateway.platforms.memory import MemoryPlatform
 from gateway.voice import as_speech, audio_of
@@ -22,6 +28,9 @@ class AudioServer(WebServer):
 
     def __init__(self) -> None:
         super().__init__()
+        self.answers = asyncio.Event()
+        self.answers.set()
+        self.lines = list[asyncio.Transport]()
         self.app.router.add_post("/v1/audio/transcriptions", self._hear)
         self.app.router.add_post("/v1/audio/speech", self._say)
 
@@ -31,6 +40,8 @@ class AudioServer(WebServer):
         assert isinstance(file, web.FileField)
         heard = file.file.read()
         await self.record(Call("hear", {"model": posted["model"], "key": request.headers["Authorization"]}))
+        assert request.transport is not None
+        self.lines.append(request.transport)
         if isinstance(fault := self.next_fault("hear"), Status):
             return web.json_response({"error": {"message": f"{fault.text} {KEY}"}}, status=fault.status)
         return web.json_response({"text": heard.decode()})
@@ -38,6 +49,7 @@ class AudioServer(WebServer):
     async def _say(self, request: web.Request) -> web.Response:
         asked = json.loads(await request.text())
         await self.record(Call("say", asked))
+        await self.answers.wait()
         if isinstance(fault := self.next_fault("say"), Status):
             return web.json_response({"error": {"message": fault.text}}, status=fault.status)
         return web.Response(body=b"OggS " + asked["input"].encode())
@@ -108,6 +120,38 @@ async def test_answers_are_spoken_where_that_is_wanted(
         # In another chat nobody asked for it.
         await serve.platform.say("/voice", chat_id="2")
         await serve.shows("Voice is on", "2")
+
+
+async def test_nothing_waits_at_the_end_for_an_endpoint_that_does_not_answer(
+    configured: Callable[[str], Config],  # noqa: F811
+    audio: AudioServer,
+) -> None:
+    audio.answers.clear()
+    async with serving(with_voice(configured, audio)) as serve:
+        await serve.platform.say("/voice tts")
+        await serve.shows("Voice is tts")
+        await serve.platform.say("list files")
+        await audio.until(lambda: audio.of("say"))
+        begun = time.monotonic()
+    assert time.monotonic() - begun < 15
+    waiting = [thread for thread in threading.enumerate() if thread.name.startswith("voice")]
+    assert waiting
+    # The interpreter joins all others when it ends.
+    assert all(thread.daemon for thread in waiting)
+    audio.answers.set()
+
+
+async def test_no_connection_is_kept_open_after_a_call(audio: AudioServer, tmp_path: Path) -> None:
+    sound, endpoint = tmp_path / "voice.ogg", Audio(base_url=f"{audio.url}/v1", listens="ears")
+    sound.write_bytes(b"list files")
+    gc.disable()
+    try:
+        assert await asyncio.to_thread(endpoint.heard, sound) == "list files"
+        async with asyncio.timeout(5):
+            while not audio.lines[0].is_closing():
+                await asyncio.sleep(0.01)
+    finally:
+        gc.enable()
 
 
 async def test_voice_off_leaves_files(configured: Callable[[str], Config], audio: AudioServer) -> None:  # noqa: F811
