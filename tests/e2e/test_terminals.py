@@ -51,7 +51,8 @@ def test_resizing_leaves_no_ghosts(start: Start, terminal_kind: dict[str, object
     before = [line for line in hermes.lines if "list, read, stop" in line or "Example" in line]
     for draft in ("", "short draft", LONG):
         hermes.type(draft)
-        rests(hermes, draft, " offline")
+        # What is drawn at the old width just when the window changes stays there: nobody could know.
+        rests(hermes, draft, " offline").settle(0.1)
         for columns in (40, 120, 61, 120):
             # What was drawn at the new width stays so: a second look after the program had its say.
             rests(rests(hermes.resize(columns), draft, " offline").settle(0.1), draft, " offline")
