@@ -178,9 +178,15 @@ class PlainScreen:
             if not self._interactive:
                 await self._until_idle()
             line = await lines.get()
-            if line is None or self._left.is_set():
+            if self._left.is_set():
                 break
             self._interrupted = False
+            if line is None and self._interactive:
+                self._ctrl_d()
+                self._handled.set()
+                continue
+            if line is None:
+                break
             if self.chat.questions and self.chat.reply(line):
                 self._handled.set()
                 continue
@@ -194,6 +200,13 @@ class PlainScreen:
             self._give_up_waiting()
             await asyncio.sleep(0.05)
         await asyncio.sleep(0.1)
+
+    def _ctrl_d(self) -> None:
+        """On a terminal, which goes on: leave, and with work under way ask first. Said twice, it takes the default."""
+        self.show("")
+        asked = self.chat.questions[0] if self.chat.questions else None
+        if asked is None or asked.about != "leave" or not self.chat.reply(""):
+            self.chat.leaving.ask()
 
     def _begin_with(self, wanted: Wanted) -> None:
         if self._interactive:
@@ -252,13 +265,14 @@ class PlainScreen:
         with contextlib.suppress(RuntimeError):  # the loop is closed: we are leaving
             while True:
                 try:
-                    line = input(f"{self.glyphs.prompt} " if self._interactive else "")
-                    self._handled.clear()
+                    line: str | None = input(f"{self.glyphs.prompt} " if self._interactive else "")
                 except EOFError:
-                    loop.call_soon_threadsafe(lines.put_nowait, None)
-                    return
+                    line = None
+                self._handled.clear()
                 loop.call_soon_threadsafe(lines.put_nowait, line)
-                if self._interactive and not line.endswith("\\"):
+                if line is None and not self._interactive:
+                    return
+                if self._interactive and not (line or "").endswith("\\"):
                     # The next prompt comes below what this line has shown at once.
                     self._handled.wait(1.0)
 

@@ -71,6 +71,10 @@ class _Markdown(Markdown):
     }
 
 
+def _body(text: str, as_it_is: bool) -> RenderableType:
+    return Text(harmless(text)) if as_it_is else _Markdown(harmless(text))
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """What the terminal can show. `width` is in columns and asked anew for each piece."""
@@ -203,11 +207,15 @@ class Renderer:
             message.append(f"\n  {harmless(hint)}", style="dim")
         return self.text(message)
 
-    def panel(self, title: str, body: str, foot: str, *, ok: bool = True, markdown: bool = True) -> str:
-        """A box around what became of a task: Markdown when it is well, else the words as they are."""
+    def panel(self, title: str, body: str, foot: str, *, ok: bool = True, markdown: bool = True, rows: int = 0) -> str:
+        """A box around what became of a task: Markdown when it is well, else the words as they are.
+
+        With `rows` no more of the body is shown than fits so many rows of the screen.
+        """
         style, width, ellipsis = "green" if ok else "red", self.look.width() - 8, self.look.glyphs.ellipsis
+        as_it_is = not ok or not markdown
         box = Panel(
-            _Markdown(harmless(body)) if ok and markdown else Text(harmless(body)),
+            self._first_rows(body, rows, as_it_is) if rows else _body(body, as_it_is),
             title=Text(clip(title, width, ellipsis), style=f"bold {style}"),
             title_align="left",
             subtitle=Text(clip(foot, width, ellipsis), style="dim"),
@@ -215,6 +223,17 @@ class Renderer:
             border_style=style,
         )
         return "\n" + self.text(box)
+
+    def _first_rows(self, body: str, rows: int, as_it_is: bool) -> Text:
+        """The first rows of a body; a last one more says that something was left out, and how many lines if known."""
+        lines, width = body.strip().split("\n"), self.look.width()
+        # No more than that can be seen, and a long result takes long to render.
+        head = "\n".join(line[: rows * width] for line in lines[:rows])
+        shown = self.text(_body(head, as_it_is), narrower=4).strip("\n").split("\n")
+        left = len(lines) - rows
+        if left > 0 or len(shown) > rows or any(len(line) > rows * width for line in lines):
+            shown = [*shown[:rows], f"{self.look.glyphs.ellipsis} {f'{left} more lines' if left > 0 else 'more'}"]
+        return Text.from_ansi("\n".join(shown), no_wrap=True)
 
     def help_table(self, category: str, commands: list[CommandDef]) -> str:
         """One category of commands; under 60 columns, a list instead of a table."""

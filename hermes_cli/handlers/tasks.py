@@ -33,7 +33,7 @@ ROOMY, LISTED = 76, 30
 """Columns from which a list has room for figures, and how many tasks that are over it tells."""
 
 NOTICE_LINES = 8
-"""Lines of results told above the prompt; the rest is there for /tasks show."""
+"""Rows of results told above the prompt; the rest is there for /tasks show."""
 
 
 def tasks(chat: "Chat", arguments: str) -> None:
@@ -69,7 +69,7 @@ def finished_notice(chat: "Chat", rows: Sequence[tuple[Task, bool]]) -> str:
     head = f"#{task.number} {task.state} · {title(task, 48)} · {summary(task)}{again}"
     foot = f"/tasks show {task.number}"
     body = task.result if task.state == "done" else f"{task.error}\n\n{task.result}".strip()
-    return chat.screen.renderer().panel(head, _cut(body, NOTICE_LINES), foot, ok=task.state == "done")
+    return _told(chat, head, body, foot, ok=task.state == "done")
 
 
 def _several(chat: "Chat", rows: Sequence[tuple[Task, bool]]) -> str:
@@ -94,7 +94,11 @@ def detached_notice(chat: "Chat", prompt: str, end: TurnFinished) -> str:
     """What became of a detached turn that ended before it could become a task."""
     head = f"The detached turn is {end.outcome} · {preview(prompt, 48)}"
     body = end.text if end.outcome == "done" else f"{end.error}\n\n{end.text}".strip()
-    return chat.screen.renderer().panel(head, _cut(body, NOTICE_LINES), "/resume has it all", ok=end.outcome == "done")
+    return _told(chat, head, body, "/resume has it all", ok=end.outcome == "done")
+
+
+def _told(chat: "Chat", head: str, body: str, foot: str, *, ok: bool) -> str:
+    return chat.screen.renderer().panel(head, body.strip() or "(no text)", foot, ok=ok, rows=NOTICE_LINES)
 
 
 def need_notice(chat: "Chat", task: Task) -> str:
@@ -110,15 +114,6 @@ def need_notice(chat: "Chat", task: Task) -> str:
     if request is not None and request.kind == "ask":
         foot = f"/tasks answer {number} <answer> · /tasks show {number}"
     return renderer.panel(f"#{number} needs you · {title(task, 48)}", "\n".join(lines), foot, markdown=False)
-
-
-def _cut(text: str, most: int) -> str:
-    """The first lines of a text, a fence that the cut leaves open closed."""
-    lines = text.strip().split("\n")
-    more = [f"\n… {len(lines) - most} more lines"] if len(lines) > most else []
-    shown = lines[:most]
-    fences = sum(line.lstrip().startswith("```") for line in shown)
-    return "\n".join([*shown, *(["```"] if fences % 2 else []), *more]) or "(no text)"
 
 
 # -- looking ---------------------------------------------------------------------------------------

@@ -237,6 +237,16 @@ def test_a_dumb_terminal_gets_plain_lines(start: Start) -> None:
         assert b"\x1b" not in hermes.raw
 
 
+def test_leaving_a_dumb_terminal_with_live_tasks_asks(start: Start) -> None:
+    with OpenAIServer(default=say("too late", delay=30)) as server:
+        hermes = start(server, env={"TERM": "dumb"})
+        hermes.send("/bg look").wait_for(lambda _: len(server.bodies) == 1, why="the task's request")
+        hermes.press("ctrl+d").wait_for("Not everything is over:").send("n")
+        hermes.send("/tasks").wait_for("running")
+        hermes.press("ctrl+d").wait_for(lambda seen: seen.count("Not everything is over:") == 2).send("s")
+        assert hermes.wait_for_exit() == 0
+
+
 # -- the shell around it ---------------------------------------------------------------------------
 
 

@@ -1,0 +1,37 @@
+"""What the renderer makes of results: boxes no taller than they may be."""
+
+import pytest
+
+from hermes_cli.glyphs import UNICODE
+from hermes_cli.render import Look, Renderer
+
+
+def panel(body: str, *, width: int = 60, ok: bool = True, rows: int = 8) -> list[str]:
+    """The rows between the edges of a box."""
+    shown = Renderer(Look(lambda: width, False, UNICODE)).panel("#1 done", body, "/tasks show 1", ok=ok, rows=rows)
+    lines = shown.strip("\n").split("\n")
+    assert all(len(line) <= width for line in lines)
+    return [line.strip("│ ") for line in lines[1:-1]]
+
+
+def test_a_short_result_is_shown_whole() -> None:
+    assert panel("one\n\ntwo") == ["one", "", "two"]
+
+
+@pytest.mark.parametrize("ok", [True, False], ids=["done", "failed"])
+def test_one_long_paragraph_takes_no_more_rows_than_others(ok: bool) -> None:
+    rows = panel("many words in one line " * 200, ok=ok)
+    assert len(rows) == 9
+    assert rows[-1] == "… more"
+
+
+def test_the_lines_left_out_are_counted() -> None:
+    rows = panel("\n".join(f"- item {number}" for number in range(40)))
+    assert rows[:8] == [f"• item {number}" for number in range(8)]
+    assert rows[8] == "… 32 more lines"
+
+
+def test_code_that_is_cut_stays_code() -> None:
+    rows = panel("```\n" + "\n".join(f"line {number}" for number in range(40)) + "\n```")
+    assert rows[0] == "line 0"
+    assert "```" not in "".join(rows)
