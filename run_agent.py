@@ -247,7 +247,7 @@ class AIAgent:
         with self._running:
             shown = self._images(text) if text else ()
             self._cancel = cancel or CancelToken()
-            self.allowance.begin()
+            self.allowance.begin(0.0 if catalog.costs_nothing(self._choice) else self.settings.max_cost)
             self._note_model()
             history = self._history()
             if self.checkpoints and not self._parent:

@@ -1,4 +1,4 @@
-"""What a turn may use, shared with the agents that it sends: their steps are steps of the turn."""
+"""What a turn may use, shared with the agents that it sends: their steps and costs are those of the turn."""
 
 import threading
 
@@ -6,26 +6,42 @@ from agent.messages import Usage
 
 
 class Allowance:
-    """`most` steps for one turn after the other. Safe to share between threads.
+    """`most` steps and `dollars` (0: no limit) for one turn after the other. Safe to share between threads.
 
-    A part is promised to an agent before it works, and given back as far as it did not use it.
+    A part of the steps is promised to an agent before it works, and given back as far as it did not use it.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, dollars: float = 0.0) -> None:
         self._most = most
         self._lock = threading.Lock()
-        self.begin()
+        self.begin(dollars)
 
-    def begin(self) -> None:
+    def begin(self, dollars: float) -> None:
         """A new turn."""
         with self._lock:
+            self._dollars = dollars
             self._own = self._sent = self._promised = 0
-            self._usage = Usage()
+            self._usage, self._paid = Usage(), Usage()
 
     def step(self, number: int) -> None:
         """The turn's own agent takes its step with this number."""
         with self._lock:
             self._own = number
+
+    def paid(self, usage: Usage) -> None:
+        """The turn's own agent has used that."""
+        with self._lock:
+            self._paid += usage
+
+    def over(self) -> str:
+        """Why the turn may cost no more, "" while it may. A limit that cannot be kept is reached at once."""
+        with self._lock:
+            spent, limit = self._paid + self._usage, self._dollars
+        if not limit or spent == Usage():
+            return ""
+        if spent.cost is None:
+            return f"What the model costs is not known, so no limit of ${limit:g} can be kept."
+        return f"Stopped at ${spent.cost:.2f} of ${limit:g}." if spent.cost >= limit else ""
 
     def promise(self, wanted: int, among: int = 1) -> int:
         """Steps for the first of so many agents, `wanted` at most; one is left for the turn itself. May be 0."""

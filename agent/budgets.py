@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from agent.config import Settings
+from agent.messages import Usage
 from agent.records import Store, Task, TaskOptions
 
 
@@ -31,7 +32,11 @@ class Budgets:
     A run that a person resumed beyond a budget may use as much again; a task that never ran starts within all of them.
     """
 
-    def __init__(self, store: Store, settings: Settings, task: Task, options: TaskOptions) -> None:
+    def __init__(
+        self, store: Store, settings: Settings, task: Task, options: TaskOptions, *, free: Callable[[], bool]
+    ) -> None:
+        """`free` says whether the task's model costs nothing, so that it need not be known what it costs."""
+
         def of_task() -> float:
             row = store.task(task.id)
             return (row and row.usage.cost) or 0.0
@@ -43,8 +48,18 @@ class Budgets:
             return sum(row.usage.cost or 0.0 for row in store.usage(since=time.strftime("%Y-%m-%d")))
 
         new = task.lease is None or task.started == task.lease.heartbeat
+        own = options.max_cost or settings.task_budget
+
+        def unknown() -> str:
+            used = row.usage if (row := store.task(task.id)) is not None else Usage()
+            if used == Usage() or used.cost is not None or free():
+                return ""
+            return f"what its model costs is not known, so its budget of ${own:g} cannot be kept"
+
+        # Whoever resumes it knows by then.
+        self._unknown = unknown if own and new else str
         rows = (
-            ("the task's", options.max_cost or settings.task_budget, of_task),
+            ("the task's", own, of_task),
             ("the session's", settings.session_budget, of_owner),
             ("the day's", settings.daily_budget, of_today),
         )
@@ -54,4 +69,4 @@ class Budgets:
 
     def reason(self) -> str:
         """Why the task is to be parked, "" when it may go on."""
-        return next((reason for limit in self._limits if (reason := limit.reason())), "")
+        return next((reason for limit in self._limits if (reason := limit.reason())), "") or self._unknown()

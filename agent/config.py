@@ -96,6 +96,7 @@ class Settings:
     )
     provider_routing: dict[str, Any] = _setting({}, "passed through to the endpoint as `provider`")
     max_steps: int = _setting(60, "model replies in one turn", project=True)
+    max_cost: float = _setting(0.0, "US dollars one turn may cost before it stops; 0: no limit")
     output_limit: int = _setting(30_000, "characters of a tool's output that the model sees", project=True)
     context_window: int = _setting(0, "tokens that fit the model's window; 0: as its server or the catalog says")
     compact: bool = _setting(True, "summarise a conversation that gets too long for the model's window", project=True)
@@ -138,6 +139,7 @@ def setting_fields() -> dict[str, Field[Any]]:
 
 _RANGES: Mapping[str, tuple[float, float]] = {
     "max_steps": (1, 100_000),
+    "max_cost": (0, 1_000_000),
     "output_limit": (1_000, 10_000_000),
     "context_window": (0, 100_000_000),
     "compact_at": (0.1, 0.99),

@@ -80,6 +80,7 @@ def run_turn(
             return False
         session_id, messages[:] = move.session_id, move.messages
         usage += move.usage
+        allowance.paid(move.usage)
         return True
 
     def finish(outcome: Outcome, text: str, error: BaseException | None = None) -> TurnFinished:
@@ -113,6 +114,9 @@ def run_turn(
             if (taken := steps + allowance.sent[0]) >= max_steps:
                 error = HermesError(f"Stopped after {taken} steps.", hint="Say `go on`, or raise max_steps.")
                 return finish("limit", _last_text(messages), error)
+            if reason := allowance.over():
+                error = HermesError(reason, hint="Say `go on`, or change max_cost.")
+                return finish("limit", _last_text(messages), error)
             cancel.raise_if_cancelled()
             if cancel.parked is not None:
                 return suspend(TurnSuspended(reason=cancel.parked))
@@ -134,6 +138,7 @@ def run_turn(
                 # More than one, where a person said something after the first.
                 answers.append(reply.message.content)
             usage += reply.usage
+            allowance.paid(reply.usage)
             emit(StepFinished(steps, reply.message.content, reply.usage, reply.finish_reason))
     except ApprovalPending as pending:
         return suspend(TurnSuspended(pending.request_id))

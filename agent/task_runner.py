@@ -16,7 +16,7 @@ from agent.approvals import Gatekeeper, Mailbox, Policy
 from agent.budgets import Budgets
 from agent.cancel import CancelToken
 from agent.config import Config, ModelChoice, Settings, convert, read_keys
-from agent.errors import Cancelled, ConfigError, HermesError
+from agent.errors import Cancelled, HermesError
 from agent.events import Compacted, Event, StepFinished, TextDelta, ToolProgress, TurnFinished, TurnSuspended
 from agent.models import catalog, portable, prices
 from agent.protocols import ChatModel, Redact, Sink, Store, Task, Tool
@@ -89,7 +89,9 @@ class TaskRunner:
 
     def _run(self, task: Task, *, emit: Sink, cancel: CancelToken) -> TurnFinished | TurnSuspended:
         options = task_rows.options_of(task)
-        budgets = Budgets(self._store, self._config.values, task, options)
+        budgets = Budgets(
+            self._store, self._config.values, task, options, free=lambda: self._costs_nothing(task, options)
+        )
         if reason := budgets.reason():
             emit(suspended := TurnSuspended(reason=reason))
             return suspended
@@ -162,11 +164,10 @@ class TaskRunner:
             inherited = portable.load(task.settings, values, env=self._env, keys=self._keys)
         if not options.model:
             return inherited
-        asked = catalog.asked_for(options.model, values, inherited)
-        found = catalog.choose(asked, env=self._env, keys=self._keys)
-        if found is None:
-            raise ConfigError(f"No provider is known for {options.model!r}.", hint="Write provider:model.")
-        return found
+        return catalog.named(options.model, values, inherited, env=self._env, keys=self._keys)
+
+    def _costs_nothing(self, task: Task, options: TaskOptions) -> bool:
+        return self._model is None and catalog.costs_nothing(self._choice(task, options))
 
     def _settings(self, task: Task, options: TaskOptions) -> Settings:
         """Those of the process, with the steps that are left: each time they are used up a person allows as many."""

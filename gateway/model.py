@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 from agent.chats import ChatStore
 from agent.config import ModelChoice, Settings
-from agent.errors import HermesError
 from agent.models import catalog, portable, windows
 
 MODEL = "model"
@@ -34,11 +33,7 @@ class ModelOfChats:
         if asked == "default":
             self._store.note(MODEL, "")
             return self.name()
-        found = catalog.choose(catalog.asked_for(asked, self._values, self._choice()), env=self._env, keys=self._keys)
-        if found is None:
-            raise HermesError(f"No provider is known for {asked!r}.", hint="Write provider:model.")
-        if catalog.needs_key(found) and not found.api_key:
-            raise HermesError(f"There is no key for {found.provider}.", hint="The owner can set one: `hermes model`.")
+        found = catalog.named(asked, self._values, self._choice(), env=self._env, keys=self._keys)
         self._store.note(MODEL, portable.dump(found))
         return self.name()
 

@@ -148,6 +148,8 @@ class Background:
         from agent.worktree import Worktree
 
         chat, notes, taken = self._chat, list[str](), list[Message]()
+        if (options.max_cost or chat.config.values.task_budget) and (unknown := self._without_price(options)):
+            notes.append(f"What {unknown} costs is not known: it is parked after its first step, and asks.")
         if options.worktree and (lacking := Worktree("", chat.cwd, chat.config.dirs.state).check()):
             more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
             notes.append(f"It starts from the last commit, without your changes in {', '.join(lacking[:5])}{more}.")
@@ -160,6 +162,16 @@ class Background:
             tokens = context.size(taken) + context.size_of_tools(portable.tools(row.settings))
             notes.append(f"It takes this conversation along: about {count(tokens)} tokens of input.")
         return notes, taken
+
+    def _without_price(self, options: TaskOptions) -> str:
+        """The model of a task, where nobody knows what it costs; else "". Raises: HermesError."""
+        from agent.models import catalog, prices
+
+        chat = self._chat
+        choice = chat.model.choose()
+        if options.model:
+            choice = catalog.named(options.model, chat.config.values, choice, env=chat.env, keys=chat.model.keys())
+        return "" if prices.known(choice) else choice.model or "the model"
 
     def all(self) -> list[Task]:
         """Every task that reports here, oldest first."""

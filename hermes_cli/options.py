@@ -9,7 +9,7 @@ from agent.errors import HermesError
 if TYPE_CHECKING:
     from hermes_cli.sessions import Wanted
 
-Kind = Literal["flag", "text", "number", "format", "optional"]
+Kind = Literal["flag", "text", "number", "amount", "format", "optional"]
 """An `optional` one may stand without a value, which is then ""."""
 
 FORMATS = ("text", "json", "stream-json")
@@ -57,6 +57,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("model", ("-m", "--model"), "text", "model id, or provider:model", "model"),
     Option("provider", ("--provider",), "text", "provider name", "provider"),
     Option("max_steps", ("--max-steps",), "number", "model replies in one turn", "max_steps"),
+    Option("max_cost", ("--max-cost",), "amount", "US dollars one turn may cost", "max_cost"),
     Option("cd", ("-C", "--cd"), "text", "work in this directory"),
     Option("yolo", ("--yolo",), "flag", "approve everything"),
     Option("plain", ("--plain",), "flag", "plain lines: no cursor movement, no colours"),
@@ -156,6 +157,8 @@ def _take_option(word: str, rest: list[str], request: Request) -> None:
         raise UsageError(f"{flag} is one of {', '.join(FORMATS)}, not {value!r}.")
     if option.kind == "number" and not value.isdecimal():
         raise UsageError(f"{flag} is a number, not {value!r}.")
+    if option.kind == "amount" and not value.replace(".", "", 1).isdecimal():
+        raise UsageError(f"{flag} is an amount in US dollars, not {value!r}.", hint=f"Example: {flag} 0.50")
     request.values[option.name] = value
 
 

@@ -48,7 +48,7 @@ EXIT_CODES = {
     0: "the turn ended and the answer is on stdout",
     1: "the turn failed, or could not be saved; the reason is on stderr",
     2: "the command line or the configuration is wrong",
-    3: "a limit was reached (--max-steps); what there is of an answer is on stdout",
+    3: "a limit was reached (--max-steps, --max-cost); what there is of an answer is on stdout",
     75: "the model cannot be reached or is overloaded: try again later",
     130: "interrupted",
 }
@@ -80,8 +80,8 @@ def answer(request: Request) -> int:
         cwd=cwd,
         gate=Gatekeeper(load_policy(), nobody, session_id=session_id),
         redact=Redactor([*secret_values(os.environ), *keys.values()]),
-        # Only the machine formats tell the cost, and the price list is slow to load.
-        price=None if format_ == "text" else prices.priced,
+        # The price list is slow to load: only where the cost is told, or bounds something.
+        price=prices.priced if format_ != "text" or config.values.max_cost or config.values.daily_budget else None,
     )
     _cancel_on_signals(cancel)
     write = seats.follow(session_id, _writer(format_, session_id, choice, agent))

@@ -228,6 +228,12 @@ def needs_key(choice: ModelChoice) -> bool:
     return choice.base_url.rstrip("/") == found.base_url
 
 
+def costs_nothing(choice: ModelChoice) -> bool:
+    """Whether the model runs on somebody's own machine, where no reply has a price."""
+    found = find(choice.provider)
+    return found is not None and found.local
+
+
 # -- choosing --------------------------------------------------------------------------------------
 
 
@@ -258,6 +264,23 @@ def asked_for(text: str, settings: Settings, current: ModelChoice | None) -> Set
         return replace(settings, provider=current.provider, model=text, base_url=current.base_url)
     provider = "" if settings.provider == OFFLINE.provider else settings.provider
     return replace(settings, provider=provider, model=text)
+
+
+def named(
+    text: str, settings: Settings, current: ModelChoice | None, *, env: Mapping[str, str], keys: Mapping[str, str]
+) -> ModelChoice:
+    """The model that somebody asks for by name, as `asked_for` reads it.
+
+    Raises: ConfigError when nobody has it, or its provider's key is missing.
+    """
+    found = choose(asked_for(text, settings, current), env=env, keys=keys)
+    if found is None:
+        raise ConfigError(f"No provider is known for {text!r}.", hint="Write provider:model.")
+    if needs_key(found):
+        row = provider(found.provider)
+        hint = f"Set {row.key_variable}, or store one: hermes model {row.name} --key"
+        raise ConfigError(f"There is no key for {row.title}.", hint=hint)
+    return found
 
 
 def in_force(

@@ -5,6 +5,7 @@ from functools import cache
 
 from agent.config import ModelChoice
 from agent.messages import Usage
+from agent.models import catalog
 
 _PROVIDER_IDS = {
     # Our name → the price list's.
@@ -31,6 +32,11 @@ def priced(usage: Usage, choice: ModelChoice) -> Usage:
     except (LookupError, ValueError):
         return usage
     return replace(usage, cost=float(price.total_price))
+
+
+def known(choice: ModelChoice) -> bool:
+    """Whether it will be known what a reply costs: the list has the model, or it costs nothing."""
+    return catalog.costs_nothing(choice) or priced(Usage(1, 1), choice).cost is not None
 
 
 def window(choice: ModelChoice) -> int:

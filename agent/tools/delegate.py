@@ -213,7 +213,7 @@ class Delegate:
 
         def listen(event: Event) -> None:
             self._heard(event, job, context)
-            if isinstance(event, StepFinished) and not over and (reason := _used_up(job.usage, args)):
+            if isinstance(event, StepFinished) and not over and (reason := self._used_up(job.usage, args)):
                 over.append(reason)
                 own.park(reason)
 
@@ -254,6 +254,12 @@ class Delegate:
             case ApprovalRequested() | ApprovalSettled():
                 context.emit(event)
 
+    def _used_up(self, usage: Usage, args: DelegateArguments) -> str:
+        if args.max_tokens and usage.input_tokens + usage.output_tokens >= args.max_tokens:
+            return "out of tokens"
+        own = args.max_cost and (usage.cost or 0.0) >= args.max_cost
+        return "out of budget" if own or self._office.allowance.over() else ""
+
     def _spent(self, job: Job, usage: Usage, steps: int) -> None:
         job.usage += usage
         job.steps += steps
@@ -262,12 +268,6 @@ class Delegate:
 
 def _title(task: DelegateTask) -> str:
     return " ".join(task.title.split()) or preview(task.prompt, 40)
-
-
-def _used_up(usage: Usage, args: DelegateArguments) -> str:
-    if args.max_tokens and usage.input_tokens + usage.output_tokens >= args.max_tokens:
-        return "out of tokens"
-    return "out of budget" if args.max_cost and (usage.cost or 0.0) >= args.max_cost else ""
 
 
 def _result(jobs: Sequence[Job], context: ToolContext) -> ToolResult:

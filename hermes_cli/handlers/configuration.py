@@ -35,11 +35,8 @@ def config(chat: "Chat", arguments: str) -> None:
 
 def model(chat: "Chat", arguments: str) -> None:
     if arguments:
-        settings = catalog.asked_for(arguments, chat.config.values, chat.model.choice)
-        choice = catalog.choose(settings, env=chat.env, keys=chat.model.keys())
-        if choice is None:
-            raise HermesError(f"No provider is known for {arguments!r}.", hint="Write provider:model.")
-        chat.use(choice)
+        values, now = chat.config.values, chat.model.choice
+        chat.use(catalog.named(arguments, values, now, env=chat.env, keys=chat.model.keys()))
     choice = chat.model.choice
     if choice is None:
         raise HermesError("The model is still being looked for.", hint="Try again in a moment.")

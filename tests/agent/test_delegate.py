@@ -10,7 +10,7 @@ import pytest
 
 from agent.approvals import Desk, Gatekeeper, Policy, nobody
 from agent.cancel import CancelToken
-from agent.config import Config, Settings, directories
+from agent.config import Config, ModelChoice, Settings, directories
 from agent.events import (
     ApprovalRequested,
     Event,
@@ -61,10 +61,19 @@ def delegate(*prompts: str, **arguments: Any) -> Call:
 class Sender:
     """An agent that sends others, and what is seen of it."""
 
-    def __init__(self, model: ScriptedModel, cwd: Path, *, policy: Policy | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        model: ScriptedModel,
+        cwd: Path,
+        *,
+        policy: Policy | None = None,
+        choice: ModelChoice | None = None,
+        **settings: Any,
+    ) -> None:
         self.model, self.events, self.store = model, list[Event](), MemoryStore()
         self.desk = Desk()
         self.agent = AIAgent(
+            choice=choice,
             model=model,
             settings=Settings(**settings),
             store=self.store,
@@ -199,6 +208,17 @@ def test_an_agent_beyond_its_budget_stops_and_what_it_said_last_is_its_report(
     assert sender.results[0].startswith(f"[Report of agent 1 look · {state} · 2 steps · 220 tokens]\n> So far 1.")
     assert isinstance(end, TurnFinished)
     assert end.outcome == "done"
+
+
+def test_they_stop_when_the_turn_has_cost_what_it_may(tmp_path: Path) -> None:
+    busy = [[Say(f"So far {number}."), Call("read_file", path="a.txt")] for number in range(9)]
+    model = playing([delegate("look"), "Well."], ("look", busy))
+    sender = Sender(model, tmp_path, choice=ModelChoice(provider="custom", model="x"), max_cost=0.6)
+    end = sender.turn()
+    assert isinstance(end, TurnFinished)
+    assert end.outcome == "limit"
+    assert "out of budget" in sender.results[0]
+    assert end.steps == 3
 
 
 def test_their_steps_are_drawn_from_the_turn_s(tmp_path: Path) -> None:

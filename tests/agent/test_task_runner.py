@@ -92,6 +92,16 @@ def test_a_task_that_has_used_up_its_money_is_parked_asks_and_goes_on_when_told_
     assert again.usage.cost == pytest.approx(1.0)
 
 
+def test_a_budget_that_cannot_be_kept_parks_the_task_once(shop: Open) -> None:
+    one = shop(endless())
+    parked = one.wait(one.submit(max_cost=0.5), "parked")
+    assert "not known" in parked.activity
+    assert "$0.5" in parked.activity
+    assert parked.steps == 1
+    one.pool.resume(parked.id)
+    wait_until(lambda: one.row(parked).steps > 3)
+
+
 def test_an_answer_that_was_paid_for_is_not_parked(shop: Open) -> None:
     one = shop([[Say("42"), Finish(Usage(1, 1, cost=9.0))]])
     assert one.wait(one.submit(max_cost=0.5), "done").result == "42"

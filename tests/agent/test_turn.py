@@ -380,3 +380,28 @@ def test_events_of_tools_say_what_ran_and_how_it_ended(tmp_path: Path) -> None:
     assert started.title == finished.title == "echo out; exit 3"
     assert (finished.ok, finished.exit_code, finished.summary) == (False, 3, "exit 3")
     assert finished.display.strip() == "out"
+
+
+# -- what it costs ---------------------------------------------------------------------------------
+
+
+def test_a_turn_stops_when_it_has_cost_what_it_may() -> None:
+    bench = Bench(tools=[Note()])
+    end = bench.turn("x", lambda messages: [Say("step"), Call("note"), Finish(Usage(10, 1, cost=0.2))], max_cost=0.5)
+    assert isinstance(end, TurnFinished)
+    assert (end.outcome, end.steps, end.error) == ("limit", 3, "Stopped at $0.60 of $0.5.")
+    assert "max_cost" in end.hint
+    check_history(bench.history)
+
+
+def test_a_limit_in_money_that_nobody_can_keep_stops_the_turn_after_its_first_step() -> None:
+    end = Bench(tools=[Note()]).turn("x", lambda messages: [Call("note"), Finish(Usage(10, 1))], max_cost=0.5)
+    assert isinstance(end, TurnFinished)
+    assert (end.outcome, end.steps) == ("limit", 1)
+    assert "not known" in end.error
+
+
+def test_an_answer_that_was_paid_for_is_given() -> None:
+    end = Bench().turn("x", [[Say("42"), Finish(Usage(1, 1, cost=9.0))]], max_cost=0.5)
+    assert isinstance(end, TurnFinished)
+    assert (end.outcome, end.text) == ("done", "42")

@@ -75,6 +75,16 @@ def test_a_limit_has_a_number_of_its_own_and_what_there_is_of_an_answer(run: Run
     assert "max_steps" in done.stderr
 
 
+def test_a_limit_in_dollars_that_cannot_be_kept_says_so(run: Run, at: At, work: Path) -> None:
+    (work / "a.txt").write_text("text")
+    with OpenAIServer([call("read_file", path="a.txt")]) as server:
+        done = run("-p", "hi", "--max-cost", "0.5", env=at(server))
+    assert done.returncode == 3
+    assert "not known" in done.stderr
+    wrong = run("-p", "hi", "--max-cost", "much")
+    assert (wrong.returncode, "Example: --max-cost 0.50" in wrong.stderr) == (2, True)
+
+
 @pytest.mark.parametrize("arguments", [["-p", "hi", "--no-such-option"], ["-p"], ["--output-format", "json", "hi"]])
 def test_a_command_line_that_is_wrong_is_a_usage_error(run: Run, arguments: list[str]) -> None:
     done = run(*arguments)

@@ -11,7 +11,7 @@ import pytest
 
 from agent.config import ModelChoice, Settings
 from agent.errors import ConfigError
-from agent.models import catalog
+from agent.models import catalog, prices
 from agent.models.catalog import LOCAL, OFFLINE, PROVIDERS, Provider, build, choose, probe_local
 from agent.models.fallback import FallbackModel
 from agent.models.openai import OpenAIChatModel
@@ -75,6 +75,23 @@ def test_a_provider_without_its_key_is_chosen_all_the_same() -> None:
     choice = chosen(Settings(provider="anthropic"), env={"OPENAI_API_KEY": "o"})
     assert where(choice) == ("anthropic", catalog.provider("anthropic").default_model, "")
     assert catalog.needs_key(choice)
+
+
+def test_a_model_asked_for_by_name_needs_its_provider_s_key_at_once() -> None:
+    with pytest.raises(ConfigError, match="no key for Anthropic") as failure:
+        catalog.named("anthropic:x", Settings(), None, env={"OPENAI_API_KEY": "o"}, keys={})
+    assert "ANTHROPIC_API_KEY" in failure.value.hint
+    assert catalog.named("anthropic:x", Settings(), None, env={}, keys={"anthropic": "a"}).model == "x"
+
+
+def test_it_is_known_beforehand_whether_a_price_will_be() -> None:
+    def choice(provider: str, model: str) -> ModelChoice:
+        return ModelChoice(provider=provider, model=model)
+
+    assert prices.known(choice("openai", "gpt-5-mini"))
+    assert prices.known(choice("ollama", "anything"))
+    assert not prices.known(choice("custom", "gpt-5-mini"))
+    assert not prices.known(choice("openai", "no-such-model"))
 
 
 def test_an_unknown_provider_is_told_the_nearest() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from agent.allowance import Allowance
 from agent.approvals import Gatekeeper, Policy, nobody
 from agent.cancel import CancelToken
 from agent.events import (
@@ -86,6 +87,7 @@ class Bench:
         cancel: CancelToken | None = None,
         inbox: Inbox = tuple,
         max_steps: int = 20,
+        max_cost: float = 0.0,
         on_event: Callable[[Event], None] = lambda event: None,
     ) -> TurnFinished | TurnSuspended:
         def emit(event: Event) -> None:
@@ -106,6 +108,7 @@ class Bench:
             cancel=cancel or CancelToken(),
             inbox=inbox,
             max_steps=max_steps,
+            allowance=Allowance(max_steps, max_cost),
         )
 
     def results(self) -> list[str]:
