@@ -9,9 +9,12 @@ import sys
 
 TYPE_CHECKING = False  # as `typing` has it; importing that would be a tenth of `hermes --version`
 if TYPE_CHECKING:
+    from pathlib import Path
     from typing import NoReturn
 
+    from agent.config import Config
     from hermes_cli.options import Request
+    from hermes_cli.setup import LoadPolicy
 
 
 def main() -> "NoReturn":
@@ -63,22 +66,36 @@ def _run(arguments: list[str]) -> int:
         return run(arguments, APPS, findings)
     if request.flag("version"):
         return _version()
+    if not request.flag("print") and request.text("output_format"):
+        raise options.UsageError("--output-format goes with -p.")
+    if request.flag("worktree") and request.wanted() is not None:
+        raise options.UsageError("--worktree begins a session; -c and -r go on with one where it worked.")
+    from hermes_cli.setup import prepare
+
+    config, policy, cwd = prepare(request)
+    if not request.flag("worktree"):
+        return _begin(request, config, policy, cwd)
+    from hermes_cli import own_tree
+
+    tree = own_tree.enter(cwd, config.dirs.state)
+    try:
+        return _begin(request, config, policy, tree.cwd)
+    finally:
+        own_tree.leave(tree, config)
+
+
+def _begin(request: "Request", config: "Config", policy: "LoadPolicy", cwd: "Path") -> int:
     if request.flag("print"):
         from hermes_cli.print_mode import answer
 
-        return answer(request)
-    if request.text("output_format"):
-        raise options.UsageError("--output-format goes with -p.")
-    return _talk(request)
+        return answer(request, config, policy, cwd)
+    return _talk(request, config, policy, cwd)
 
 
-def _talk(request: "Request") -> int:
+def _talk(request: "Request", config: "Config", policy: "LoadPolicy", cwd: "Path") -> int:
     """The REPL, or plain lines where there is no terminal to draw on."""
     import asyncio
 
-    from hermes_cli import setup
-
-    config, policy, cwd = setup.prepare(request)
     plain = request.flag("plain") or os.environ.get("TERM", "dumb") == "dumb"
     if plain or not (sys.stdin.isatty() and sys.stdout.isatty()):
         from hermes_cli.plain import PlainScreen

@@ -29,6 +29,10 @@ SUBCOMMANDS = {
 }
 
 
+IN_THE_PROMPT = ("open", "join")
+"""What `hermes tasks` knows that needs a conversation: it begins one, or goes on with this directory's last."""
+
+
 class UsageError(HermesError):
     """The command line is wrong. Exit code 2."""
 
@@ -59,6 +63,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("max_steps", ("--max-steps",), "number", "model replies in one turn", "max_steps"),
     Option("max_cost", ("--max-cost",), "amount", "US dollars one turn may cost", "max_cost"),
     Option("cd", ("-C", "--cd"), "text", "work in this directory"),
+    Option("worktree", ("--worktree",), "flag", "work in a git worktree and branch of its own, from the last commit"),
     Option("yolo", ("--yolo",), "flag", "approve everything"),
     Option("plain", ("--plain",), "flag", "plain lines: no cursor movement, no colours"),
     Option("version", ("-V", "--version"), "flag", "print the version and leave"),
@@ -119,6 +124,8 @@ def read(arguments: Sequence[str]) -> Request:
         if word.startswith("-") and word != "-":
             _take_option(word, rest, request)
         elif word in SUBCOMMANDS and not words and not request.flag("print"):
+            if word == "tasks" and rest[:1] and rest[0] in IN_THE_PROMPT and not {"-h", "--help"} & set(rest):
+                return _in_the_prompt(rest, request)
             request.subcommand = word
             return request
         else:
@@ -127,6 +134,16 @@ def read(arguments: Sequence[str]) -> Request:
         if not request.flag("print"):
             _refuse_near_miss(words)
     request.prompt = " ".join(words) if words else None
+    return request
+
+
+def _in_the_prompt(words: list[str], request: Request) -> Request:
+    order, *which = words
+    if len(which) != 1:
+        raise UsageError(f"Usage: hermes tasks {order} N", hint="`hermes tasks` lists the numbers.")
+    request.prompt = f"/tasks {order} {which[0]}"
+    if order == "join":
+        request.values["last"] = True
     return request
 
 

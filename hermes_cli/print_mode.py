@@ -38,7 +38,7 @@ from agent.store.rules import new_session_id
 from agent.visible import visible
 from hermes_cli.options import Request, UsageError
 from hermes_cli.seats import Seats
-from hermes_cli.setup import prepare
+from hermes_cli.setup import LoadPolicy
 from hermes_cli.text import compacted, harmless, seconds
 
 if TYPE_CHECKING:
@@ -56,9 +56,8 @@ EXIT_CODES = {
 Write = Callable[[Event], None]
 
 
-def answer(request: Request) -> int:
+def answer(request: Request, config: Config, load_policy: LoadPolicy, cwd: Path) -> int:
     """Run one turn and return the exit code. Raises: UsageError, ConfigError."""
-    config, load_policy, cwd = prepare(request)
     prompt = _prompt(request)
     import run_agent
     from agent.store.kept import open_store

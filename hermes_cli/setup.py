@@ -17,7 +17,10 @@ LOG_SIZE = 1_000_000
 """Bytes after which the log is moved to `hermes.log.1` at the next start."""
 
 
-def prepare(request: "Request") -> tuple[Config, "Callable[[], Policy]", Path]:
+LoadPolicy = Callable[[], "Policy"]
+
+
+def prepare(request: "Request") -> tuple[Config, LoadPolicy, Path]:
     """Enter the directory, read the settings; the policy is read on call, or now if there are rules to check.
 
     Raises: ConfigError.

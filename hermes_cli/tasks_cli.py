@@ -143,6 +143,13 @@ def answer(which: Which, words: Annotated[list[str], typer.Argument(metavar="ANS
     _say_settled(which, lambda pool, task: pool.reply(task.id, " ".join(words)), allowed=True)
 
 
+@app.command("open", help="go on with it as the conversation, at the prompt")
+@app.command("join", help="put its result into this directory's last conversation, at the prompt")
+def at_the_prompt(which: Which) -> None:
+    """Shown in --help; `hermes_cli.options` reads these as the prompt's first line."""
+    raise AssertionError(which)
+
+
 @app.command("retry", help="send its prompt again, as a new task")
 def retry(which: Which) -> None:
     store = _store()

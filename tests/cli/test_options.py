@@ -114,3 +114,12 @@ def test_every_option_has_a_summary_and_no_flag_is_given_twice() -> None:
     flags = [flag for option in OPTIONS for flag in option.flags]
     assert len(set(flags)) == len(flags)
     assert all(option.summary for option in OPTIONS)
+
+
+def test_orders_about_tasks_that_need_a_conversation_are_the_prompt_s() -> None:
+    assert read(["tasks", "open", "3"]).prompt == "/tasks open 3"
+    joined = read(["tasks", "join", "3"])
+    assert (joined.prompt, joined.values) == ("/tasks join 3", {"last": True})
+    assert "Usage: hermes tasks open N" in str(refused("tasks", "open"))
+    assert read(["tasks", "open", "--help"]).subcommand == "tasks"
+    assert read(["tasks", "show", "3"]).subcommand == "tasks"
