@@ -376,7 +376,9 @@ class Repl(PromptScreen):
         """How the conversation goes on another day."""
         if not self._met or not (session := self.chat.conversation):
             return ""
-        return self.renderer().note(f"To go on: hermes -c, or from anywhere hermes -r {session}")
+        # Nobody comes by a worktree again.
+        here = "" if self.chat.cwd.is_relative_to(self.config.dirs.state) else "hermes -c, or from anywhere "
+        return self.renderer().note(f"To go on: {here}hermes -r {session}")
 
     def _hang_up(self) -> None:
         """Nobody reads what we say any more: whatever is not told yet stays untold, and drafts go to the history."""
