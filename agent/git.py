@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from agent import programs
 from agent.errors import HermesError
 from agent.redact import scrubbed_environment
 
@@ -34,7 +35,7 @@ def _run(words: tuple[str, ...], cwd: Path, env: Mapping[str, str]) -> "subproce
     inherited = {name: value for name, value in scrubbed_environment(os.environ).items() if name not in _STRANGE}
     try:
         return subprocess.run(
-            ["git", *settings, *words],
+            [programs.find("git", cwd) or "git-is-not-installed", *settings, *words],
             cwd=cwd, env={**inherited, **_QUIET, **env}, capture_output=True, stdin=subprocess.DEVNULL,
             encoding="utf-8", errors="surrogateescape", check=False,
         )  # fmt: skip

@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
-from agent import readers, repositories, wrappers
+from agent import programs, readers, repositories, wrappers
 from agent.readers import FIND_FILES, FIND_FLAGS, FIND_TEXTS, PRINTF, READERS, Reader
 from agent.shell import Command, Line, Word
 
@@ -71,6 +71,8 @@ def places(line: Line, start: Path) -> Iterator[tuple[Command, frozenset[Path]]]
 
 def read_by(command: Command, folders: frozenset[Path], cwd: Path) -> frozenset[Path] | None:
     """What one command reads, in whichever folder; None when it may do more than read, or reads outside `cwd`."""
+    if command.name and programs.is_of_workspace(command.name, cwd):
+        return None
     if not folders or not all(_HARMLESS_VARIABLE.fullmatch(name) for name, _value in command.assigned):
         return None
     found: set[Path] = set()

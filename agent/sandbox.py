@@ -6,7 +6,6 @@ wall by words in front of it. Whether a means works is found out by using it, on
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -15,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from agent import guards, landlock
+from agent import guards, landlock, programs
 from agent.config import Directories, SandboxMode, Settings
 from agent.records import Limits
 
@@ -118,13 +117,13 @@ class Sandbox:
         It takes one from a descriptor, and words can carry none: a shell opens it, in this process.
         """
         if self.network or (filter_ := _kept_filter()) is None:
-            return ["bwrap"]
+            return [_bwrap()]
         return [
             "/bin/sh",
             "-c",
             f'exec "$@" {_FILTER}</proc/{os.getpid()}/fd/{filter_}',
             "sh",
-            "bwrap",
+            _bwrap(),
             "--seccomp",
             _FILTER,
         ]
@@ -165,6 +164,10 @@ class Sandbox:
         """The hidden places that are there; of those `within` a workspace only."""
         found = sorted({place.resolve() for place in self.hidden if place.exists()})
         return [place for place in found if within is None or (place.is_relative_to(within) and place != within)]
+
+
+def _bwrap() -> str:
+    return programs.of_system("bwrap") or "/usr/bin/bwrap"
 
 
 def sandbox_for(settings: Settings, dirs: Directories, limits: Limits | None = None) -> Sandbox | None:
@@ -226,7 +229,7 @@ def problem(means: Backend) -> str:
     home: dict[Backend, str] = {"bubblewrap": "linux", "landlock": "linux", "seatbelt": "darwin"}
     if sys.platform != home[means]:
         return f"for {'macOS' if means == 'seatbelt' else 'Linux'} only"
-    if means == "bubblewrap" and shutil.which("bwrap") is None:
+    if means == "bubblewrap" and programs.of_system("bwrap") is None:
         return "bwrap is not installed"
     if means == "landlock" and not landlock.abi():
         return "this kernel has no Landlock"
@@ -244,7 +247,7 @@ def _kept_filter() -> int | None:
 
 
 def _tried(prefix: Sequence[str]) -> str:
-    command = [*prefix, shutil.which("true") or "/usr/bin/true"]
+    command = [*prefix, programs.of_system("true") or "/usr/bin/true"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_PROBE_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agent import programs
 from agent.errors import HermesError
 
 LARGEST_FILE = 10_000_000
@@ -337,8 +338,10 @@ class Shadow:
             env |= {"GIT_WORK_TREE": str(self._workspace), "GIT_INDEX_FILE": str(self._index)}
         settings = [part for setting in _SETTINGS for part in ("-c", setting)]
         try:
+            if (program := programs.find("git", self._workspace)) is None:
+                raise ShadowError("git is not installed")
             done = subprocess.run(
-                [shutil.which("git") or "git", *settings, *arguments],
+                [program, *settings, *arguments],
                 input=data,
                 capture_output=True,
                 cwd=self._workspace if work else self._git_dir.parent,

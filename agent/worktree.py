@@ -11,6 +11,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from agent import programs
 from agent.commands import preview
 from agent.git import GitError, attempt, author, git, names_of
 from agent.guards import git_folders
@@ -68,7 +69,7 @@ class Worktree:
 
     def check(self) -> list[str]:
         """Before a task starts: whether a worktree can be made, and which files it will lack, being uncommitted."""
-        if shutil.which("git") is None:
+        if programs.find("git", self.source) is None:
             raise GitError("--worktree needs git.", hint="Install git, or leave --worktree out.")
         root = _root_of(self.source)
         if attempt("rev-parse", "--verify", "-q", "HEAD^{commit}", cwd=root) is None:
@@ -252,7 +253,7 @@ class Worktree:
 
 
 def _root_of(folder: Path) -> Path:
-    found = attempt("rev-parse", "--show-toplevel", cwd=folder) if shutil.which("git") else None
+    found = attempt("rev-parse", "--show-toplevel", cwd=folder) if programs.find("git", folder) else None
     if not found:
         raise GitError(f"{folder} is in no git repository.", hint="Leave --worktree out, or run `git init`.")
     return Path(found)

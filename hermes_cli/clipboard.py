@@ -2,13 +2,12 @@
 
 import base64
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from agent import images
+from agent import images, programs
 from agent.errors import HermesError
 from agent.messages import ImagePart
 from agent.redact import scrubbed_environment
@@ -33,17 +32,17 @@ def keep_image(folder: Path, env: Mapping[str, str], *, system: str = sys.platfo
 
     Raises: HermesError when there is none, no program to get it by, or it is nothing that models take.
     """
-    programs = _candidates(env, system)
-    readers = [read for name, read in programs if shutil.which(name, path=env.get("PATH"))]
+    candidates = _candidates(env, system)
+    readers = [read for name, read in candidates if programs.find(name, Path.cwd(), path=env.get("PATH"))]
     if not readers:
-        wanted = " or ".join(name for name, _ in programs)
+        wanted = " or ".join(name for name, _ in candidates)
         raise HermesError(
             f"There is no program here that reads images off the clipboard ({wanted}).",
             hint="Save the image, and name the file: @shot.png. Over SSH the clipboard is on the other machine.",
         )
 
     def run(program: str, *arguments: str) -> bytes:
-        command = [shutil.which(program, path=env.get("PATH")) or program, *arguments]
+        command = [programs.find(program, Path.cwd(), path=env.get("PATH")) or program, *arguments]
         try:
             done = subprocess.run(
                 command,

@@ -39,6 +39,7 @@ FLOORS: dict[str, int] = {
     "agent.repositories": 1,
     "agent.sandbox": 1,
     "agent.guards": 0,
+    "agent.programs": 0,
     "agent.breakout": 1,
     "agent.shell": 1,
     "agent.wrappers": 1,

@@ -7,7 +7,6 @@ match.
 
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from re import _constants as codes  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
 
+from agent import programs
 from agent.cancel import CancelToken
 from agent.redact import scrubbed_environment
 
@@ -99,14 +99,8 @@ class FirstLook:
 
 
 def found_for(pattern: re.Pattern[str], workspace: Path) -> FirstLook | None:
-    """A look for this pattern; None where it is of no use, or ripgrep is not there. What lies in the workspace is not
-    run: it may be anybody's."""
+    """A look for this pattern; None where it is of no use, or ripgrep is not there."""
     words = words_of(pattern)
-    program = shutil.which("rg") if words else None
-    if (
-        program is None
-        or not Path(program).is_absolute()
-        or Path(program).resolve().is_relative_to(workspace.resolve())
-    ):
+    if not words or (program := programs.find("rg", workspace)) is None:
         return None
     return FirstLook(program, words, ignore_case=bool(pattern.flags & re.IGNORECASE))

@@ -2,7 +2,6 @@
 
 import os
 import select
-import shutil
 import subprocess
 import sys
 import threading
@@ -13,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent import redact
+from agent import programs, redact
 from agent.cancel import CancelToken
 from agent.errors import ToolError
 from agent.guards import Guard
@@ -198,7 +197,7 @@ class Running:
                 streams = self._streams(opened)
             env = child_environment(os.environ) | {MARK: self._mark} | ({"TERM": "xterm"} if spawn.pty else {})
             self._process: subprocess.Popen[bytes] = subprocess.Popen(
-                [*spawn.prefix, *_shell(spawn.command, tell, terminal)],
+                [*spawn.prefix, *_shell(spawn.command, spawn.cwd, tell, terminal)],
                 cwd=spawn.cwd,
                 env=env,
                 bufsize=0,
@@ -270,10 +269,10 @@ def child_environment(env: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in clean.items() if name not in (*_LOUD, *_ADDS_OPTIONS)} | QUIET
 
 
-def _shell(command: str, fd: int, terminal: str) -> list[str]:
+def _shell(command: str, cwd: Path, fd: int, terminal: str) -> list[str]:
     if sys.platform == "win32":
         return [os.environ.get("COMSPEC", "cmd.exe"), "/c", command]
-    if bash := shutil.which("bash"):
+    if bash := programs.of_system("bash") or programs.find("bash", cwd):
         return [bash, "-c", _BEFORE.format(fd=fd, terminal=terminal), "bash", command]
     # Other shells know descriptors of one digit only.
     before = _BEFORE.format(fd=fd, terminal=terminal).replace(f">&{fd}", f">/dev/fd/{fd}")
