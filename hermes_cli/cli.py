@@ -16,6 +16,7 @@ from agent.config import (
     Directories,
     directories,
     load_config,
+    read_keys,
     set_value,
     setting_fields,
     store_key,
@@ -118,6 +119,8 @@ def model(
         asked = catalog.asked_for(name, values, None)
         if near := difflib.get_close_matches(provider, [row.name for row in catalog.PROVIDERS], 1, 0.8):
             raise HermesError(f"There is no provider {provider!r}.", hint=f"Did you mean {near[0]}?")
+        # Stored without anybody to ask, it would stop every later start. Raises: ConfigError.
+        catalog.in_force(asked, keys=read_keys(dirs))
         if asked.provider != values.provider:
             set_value(dirs, "provider", asked.provider)
         set_value(dirs, "model", name)

@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,9 @@ from agent.errors import ConfigError
 if TYPE_CHECKING:
     from agent.approvals import Policy
     from hermes_cli.options import Request
+
+_NEARER = {"environment": 1, "command line": 2}
+"""Where a setting for one run comes from; what is said nearer counts."""
 
 LOG_SIZE = 1_000_000
 """Bytes after which the log is moved to `hermes.log.1` at the next start."""
@@ -34,7 +38,7 @@ def prepare(request: "Request") -> tuple[Config, LoadPolicy, Path]:
         cwd = Path.cwd()
     except OSError as error:
         raise ConfigError("This folder does not exist any more.", hint="cd to another, or use -C FOLDER.") from error
-    config = load_config(request.settings(), cwd=cwd)
+    config = _with_its_provider(load_config(request.settings(), cwd=cwd))
     # Nothing but the front end may write to the terminal, the logging of libraries included.
     import logging
 
@@ -48,6 +52,16 @@ def prepare(request: "Request") -> tuple[Config, LoadPolicy, Path]:
     if config.dirs.policy_file.exists():
         policy()
     return config, policy, cwd
+
+
+def _with_its_provider(config: Config) -> Config:
+    """A model that is named for this run may bring its provider along, as `/model` takes it: `groq:llama`, `offline`."""
+    model, provider = (_NEARER.get(config.origins[name], 0) for name in ("model", "provider"))
+    if not config.values.model or model <= provider:
+        return config
+    from agent.models import catalog
+
+    return replace(config, values=catalog.asked_for(config.values.model, config.values, None))
 
 
 def start_log(dirs: Directories, redact: Callable[[str], str]) -> None:

@@ -135,6 +135,14 @@ def test_the_model_of_the_command_line_is_asked(run: Run, at: At) -> None:
     assert server.bodies[-1]["model"] == "other-model"
 
 
+@pytest.mark.parametrize("name", ["offline", "offline:offline"])
+def test_the_command_line_s_model_brings_its_provider_along(run: Run, at: At, name: str) -> None:
+    with OpenAIServer(default="ok") as server:
+        done = run("-p", "list files", "-m", name, env=at(server))
+    assert (done.returncode, server.bodies) == (0, [])
+    assert "offline" in run("-p", "--output-format", "json", "list files", "-m", name, env=at(server)).stdout
+
+
 # -- what it may do --------------------------------------------------------------------------------
 
 

@@ -100,7 +100,15 @@ def test_a_provider_and_model_become_the_default(sub_command: Run) -> None:
 
 
 def test_a_bare_name_is_a_model_of_whichever_provider(sub_command: Run) -> None:
-    assert sub_command("model", "some-model").stdout == "model = some-model\n"
+    key = {"HERMES_PROVIDER": "", "OPENAI_API_KEY": "o"}
+    assert sub_command("model", "some-model", env=key).stdout == "model = some-model\n"
+
+
+def test_a_model_that_nobody_has_is_not_stored(sub_command: Run) -> None:
+    done = sub_command("model", "some-model", env={"HERMES_PROVIDER": ""})
+    assert (done.returncode, sub_command("config", "get", "model").stdout) == (1, "\n")
+    assert "Nobody here has the model 'some-model'" in done.stderr
+    assert "provider:model" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["offlin", "opnai:gpt-5-mini"])
@@ -113,7 +121,7 @@ def test_what_looks_like_a_provider_is_not_taken_for_a_model(sub_command: Run, n
 
 def test_a_model_asked_for_by_name_is_not_looked_for_at_the_offline_model(sub_command: Run, home: Path) -> None:
     sub_command("model", "offline")
-    sub_command("model", "some-model")
+    sub_command("model", "some-model", env={"HERMES_PROVIDER": "offline", "OPENAI_API_KEY": "o"})
     assert 'provider = ""' in (home / "hermes-home" / "config.toml").read_text()
     assert sub_command("config", "get", "model").stdout == "some-model\n"
 
