@@ -209,6 +209,11 @@ def load_config(
     origins: dict[str, str] = dict.fromkeys(setting_fields(), "default")
 
     def take(found: Mapping[str, object], origin: str) -> None:
+        before = values.get("provider") or "custom"
+        if "base_url" in values and "base_url" not in found and (found.get("provider") or before) != before:
+            # An address belongs to the provider it was set for: another one's key must not be sent there.
+            del values["base_url"]
+            origins["base_url"] = "default"
         for name, value in found.items():
             if name not in origins:
                 raise ConfigError(f"{origin}: no setting is called {name!r}.", hint=_nearest(name))
@@ -220,12 +225,7 @@ def load_config(
     named = cast(list[str], values.get("trusted_folders", []))
     project = _project_file(cwd or Path.cwd(), [*named, *trust.trusted(dirs.state)])
     if project is not None:
-        theirs = _only_project_names(_read_toml(project), project)
-        if theirs.get("provider", values.get("provider")) != values.get("provider") and "base_url" in values:
-            # Else another provider's key would be sent to an address that was never meant for it.
-            del values["base_url"]
-            origins["base_url"] = "default"
-        take(theirs, str(project))
+        take(_only_project_names(_read_toml(project), project), str(project))
     take({name: env[key] for name in origins if (key := f"HERMES_{name.upper()}") in env}, "environment")
     take({name: value for name, value in (flags or {}).items() if value is not None}, "command line")
     return Config(Settings(**values), origins, dirs)

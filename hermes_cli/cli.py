@@ -128,7 +128,11 @@ def model(
         return
     if key or (row.key_variable and not os.environ.get(row.key_variable) and _interactive()):
         _ask_key(dirs, row.name, row.key_variable)
-    if row.name == "custom" and not load_config().values.base_url:
+    values = load_config().values
+    if values.base_url and row.name not in (values.provider or "custom", "custom"):
+        # It is another provider's: this one's key must not be sent there.
+        set_value(dirs, "base_url", "")
+    if row.name == "custom" and not values.base_url:
         set_value(dirs, "base_url", typer.prompt("Address of the endpoint (ends in /v1)"))
     set_value(dirs, "provider", row.name)
     set_value(dirs, "model", model_id)

@@ -55,7 +55,7 @@ def prepare(request: "Request") -> tuple[Config, LoadPolicy, Path]:
 
 
 def _with_its_provider(config: Config) -> Config:
-    """A model that is named for this run may bring its provider along, as `/model` takes it: `groq:llama`, `offline`."""
+    """A model named for this run may bring its provider along, as `/model` takes it: `groq:llama`, `offline`."""
     model, provider = (_NEARER.get(config.origins[name], 0) for name in ("model", "provider"))
     if not config.values.model or model <= provider:
         return config

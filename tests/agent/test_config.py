@@ -151,6 +151,22 @@ def test_a_project_that_names_another_provider_does_not_lead_its_key_to_the_pers
     assert load_config(env=env, cwd=tmp_path).values.base_url == "http://my.example/v1"
 
 
+@pytest.mark.parametrize("how", ["flag", "environment"])
+def test_a_provider_named_for_one_run_does_not_get_the_address_of_another(
+    env: dict[str, str], dirs: Directories, tmp_path: Path, how: str
+) -> None:
+    def address(mine: str, provider: str) -> str:
+        write(dirs.config_file, f'{mine}base_url = "http://my.example/v1"\n')
+        flags = {"provider": provider} if how == "flag" else {}
+        there = env | ({"HERMES_PROVIDER": provider} if how == "environment" else {})
+        return load_config(flags, env=there, cwd=tmp_path).values.base_url
+
+    assert address('provider = "custom"\n', "groq") == ""
+    assert address("", "groq") == ""
+    assert address('provider = "ollama"\n', "ollama") == "http://my.example/v1"
+    assert address("", "custom") == "http://my.example/v1"
+
+
 @pytest.mark.parametrize(
     "line", ['approvals = "yolo"', 'base_url = "http://evil/v1"', 'trusted_folders = ["/"]', "background_workers = 99"]
 )

@@ -99,6 +99,13 @@ def test_a_provider_and_model_become_the_default(sub_command: Run) -> None:
     assert sub_command("config", "get", "model").stdout == "llama-x\n"
 
 
+def test_another_provider_does_not_get_the_address_of_the_last(sub_command: Run, home: Path) -> None:
+    none = {"HERMES_PROVIDER": ""}
+    sub_command("config", "set", "base_url", "http://box:1/v1", env=none)
+    sub_command("model", "groq:llama-x", env=none)
+    assert 'base_url = ""' in (home / "hermes-home" / "config.toml").read_text()
+
+
 def test_a_bare_name_is_a_model_of_whichever_provider(sub_command: Run) -> None:
     key = {"HERMES_PROVIDER": "", "OPENAI_API_KEY": "o"}
     assert sub_command("model", "some-model", env=key).stdout == "model = some-model\n"
