@@ -128,13 +128,13 @@ class AIAgent:
             keeper=self.checkpoints,
             outputs=self._outputs,
         )
-        stored = portable.dump(self._choice, self.tool_specs)
+        self._dumped: tuple[ModelChoice, tuple[ToolSpec, ...], str] | None = None
         self.store.create_session(
             self.session_id,
             source=source,
             cwd=str(self.cwd),
             model=self._choice.model,
-            settings=stored,
+            settings=self._stored_settings(),
             parent=parent.session_id if parent else "",
         )
         row = self.store.session(self.session_id)
@@ -373,9 +373,16 @@ class AIAgent:
 
     def _note_model(self) -> None:
         """Keep the session's row at the model it is asked with, for whoever resumes it."""
-        row, settings = self.store.session(self.session_id), portable.dump(self._choice, self.tool_specs)
+        row, settings = self.store.session(self.session_id), self._stored_settings()
         if row is not None and row.settings != settings:
             self.store.update_session(self.session_id, model=self._choice.model, settings=settings)
+
+    def _stored_settings(self) -> str:
+        """The model and the tools as the session's row has them; made anew only when one of them is another."""
+        choice, specs = self._choice, self.tool_specs
+        if self._dumped is None or self._dumped[0] is not choice or self._dumped[1] is not specs:
+            self._dumped = choice, specs, portable.dump(choice, specs)
+        return self._dumped[2]
 
     def run_conversation(self, text: str, *, emit: Sink = ignore) -> dict[str, Any]:
         """Run a turn and return `final_response`, `messages`, `outcome`, `error`, `usage`, `steps`, `seconds`."""

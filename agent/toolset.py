@@ -85,7 +85,8 @@ class Toolset:
 
     def tell(self, specs: tuple[ToolSpec, ...]) -> None:
         """Show the model these, as a session that is resumed did, whatever the tools say of themselves by now."""
-        self.specs = specs
+        if specs != self.specs:
+            self.specs = specs
 
     def run(
         self, calls: Sequence[ToolCall], *, store: Store, session_id: str, emit: Sink, cancel: CancelToken

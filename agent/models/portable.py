@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from agent.config import ModelChoice, Settings
 from agent.models import catalog
@@ -25,8 +26,9 @@ def dump(choice: ModelChoice, tools: Sequence[ToolSpec] = ()) -> str:
     return msgspec.json.encode({**chosen, **told}).decode()
 
 
+@lru_cache(maxsize=8)
 def tools(text: str) -> tuple[ToolSpec, ...]:
-    """The tools that were dumped with a choice, in their order."""
+    """The tools that were dumped with a choice, in their order. Nobody changes them."""
     return tuple(ToolSpec(**spec) for spec in json.loads(text).get("tools", ()))
 
 

@@ -18,7 +18,11 @@ _new_log: Callable[[], Log] = partial(deque, maxlen=EVENTS_PER_TASK)
 
 
 class Tables:
-    """Rows are frozen, so what is handed out stays as it was. Use them only while holding the lock."""
+    """Rows are frozen, so what is handed out stays as it was. Use them only while holding the lock.
+
+    Every task that may be taken is in `_takeable`, and some that may not any more: to look through all that ever were
+    for each that begins would take ever longer.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -28,6 +32,7 @@ class Tables:
         self._begun: set[tuple[str, str]] = set()
         self._decisions: dict[tuple[str, str], Decision] = {}
         self._tasks: dict[str, Task] = {}
+        self._takeable: dict[str, None] = {}
         self._numbers = 0
         self._claims = 0
         self._last_claim: dict[str, int] = {}

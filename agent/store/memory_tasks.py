@@ -69,6 +69,7 @@ class MemoryTasks(Tables):
             for message in history:
                 self._add_message(session, message)
             self._tasks[id_] = task = cleaned(replace(task, receipt=receipt))
+            self._takeable[id_] = None
             for event in log:
                 self.append_event(id_, event)
             return task
@@ -110,11 +111,12 @@ class MemoryTasks(Tables):
     def _next(self, owner: str | None) -> Task | None:
         ready: dict[str, Task] = {}
         first, last = owner_range(owner)
-        for task in self._tasks.values():
-            if task.state not in LIVE_STATES or not first <= task.owner <= last:
-                continue
-            if may_be_taken(task):
-                ready.setdefault(task.owner, task)
+        for id_ in list(self._takeable):
+            task = self._tasks.get(id_)
+            if task is None or not may_be_taken(task):
+                del self._takeable[id_]
+            elif first <= task.owner <= last:
+                ready[task.owner] = min(ready.get(task.owner, task), task, key=lambda one: one.number)
         return min(ready.values(), key=lambda task: (self._last_claim.get(task.owner, 0), task.number), default=None)
 
     def heartbeat(self, worker: str) -> list[str]:
@@ -234,6 +236,8 @@ class MemoryTasks(Tables):
     def _save(self, before: Task, after: Task) -> Task:
         """Write the row, and what follows from it for those who are to be told."""
         self._tasks[after.id] = after
+        if may_be_taken(after):
+            self._takeable[after.id] = None
         if owes_outcome(before, after):
             self._owe(after.id, after.owner)
         if after.told and not before.told:
