@@ -39,6 +39,8 @@ from agent.worktree import Worktree
 SMALLEST_WINDOW = 6_000
 """Tokens that a model takes which is of any use here: the instructions and tools are most of them already."""
 
+STILL_RUNNING = "(still running)"
+
 Price = Callable[[Usage, ModelChoice], Usage]
 """Fills in what a reply cost. See `agent.models.prices.priced`."""
 
@@ -263,6 +265,19 @@ class AIAgent:
         if self._house and not self._parent and isinstance(end, TurnFinished):
             end = self._house.leave(end)
         return cleaned(end, self._redact)
+
+    def by_the_way(self, question: str, *, cancel: CancelToken) -> str:
+        """What the model says to a question about the conversation, of which nothing is stored but what it cost.
+
+        May be called while a turn runs. Raises: ModelError, Cancelled, StoreError.
+        """
+        history = self._history()
+        running = [Message("tool", STILL_RUNNING, tool_call_id=call.id) for call in unanswered_calls(history)]
+        asked = Message("user", prompt.prose("by_the_way").format(question=question))
+        for output in self.model.stream([*history, *running, asked], self.tool_specs, cancel=cancel):
+            if isinstance(output, Reply):
+                return self.counted(output).message.content.strip()
+        return ""
 
     def take_in(self, text: str) -> None:
         """Add a report to the conversation between two turns; the next one reads it. Raises: StoreError."""

@@ -235,6 +235,13 @@ COMMAND_TABLE: tuple[CommandDef, ...] = (
         surfaces=EVERYWHERE,
     ),
     CommandDef(
+        "btw",
+        "Session",
+        "ask beside the conversation, also while a turn runs",
+        arguments="<question>",
+        example="/btw which file was that in?",
+    ),
+    CommandDef(
         "queue",
         "Session",
         "send a prompt when the turn is over",
@@ -330,6 +337,14 @@ COMMAND_TABLE: tuple[CommandDef, ...] = (
         "take the image on the clipboard along, as Ctrl+V does",
         arguments="[prompt]",
         example="/paste what is wrong here?",
+    ),
+    CommandDef(
+        "init",
+        "Tools & Skills",
+        "have the agent write or mend AGENTS.md for this project",
+        arguments="[what matters]",
+        busy=False,
+        example="/init say how the tests are run",
     ),
     CommandDef(
         "diff",

@@ -8,14 +8,14 @@ and then the oldest steps are left out, with a note.
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
-from pathlib import Path
+from functools import partial
 
 from agent.cancel import CancelToken
 from agent.context import BYTES_PER_TOKEN, Gauge, size
 from agent.errors import ContextFullError, HermesError, ModelError
 from agent.events import Compacted, Compacting
 from agent.messages import Message, Usage
+from agent.prompt import prose
 from agent.protocols import ChatModel, Reply, Sink, Store
 from agent.steps import HANDOVER, Step, is_handover, newest, shortened, steps_of, transcript
 from agent.toolset import bounded
@@ -171,9 +171,9 @@ class Compaction:
             emit(Compacting(before))
             summary, usage = self._summary(old, round(limit * AIM), words, focus, cancel)
             if summary:
-                head = Message("user", _prose("compacted").format(session=session_id, summary=summary))
+                head = Message("user", prose("compacted").format(session=session_id, summary=summary))
                 old = [step for step in old if step.pinned and not is_handover(step.messages[0])]
-        note = head or Message("user", _prose("shortened").format(session=session_id))
+        note = head or Message("user", prose("shortened").format(session=session_id))
         # A note that something was left out says no more than the new one.
         old = [step for step in old if not step.messages[0].content.startswith(f"{HANDOVER}left out")]
         left = shortened([*old, *kept], room - size([note]))
@@ -191,7 +191,7 @@ class Compaction:
         self, steps: Sequence[Step], room: int, words: int, focus: str, cancel: CancelToken
     ) -> tuple[str, Usage]:
         """The model's handover, "" when it has none to give, and what asking cost. Raises: Cancelled."""
-        instructions = _prose("compact").format(words=max(words // 2, 50))
+        instructions = prose("compact").format(words=max(words // 2, 50))
         if focus:
             instructions += f"\n\nThe person asks you to dwell on this: {focus}"
         spent = Usage()
@@ -208,11 +208,6 @@ class Compaction:
             except ModelError:
                 break
         return "", spent
-
-
-@cache
-def _prose(name: str) -> str:
-    return (Path(__file__).parent / "prompts" / f"{name}.md").read_text("utf-8").rstrip("\n")
 
 
 # -- limits ----------------------------------------------------------------------------------------

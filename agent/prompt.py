@@ -95,6 +95,12 @@ def _stamp(path: Path) -> Stamp | None:
 
 
 @cache
+def prose(name: str) -> str:
+    """What a file of `agent/prompts` says, without the line break at its end."""
+    return (Path(__file__).parent / "prompts" / f"{name}.md").read_text("utf-8").rstrip("\n")
+
+
+@cache
 def _template() -> str:
     return (Path(__file__).parent / "prompts" / "system.md").read_text("utf-8")
 

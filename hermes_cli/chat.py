@@ -103,6 +103,7 @@ class Chat:
         self.detached: list[Turn] = []
         self.queued: deque[str] = deque()
         self.questions: list[Question] = []
+        self.beside: list[CancelToken] = []
         self.usage = Usage()
         self.filled = 0
         self.answer = ""
@@ -175,13 +176,18 @@ class Chat:
             self.screen.refresh()
 
     def interrupt(self) -> bool:
-        """Stop the turn. False when none runs."""
+        """Stop the turn, or else what was asked beside it. False when there is neither."""
         if self.turn is None:
-            return False
+            return self._take_back()
         self.turn.activity = "stopping"
         self.turn.cancel.cancel()
         self.screen.refresh()
         return True
+
+    def _take_back(self) -> bool:
+        for question in self.beside:
+            question.cancel()
+        return bool(self.beside)
 
     def detach(self) -> bool:
         """Let the turn go on as a task, and begin a new conversation. False when none runs that could."""
@@ -242,6 +248,7 @@ class Chat:
         """Stop everything that runs, or let go of it for others to go on with. Quick: see `wait_until_stopped`."""
         keeps = self.leaving.keeps
         self.stop_shell()
+        self._take_back()
         if self.turn is not None:
             if keeps:
                 self.turn.cancel.park()
@@ -474,6 +481,10 @@ class Chat:
     def _take_in_all(self, reports: list[str]) -> None:
         for report in reports:
             self.take_in(report)
+
+    def ask_beside(self, question: str, cancel: CancelToken) -> str:
+        """From any thread: the model's answer to a question beside the conversation. Raises: HermesError."""
+        return self._make_agent().by_the_way(question, cancel=cancel)
 
     def compress(self, focus: str) -> None:
         """Make the conversation shorter, where a turn would run; Esc stops it."""

@@ -19,9 +19,10 @@ _MODULES = {
     "configuration": ("config", "model", "reasoning", "verbose", "approvals", "yolo"),
     "context": ("context", "usage", "compress"),
     "info": ("help", "version", "doctor", "copy"),
-    "abilities": ("tools", "memory", "paste"),
+    "abilities": ("tools", "memory", "paste", "init"),
     "undo": ("diff", "rollback"),
     "handing": ("handoff",),
+    "beside": ("btw",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

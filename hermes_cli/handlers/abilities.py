@@ -10,6 +10,7 @@ from agent import memory as notes
 from agent.config import Config
 from agent.errors import HermesError
 from agent.messages import ImagePart
+from agent.prompt import prose
 from hermes_cli import clipboard, tool_switches
 
 if TYPE_CHECKING:
@@ -96,6 +97,11 @@ def _read(path: Path) -> str:
         return notes.read(path)
     except OSError as error:
         raise HermesError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def init(chat: "Chat", arguments: str) -> None:
+    """Have the agent write the project's AGENTS.md."""
+    chat.send("\n\n".join(filter(None, (prose("init"), arguments))))
 
 
 def paste(chat: "Chat", arguments: str) -> None:

@@ -34,7 +34,7 @@ def background(chat: "Chat", arguments: str) -> None:
         submit = partial(chat.background.submit, arguments, options, context=taken)
         chat.aside(submit, lambda task: say_started(chat, task))
 
-    if options.context or options.worktree:
+    if options.context or options.worktree or options.max_cost or chat.config.values.task_budget:
         chat.aside(lambda: chat.background.prepare(arguments, options), start)
     else:
         start(([], []))
