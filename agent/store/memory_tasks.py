@@ -115,8 +115,8 @@ class MemoryTasks(Tables):
             task = self._tasks.get(id_)
             if task is None or not may_be_taken(task):
                 del self._takeable[id_]
-            elif first <= task.owner <= last:
-                ready[task.owner] = min(ready.get(task.owner, task), task, key=lambda one: one.number)
+            elif first <= task.owner <= last and task.number <= ready.get(task.owner, task).number:
+                ready[task.owner] = task
         return min(ready.values(), key=lambda task: (self._last_claim.get(task.owner, 0), task.number), default=None)
 
     def heartbeat(self, worker: str) -> list[str]:
