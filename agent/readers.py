@@ -247,15 +247,25 @@ PS_COLUMNS = re.compile(rf"{_PS_COLUMN}=?(?:,{_PS_COLUMN}=?)*")
 GIT_ASKED_SETTING = re.compile(r"(?:user|remote|branch|core|init|pull|push|merge)\.[\w./-]+")
 """What `git config` may be asked for: settings that hold no secret."""
 
+
+def _sed_text(end: str) -> str:
+    """An expression, or what is put in its place, that every sed ends at the same `end`.
+
+    Some take a delimiter between brackets for a plain character, and some do not: there is none between them, nor
+    anything else that would leave open where they close.
+    """
+    end = re.escape(end)
+    named = "" if end == ":" else r"|\[:[a-z]+:\]"
+    return rf"(?:[^{end}\\\[\n]|\\[^\n]|\[\^?(?:[^{end}\\\[\]^\n]|\\[tnrswSW.]{named})+\])*{end}"
+
+
 # Only a line of which every part is known not to write, call or read anything else.
-_SED_ADDRESS = r"(?:\d+|\$|/(?:[^/\\\n]|\\.)*/)"
-_SED_PATTERNS = "|".join(
-    rf"s{d}(?:[^{d}\\\n]|\\.)*{d}(?:[^{d}\\\n]|\\.)*{d}[gpIi0-9]*" for d in map(re.escape, "/|#,@!:_")
-)
-_SED_COMMAND = rf"(?:{_SED_ADDRESS}(?:,(?:{_SED_ADDRESS}|\+\d+))?\s*!?\s*)?(?:[pdqlnxDGHNPgh=]|{_SED_PATTERNS})"
-SED_SCRIPT = re.compile(rf"\s*{_SED_COMMAND}(?:\s*[;\n]\s*{_SED_COMMAND})*\s*;?\s*")
+_SED_ADDRESS = rf"(?:\d+|\$|/{_sed_text('/')})"
+_SED_PATTERNS = "|".join(rf"s{re.escape(end)}{_sed_text(end) * 2}[gpIi0-9]*" for end in "/|#,@!:_")
+_SED_COMMAND = rf"(?:{_SED_ADDRESS}(?:,(?:{_SED_ADDRESS}|\+\d+))?[ \t]*!?[ \t]*)?(?:[pdqlnxDGHNPgh=]|{_SED_PATTERNS})"
+SED_SCRIPT = re.compile(rf"\s*{_SED_COMMAND}(?:[ \t]*[;\n]\s*{_SED_COMMAND})*[ \t]*;?\s*", re.ASCII)
 AWK_DANGER = re.compile(
-    r"(?<!\|)(?:\|\|)*\|(?!\|)|[>@`]|system|getline|ARG|ENVIRON|SYMTAB|FUNCTAB|PROCINFO|close|load|include|\\\n"
+    r"(?<!\|)(?:\|\|)*\|(?!\|)|[>@`]|system|getline|ARG|ENVIRON|SYMTAB|FUNCTAB|PROCINFO|close|load|include|extension|\\\n"
 )
 JQ_DANGER = re.compile(r"\b(?:import|include|modulemeta|input_filename|get_search_list)\b")
 

@@ -31,6 +31,9 @@ _HARMLESS_VARIABLE = re.compile(
     r"PYTHONUNBUFFERED|PYTHONDONTWRITEBYTECODE|NODE_ENV|RUST_BACKTRACE|RUST_LOG"
 )
 """Variables that change no program's doings: a shell's own small ones, and a few that everybody knows."""
+_LOCALE = re.compile(r"LC_[A-Z]+|LANG")
+_PLAIN_LOCALE = re.compile(r"C|POSIX|(?:C|[a-z]{2,3}_[A-Z]{2})\.(?:UTF-8|utf8)")
+"""In other encodings a character may end in a byte that is a `\\` or `|` here, and a script has other words."""
 _CHOOSERS, _FROM_OWN = frozenset({"shims", ".volta"}), frozenset({".pyenv", "pyenv", ".rbenv", "rbenv"})
 """Parts of the places where version managers put programs that look into the folder for which one to run, and those
 that run none but what is installed for the person."""
@@ -73,7 +76,7 @@ def read_by(command: Command, folders: frozenset[Path], cwd: Path) -> frozenset[
     """What one command reads, in whichever folder; None when it may do more than read, or reads outside `cwd`."""
     if command.name and programs.is_of_workspace(command.name, cwd):
         return None
-    if not folders or not all(_HARMLESS_VARIABLE.fullmatch(name) for name, _value in command.assigned):
+    if not folders or not all(_sets_little(name, value) for name, value in command.assigned):
         return None
     found: set[Path] = set()
     for folder in folders:
@@ -197,13 +200,17 @@ def _names_of_program(name: str, words: list[str], folder: Path) -> list[str] | 
         case "git":
             return _names_for_git(words, folder)
         case "read":
-            return [] if words[:1] == ["-r"] and all(map(_HARMLESS_VARIABLE.fullmatch, words[1:])) else None
+            return [] if words[:1] == ["-r"] and all(map(_can_be_read, words[1:])) else None
         case "set":
             return [] if words and all(readers.SET_OPTIONS.fullmatch(word) for word in words) else None
         case "test" | "[":
             return [] if not {"-v", "-R"}.intersection(words) else None
         case "ps" if not _tells_of_no_environment(words):
             return None
+        case "strings" if any(word.startswith("@") for word in words):
+            return None  # It takes further words, and files, from the one that is named.
+        case "zcat" if not all(word.endswith((".gz", ".tgz", ".Z")) for word in words):
+            return None  # It would look for another name, which may be that of a link.
         case "sed":
             return _names_of_script(words, readers.SED, readers.SED_SCRIPT.fullmatch)
         case "awk" | "gawk" | "mawk" | "nawk":
@@ -273,15 +280,27 @@ def _is_plain_name(word: Word) -> bool:
     return word.kind == "text" and bool(_HARMLESS_VARIABLE.fullmatch(word.text))
 
 
+def _sets_little(name: str, value: Word) -> bool:
+    """Whether a variable with such a value changes no program's doings."""
+    if _LOCALE.fullmatch(name):
+        return value.kind == "text" and bool(_PLAIN_LOCALE.fullmatch(value.text))
+    return bool(_HARMLESS_VARIABLE.fullmatch(name))
+
+
 def _sets_harmless(words: Sequence[Word]) -> bool:
     """Whether what `env` is given before its command is known to do no harm."""
     for word in words:
-        name, equals, _value = word.text.partition("=")
+        name, equals, value = word.text.partition("=")
         if not equals:
             return word.kind == "text" and not word.text.startswith("-")
-        if not _HARMLESS_VARIABLE.fullmatch(name):
+        if not _sets_little(name, Word(value, word.kind)):
             return False
     return True
+
+
+def _can_be_read(name: str) -> bool:
+    """Whether `read` may set a variable to whatever comes."""
+    return bool(_HARMLESS_VARIABLE.fullmatch(name)) and not _LOCALE.fullmatch(name)
 
 
 def _names_of_script(words: list[str], reader: Reader, harmless: Callable[[str], object]) -> list[str] | None:
