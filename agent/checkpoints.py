@@ -18,7 +18,7 @@ from agent.protocols import Action, Keeper
 from agent.reading import only_reads
 from agent.shadow import FOLDER, Kept, Shadow, ShadowError
 from agent.shell import parse
-from agent.unsaved import Watch
+from agent.unsaved import Watch, covers, is_older, stay
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +40,8 @@ class TurnRecord(msgspec.Struct):
     """What a turn did to files. `message` is how many messages the session had before it; `at` is when it began.
 
     `tree` is the snapshot before its first command, "" without one. `skipped` names what was not saved, and why.
-    `folders` held nothing before, and are gone or hold something now.
+    `folders` held nothing before, and are gone or hold something now. While the turn is open, `left_out` are the files
+    that were there and are not in the snapshot, and the folders of which nothing is, with a slash at the end.
     """
 
     session: str
@@ -53,6 +54,7 @@ class TurnRecord(msgspec.Struct):
     skipped: list[str] = []
     open: bool = True
     folders: list[str] = []
+    left_out: list[str] = []
 
     @property
     def ref(self) -> str:
@@ -217,19 +219,23 @@ class Checkpoints:
         if record.tree and path.is_relative_to(self._workspace):
             # A command of this turn may have changed it already.
             kept = self._shadow.at(record.tree, path)
-            if kept is not None or not self._shadow.leaves_out(path):
+            if kept is not None or not covers(record.left_out, self._name(path)):
                 return self._with_bits(kept, path, self._shadow.modes())
         return self._shadow.keep(path)
 
     def _with_bits(self, kept: Kept | None, path: Path, modes: Mapping[str, int]) -> Kept | None:
         """A file of a snapshot, which does not hold who could read it."""
-        return kept and replace(kept, bits=modes.get(str(path.relative_to(self._workspace)), 0))
+        return kept and replace(kept, bits=modes.get(self._name(path), 0))
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self._workspace).as_posix()
 
     def _save_all(self, record: TurnRecord) -> str:
         if record.tree:
             return ""
         self._watch = Watch.begin(self._shadow, self._workspace)
         record.tree, left_out = self._shadow.snapshot()
+        record.left_out = [*sorted(self._watch.names), *left_out]
         record.folders += [name for name in self._shadow.empty_folders() if name not in record.folders]
         record.skipped += [f"{name} is large, or a repository of its own" for name in left_out]
         self._put(record)
@@ -244,17 +250,38 @@ class Checkpoints:
                     touched.after = self._shadow.keep(Path(name))
                 except ShadowError as error:
                     record.skipped.append(str(error))
-            modes = self._shadow.modes()
-            tree, _left_out = self._shadow.snapshot()
-            for path, before, after in self._shadow.differences(record.tree, tree):
-                found = Touched(self._with_bits(before, path, modes), after)
-                touched = record.files.setdefault(str(path), found)
-                touched.after = after
+            self._compare(record)
             if self._watch is not None:
                 record.skipped += self._watch.changed(record.files)
         record.folders = [name for name in record.folders if not self._shadow.is_empty(name)]
-        record.open, self._watch = False, None
+        record.open, record.left_out, self._watch = False, [], None
         self._put(record)
+
+    def _compare(self, record: TurnRecord) -> None:
+        """Note what differs from the snapshot before the turn's first command. Raises: ShadowError."""
+        modes = self._shadow.modes()
+        tree, _left_out = self._shadow.snapshot()
+        found = {
+            path: Touched(self._with_bits(before, path, modes), after)
+            for path, before, after in self._shadow.differences(record.tree, tree)
+        }
+        there = self._there_before(record, found)
+        for path, touched in found.items():
+            if path not in there:
+                record.files.setdefault(str(path), touched).after = touched.after
+        record.skipped += stay([self._name(path) for path in there])
+
+    def _there_before(self, record: TurnRecord, found: Mapping[Path, Touched]) -> list[Path]:
+        """Those that only look new, because the snapshot left them out, here or where they were then.
+
+        Going back must not delete them: nobody has what was in them. Raises: ShadowError.
+        """
+        new = {path: one.after for path, one in found.items() if one.before is None and str(path) not in record.files}
+        old = [path for path in new if is_older(path, record.at)]
+        saved = self._shadow.blobs(record.tree) if old else frozenset[str]()
+        moved = {path for path in old if (after := new[path]) is not None and after.blob not in saved}
+        left_out = frozenset(record.left_out)
+        return [path for path in new if path in moved or covers(left_out, self._name(path))]
 
     def _put(self, record: TurnRecord) -> None:
         kept = [item for touched in record.files.values() for item in (touched.before, touched.after) if item]

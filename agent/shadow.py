@@ -193,6 +193,7 @@ class Shadow:
                 gone.append(name)
             elif size > LARGEST_FILE or name.endswith(b"/"):
                 left_out.append(os.fsdecode(name))
+                gone += [] if name.endswith(b"/") else [name]  # What it was before it grew is not what it is now.
             else:
                 wanted.append(name)
                 total += size
@@ -268,9 +269,10 @@ class Shadow:
             if not home.is_relative_to(self._workspace / name)
         ]
 
-    def leaves_out(self, path: Path) -> bool:
-        """Whether a snapshot does not hold such a file, because it is ignored."""
-        return bool(self._git("check-ignore", "--no-index", "--stdin", "-z", data=os.fsencode(path), work=True, none=1))
+    def blobs(self, tree: str) -> frozenset[str]:
+        """What is in the files of a snapshot, by name. Raises: ShadowError."""
+        listed = self._git("ls-tree", "-r", "-z", tree).decode(errors="surrogateescape").split("\0")
+        return frozenset(line.split(None, 3)[2] for line in listed if line)
 
     # -- what is referred to stays -----------------------------------------------------------------
 
@@ -325,10 +327,8 @@ class Shadow:
 
     # -- git ---------------------------------------------------------------------------------------
 
-    def _git(
-        self, *arguments: str, data: bytes = b"", work: bool = False, seconds: float = SNAPSHOT_SECONDS, none: int = 0
-    ) -> bytes:
-        """What git says. `none` is the exit code that means: nothing. Raises: ShadowError."""
+    def _git(self, *arguments: str, data: bytes = b"", work: bool = False, seconds: float = SNAPSHOT_SECONDS) -> bytes:
+        """What git says. Raises: ShadowError."""
         if not self._ready and arguments[0] != "init":
             self._prepare()
         env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
@@ -357,7 +357,7 @@ class Shadow:
             raise ShadowError(f"git took longer than {seconds:g} seconds") from error
         except OSError as error:
             raise ShadowError(f"git could not be run: {error.strerror}") from error
-        if done.returncode not in (0, none):
+        if done.returncode:
             raise ShadowError(done.stderr.decode(errors="replace").strip()[:300] or f"git {arguments[0]} failed")
         return done.stdout
 

@@ -4,6 +4,7 @@ import os
 import random
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +14,9 @@ import pytest
 from agent import leftovers, shadow
 from agent.checkpoints import Checkpoints
 from agent.protocols import Action
-from tests.support.undo import Undone, contents
+from agent.unsaved import is_older, made_at
+from tests.support.turns import wait_until
+from tests.support.undo import Undone, Unsaved, contents
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 
@@ -388,3 +391,76 @@ def test_a_folder_that_was_empty_is_there_again(kept: Checkpoints, work: Path) -
     kept.roll_back(kept.plan(2))
     assert {path.name for path in work.iterdir()} == {"gone", "filled", "written"}
     assert kept.turns() == []
+
+
+def test_a_large_file_that_a_command_makes_small_is_not_deleted(
+    kept: Checkpoints, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shadow, "LARGEST_FILE", 100)
+    (work / "huge.bin").write_bytes(bytes(101))
+    turn(kept, running(), lambda: [(work / name).write_text("q") for name in ("huge.bin", "new")])
+    assert "huge.bin: was there before, and stays as it is" in kept.plan().skipped
+    assert "huge.bin" not in kept.diff()
+    kept.roll_back(kept.plan())
+    assert contents(work) == {"huge.bin": (b"q", False)}
+
+
+def test_a_file_that_a_command_makes_large_comes_back_on_request(
+    kept: Checkpoints, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shadow, "LARGEST_FILE", 100)
+    (work / "a").write_text("small")
+    turn(kept, running(), lambda: (work / "a").write_bytes(bytes(101)))
+    turn(kept, running(), lambda: (work / "a").write_text("q"))
+    kept.roll_back(kept.plan())
+    assert (work / "a").read_text() == "q"
+    (work / "a").write_bytes(bytes(101))
+    assert [one.path.name for one in kept.plan(2).edited] == ["a"]
+    kept.roll_back(kept.plan(2), overwrite=True)
+    assert (work / "a").read_text() == "small"
+
+
+@pytest.mark.parametrize("by_tool", [False, True])
+@pytest.mark.parametrize("ignored", ["data.txt", "data*/"])
+def test_a_file_that_a_command_takes_from_the_ignored_ones_is_not_deleted(
+    kept: Checkpoints, work: Path, ignored: str, by_tool: bool
+) -> None:
+    name = "data.txt" if ignored == "data.txt" else "data/x.txt"
+    _files(work, name)
+    (work / ".gitignore").write_text(f"{ignored}\n")
+    kept.begin("x", 0)
+    kept.before(running())
+    (work / ".gitignore").write_text("zzz\n")
+    (work / name).write_text("changed")
+    if by_tool:
+        kept.before(writing(work / name))
+        (work / name).write_text("again")
+        kept.after(writing(work / name))
+    kept.end()
+    kept.roll_back(kept.plan())
+    assert (work / name).read_text() == "changed"
+    assert (work / ".gitignore").read_text() == f"{ignored}\n"
+
+
+def test_what_was_ignored_and_is_moved_is_not_deleted(kept: Checkpoints, work: Path) -> None:
+    if made_at(work) is None:
+        pytest.skip("the file system does not tell when a file was made")
+    _files(work, "ignored.db", ".git/objects/one", "saved.txt")
+    (work / ".gitignore").write_text("*.db\n!data.db\n")
+    (work / "saved.txt").write_text("saved")
+    wait_until(lambda: is_older(work / "saved.txt", time.time()))
+
+    def change() -> None:
+        (work / "ignored.db").rename(work / "data.db")
+        (work / ".git").rename(work / "old")
+        (work / "saved.txt").rename(work / "other.txt")
+
+    turn(kept, running(), change)
+    kept.roll_back(kept.plan())
+    assert sorted(contents(work)) == [".gitignore", "data.db", "old/objects/one", "saved.txt"]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_rollback_deletes_what_was_there_before(tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shadow, "LARGEST_FILE", 1_000)
+    Unsaved(tmp_path, random.Random(seed), largest=1_000).run()

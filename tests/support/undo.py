@@ -4,10 +4,14 @@ import os
 import random
 import shutil
 import stat
+import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from agent.checkpoints import Checkpoints
 from agent.protocols import Action
+from agent.unsaved import is_older, made_at
+from tests.support.turns import wait_until
 
 NAMES = ["a.txt", "b.bin", "src/main.py", "src/deep/er/x.txt", "docs/ü n.md", "run.sh", "-dash", "l1", "l2"]
 SWAPPED = ["swap", "swap/in", "swap/in/deep", "src"]
@@ -111,3 +115,65 @@ class Undone:
         del self._before[len(self._before) - turns + 1 :]
         assert contents(self._root) == self._before.pop()
         self.rollbacks += 1
+
+
+class Unsaved:
+    """A turn over files that a snapshot leaves out, which no rollback may delete."""
+
+    NAMES = ("a.txt", "data.txt", "huge.bin", "cache/one", "cache/two", "src/b.txt", ".git/config", "nested/c.txt")
+    IGNORED = ("data.txt", "cache/", "*.bin", "src/b.txt", "nested", "none")
+
+    def __init__(self, root: Path, chance: random.Random, *, largest: int) -> None:
+        self._root, self._chance, self._largest = root / "work", chance, largest
+        self._kept = Checkpoints(root / "state", "random", self._root)
+        for name in self.NAMES:
+            self._write(name)
+        for name in ("objects", "refs"):
+            (self._root / "nested" / ".git" / name).mkdir(parents=True)
+        (self._root / "nested" / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
+        self._ignore()
+
+    def run(self) -> None:
+        """Raises: AssertionError when a rollback deletes a file that was there, or the last copy of what was in one."""
+        before = self._held()
+        wait_until(lambda: self._is_old(before))
+        self._kept.begin("x", 0)
+        assert self._kept.before(Action("execute", "x", command="make")) == ""
+        for _ in range(self._chance.randint(1, 6)):
+            self._change()
+        self._kept.end()
+        after = self._held()
+        self._kept.roll_back(self._kept.plan(), overwrite=True)
+        now = self._held()
+        assert before.keys() & after.keys() <= now.keys()
+        assert {*before.values()} & {*after.values()} <= {*now.values()}
+
+    def _held(self) -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in self._root.rglob("*") if path.is_file()}
+
+    def _is_old(self, paths: Iterable[Path]) -> bool:
+        return made_at(self._root) is None or all(is_older(path, time.time()) for path in paths)
+
+    def _change(self) -> None:
+        match self._chance.randint(0, 4):
+            case 0:
+                self._ignore()
+            case 1:
+                self._any().rename(self._root / f"moved-{self._chance.random()}")
+            case 2:
+                path = self._any()
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            case _:
+                self._write(self._chance.choice([*self.NAMES, "new.txt", "cache/new"]))
+
+    def _any(self) -> Path:
+        return self._chance.choice([path for path in sorted(self._root.rglob("*")) if path.name != ".gitignore"])
+
+    def _ignore(self) -> None:
+        (self._root / ".gitignore").write_text("\n".join(self._chance.sample(self.IGNORED, 3)))
+
+    def _write(self, name: str) -> None:
+        path = self._root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        size = self._chance.choice([8, self._largest - 1, self._largest + 1])
+        path.write_bytes(self._chance.randbytes(size))
