@@ -81,7 +81,6 @@ class ReadFile:
                 raise files.binary(path, context.cwd, head, size)
             excerpt = _excerpt(source, args, files.text_limit(context.output_limit), cancel)
             before, after = _around(source, excerpt)
-        self._bench.seen.note(path)
         if args.start_line > max(excerpt.total, 1):
             raise ToolError(f"{name} has {excerpt.total} lines; start_line {args.start_line} is past its end.")
         try:
@@ -89,6 +88,7 @@ class ReadFile:
             text = excerpt.data.decode(errors="ignore" if excerpt.torn else "strict")
         except UnicodeDecodeError as error:
             raise files.binary(path, context.cwd, head, size) from error
+        self._bench.seen.note(path)
         return _result(name, context.redact.part(before + text + after, len(before), len(before + text)), excerpt)
 
     def _image(self, data: bytes, name: str) -> ToolResult:

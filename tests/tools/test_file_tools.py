@@ -209,6 +209,16 @@ def test_a_huge_change_is_told_in_one_line(preview, bench, tmp_path: Path) -> No
     assert shown == "big.txt: 15000 lines become 15000; too long to show line by line.\n"
 
 
+@pytest.mark.parametrize(("data", "start"), [(b"caf\xe9\n", 1), (b"a\0b\n", 1), (b"one\n", 9)])
+def test_what_could_not_be_read_is_not_overwritten(call, tmp_path: Path, data: bytes, start: int) -> None:
+    (tmp_path / "a.txt").write_bytes(data)
+    with pytest.raises(ToolError):
+        call("read_file", path="a.txt", start_line=start)
+    with pytest.raises(ToolError, match="has not been read"):
+        call("write_file", path="a.txt", content="new\n")
+    assert (tmp_path / "a.txt").read_bytes() == data
+
+
 def test_what_was_not_read_is_not_overwritten(call, preview, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("precious\n")
     for way in (call, preview):
