@@ -48,12 +48,23 @@ def runs_nothing(folder: Path) -> bool:
 
 
 def _found_from(folder: Path) -> Iterator[Path]:
-    """The worktree that a folder is in, and all that git might take for it."""
+    """The worktree that a folder is in, and all that git might take for it.
+
+    Raises: ValueError: git would take a folder for a repository without one.
+    """
     for place in (folder, *folder.parents):
         if (git := place / ".git").exists():
             yield place
             if git.is_file() or (git / "HEAD").exists():
                 return
+        if _is_bare(place):
+            raise ValueError("a repository without a worktree")
+
+
+def _is_bare(folder: Path) -> bool:
+    """Whether a folder is itself what `.git` is elsewhere. Its objects may lie where `commondir` says."""
+    there = (folder / "HEAD").exists() or (folder / "HEAD").is_symlink()
+    return there and ((folder / "commondir").exists() or (folder / "refs").exists())
 
 
 def _is_harmless(worktree: Path, *, nested: bool = False, depth: int = 4) -> bool:

@@ -146,3 +146,12 @@ def test_what_is_no_repository_hides_none_above(repository: Path) -> None:
 def test_an_index_that_cannot_be_read_is_asked_for(repository: Path) -> None:
     git("update-index", "--index-version", "4", cwd=repository)
     assert verdict("git status", repository) == "ask"
+
+
+@pytest.mark.parametrize(
+    "line", ["git -C bare status", "cd bare && git log", "git -C bare/refs show", "cd .git && git status"]
+)
+def test_git_is_asked_for_in_a_repository_without_a_worktree(line: str, repository: Path) -> None:
+    git("init", "-q", "--bare", "bare", cwd=repository)
+    assert verdict("git status", repository) == "allow"
+    assert verdict(line, repository) == "ask"
