@@ -39,10 +39,11 @@ def prepare(request: "Request") -> tuple[Config, LoadPolicy, Path]:
     except OSError as error:
         raise ConfigError("This folder does not exist any more.", hint="cd to another, or use -C FOLDER.") from error
     config = _with_its_provider(load_config(request.settings(), cwd=cwd))
-    # Nothing but the front end may write to the terminal, the logging of libraries included.
+    # Nothing but the front end may write to the terminal, the logging and the warnings of libraries included.
     import logging
 
     logging.getLogger().addHandler(logging.NullHandler())
+    logging.captureWarnings(capture=True)
 
     def policy() -> "Policy":
         from agent.approvals import load_policy

@@ -47,6 +47,9 @@ _MAY_TAKE_LONG = re.compile(r"[*+}].*[*+}]|\)[*+{]", re.DOTALL)
 _BRACE = re.compile(r"(?<!\\)(?<!\\N)\{(?!\d*,?\d*\})")
 """A brace that begins no repeat."""
 
+_POSIX_CLASS = re.compile(r"(?<!\\)\[[^\]]*\[:\^?[a-z]+:\]")
+"""`[[:digit:]]` and the like: to Python, a set of these letters."""
+
 _NEEDS_LINES = re.compile(r"\\[AZDWn]|\[\^|\(\?[!<>(s]|[*+?}]\+")
 """Patterns that a quick look at the whole file would miss, or that could run on across lines for long."""
 
@@ -179,6 +182,11 @@ def _compile(args: SearchFilesArguments) -> re.Pattern[str] | None:
     """Raises: ToolError."""
     if not args.pattern:
         return None
+    if _POSIX_CLASS.search(args.pattern):
+        raise ToolError(
+            f"pattern {args.pattern!r} has a class such as [:digit:], which is not known here: write \\d for a digit, "
+            "\\s for a space, \\w for a letter, digit or _, [a-zA-Z] for a letter."
+        )
     try:
         return re.compile(args.pattern, re.MULTILINE | (re.IGNORECASE if args.ignore_case else 0))
     except (re.error, OverflowError, RecursionError) as error:

@@ -183,6 +183,12 @@ def test_braces_that_repeat_nothing_are_themselves(call, tree: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("pattern", ["foo[[:digit:]]", "[_[:alpha:]]+", "[^[:space:]]"])
+def test_a_class_of_another_kind_of_expression_is_explained(plan, pattern: str) -> None:
+    with pytest.raises(ToolError, match=r"write \\d for a digit"):
+        plan("search_files", pattern=pattern)
+
+
 def test_a_wrong_expression_is_explained(plan) -> None:
     with pytest.raises(ToolError, match=r"not a regular expression.*backslash"):
         plan("search_files", pattern="main(")
