@@ -101,7 +101,8 @@ def _is_there(path: Path) -> bool:
 def _is_image(path: Path) -> bool:
     """Raises: OSError."""
     with os.fdopen(unlinked.opened(path), "rb") as file:
-        return bool(images.media_type(file.read(16))) and os.fstat(file.fileno()).st_size <= images.LARGEST
+        data = file.read(images.LARGEST + 1)
+    return len(data) <= images.LARGEST and images.is_whole(data)
 
 
 def _is_link(error: Exception) -> bool:

@@ -48,9 +48,14 @@ _KEY = re.compile(r"(?:bearer\s+\S+|\b(?:sk|pk|gsk|xai|key|nvapi|tgp|hf|AIza)[-_
 
 
 def from_status(
-    status: int, failure: Failure, *, choice: ModelChoice, headers: Mapping[str, str] | None = None
+    status: int,
+    failure: Failure,
+    *,
+    choice: ModelChoice,
+    headers: Mapping[str, str] | None = None,
+    images: bool = False,
 ) -> ModelError:
-    """The error for an HTTP status (or an error object in a stream that bears one)."""
+    """The error for an HTTP status (or an error object in a stream that bears one). `images`: some were sent."""
     words, where = failure.words, _where(choice)
     said = scrub(failure.message or "", choice)
     detail = f": {said if said.endswith(_ENDS) else f'{said}.'}" if said else "."
@@ -74,7 +79,8 @@ def from_status(
     if status in (408, 409, 425, 429) or status >= 500:
         what = "limits the rate of requests" if status == 429 else "is not available"
         return UnavailableError(f"{where} {what} ({status}){detail}", hint=advice)
-    return BadRequestError(f"{where} did not understand the request ({status}){detail}", hint=_BAD_REQUEST)
+    hint = f"{_BAD_IMAGE} {_BAD_REQUEST}" if images else _BAD_REQUEST
+    return BadRequestError(f"{where} did not understand the request ({status}){detail}", hint=hint)
 
 
 def from_stream(failure: Failure, *, choice: ModelChoice) -> ModelError:
@@ -127,6 +133,7 @@ _COMPACT = "Start a new conversation, or choose a model with a larger window: /m
 _CREDIT = "Add credit with the provider, or choose another model: /model."
 _REPHRASE = "Rephrase, or choose another model: /model."
 _OTHER = "Choose another model: /model; or use another key: `hermes model`."
+_BAD_IMAGE = "An image may be the reason: /undo takes the last prompt back, with what came after it."
 _BAD_REQUEST = "Choose another model: /model; some do not take tools or reasoning effort."
 
 

@@ -52,10 +52,14 @@ class Request:
         refused = "images" in _left_out.get(self._endpoint, frozenset())
         return not refused and catalog.takes_images(self.choice.model) is not False
 
+    @property
+    def holds_images(self) -> bool:
+        """Whether some are sent."""
+        return self.shows_images and any(message.images for message in self.messages)
+
     def rejected(self, status: int, failure: Failure, body: Mapping[str, object]) -> str | None:
         """See `rejected_field`."""
-        shown = self.shows_images and any(message.images for message in self.messages)
-        return rejected_field(status, failure, body, images=shown)
+        return rejected_field(status, failure, body, images=self.holds_images)
 
     def leave_out(self, name: str) -> None:
         _left_out[self._endpoint] = _left_out.get(self._endpoint, frozenset()) | {name}

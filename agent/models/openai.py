@@ -133,7 +133,7 @@ class OpenAIChatModel:
         limits = timeout(request.choice.timeout)
         while True:
             body = request.body()
-            with _mapped(request.choice), work:
+            with _mapped(request.choice, images=request.holds_images), work:
                 try:
                     stream = self._client().post(
                         "/chat/completions",
@@ -299,8 +299,8 @@ def _timed_out(choice: ModelChoice) -> ModelError:
 
 
 @contextmanager
-def _mapped(choice: ModelChoice) -> Iterator[None]:
-    """Raise our errors for the SDK's."""
+def _mapped(choice: ModelChoice, *, images: bool = False) -> Iterator[None]:
+    """Raise our errors for the SDK's. `images`: some were sent."""
     import httpx2
     import openai
 
@@ -311,7 +311,7 @@ def _mapped(choice: ModelChoice) -> Iterator[None]:
     except openai.APIStatusError as error:
         failure = _wire.decode_failure(error.response.text)
         raise _failures.from_status(
-            error.status_code, failure, choice=choice, headers=error.response.headers
+            error.status_code, failure, choice=choice, headers=error.response.headers, images=images
         ) from error
     except (openai.APIConnectionError, httpx2.HTTPError) as error:
         cause = error.__cause__ if isinstance(error, openai.APIConnectionError) else error

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from agent import images
 from agent.config import ModelChoice
 from agent.errors import HermesError
 from agent.models import catalog
 from agent.models.scripted import Call, Say, ScriptedModel
 from agent.records import Limits
 from run_agent import AIAgent
-
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(50)
+from tests.support.pictures import GIF, JPEG, PNG, WEBP
 
 
 @pytest.fixture
@@ -63,3 +63,26 @@ def test_a_model_that_takes_none_is_not_asked(shot: Path) -> None:
 )  # fmt: skip
 def test_what_is_known_of_models(model: str, takes: bool | None) -> None:
     assert catalog.takes_images(model) is takes
+
+
+@pytest.mark.parametrize("data", [PNG, GIF, JPEG, WEBP], ids=["png", "gif", "jpeg", "webp"])
+def test_an_image_that_ends_early_is_not_kept(data: bytes, tmp_path: Path) -> None:
+    assert images.keep(data, "x", tmp_path)
+    for length in range(16, len(data)):
+        with pytest.raises(HermesError, match="x is damaged"):
+            images.keep(data[:length], "x", tmp_path)
+
+
+def test_a_picture_with_a_wrong_sum_is_not_kept(tmp_path: Path) -> None:
+    with pytest.raises(HermesError, match="x is damaged"):
+        images.keep(PNG.replace(b"\xda", b"\xdb"), "x", tmp_path)
+
+
+def test_a_damaged_image_is_not_sent(tmp_path: Path, home: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(PNG[:15])
+    model = ScriptedModel([[Call("read_file", path="bad.png")], [Say("it is damaged")]])
+    agent = AIAgent(model=model, choice=ModelChoice(provider="custom", model="unknown"), cwd=tmp_path)
+    with pytest.raises(HermesError, match=r"bad\.png is damaged"):
+        agent.run_turn("what is on @bad.png?")
+    agent.run_turn("read bad.png")
+    assert not any(message.images for message in agent.store.messages(agent.session_id))

@@ -10,10 +10,7 @@ import pytest
 from agent.errors import HermesError
 from hermes_cli import clipboard
 from hermes_cli.clipboard import keep_image, mention
-
-PNG = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-)
+from tests.support.pictures import PNG
 
 Place = Callable[..., dict[str, str]]
 

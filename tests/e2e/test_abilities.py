@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tests.cli.test_clipboard import PNG
 from tests.support.openai_server import OpenAIServer
+from tests.support.pictures import PNG
 
 from .conftest import HERMES, Start
 

@@ -8,8 +8,7 @@ from agent import images
 from agent.models import catalog, portable
 from agent.store.memory import MemoryStore
 from tests.gateway.test_service import House, served
-
-PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 40
+from tests.support.pictures import PNG
 
 
 def asked(house: House) -> list[str]:

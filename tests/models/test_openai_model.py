@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -20,7 +21,7 @@ from agent.errors import (
     RefusedError,
     UnavailableError,
 )
-from agent.messages import Message, ToolCall, Usage
+from agent.messages import ImagePart, Message, ToolCall, Usage
 from agent.models.openai import OpenAIChatModel, list_models
 from agent.protocols import ModelOutput, ReasoningChunk, Reply, Restarted, TextChunk, ToolSpec
 from tests.support.openai_server import (
@@ -36,6 +37,7 @@ from tests.support.openai_server import (
     chunk,
     say,
 )
+from tests.support.pictures import PNG
 
 HI = [Message("user", "hi")]
 LS = ToolSpec("ls", "list files", {"type": "object", "properties": {"path": {"type": "string"}}})
@@ -246,6 +248,14 @@ def test_failures_have_their_kind(step: Step, kind: type[ModelError]) -> None:
     error = failure(step)
     assert type(error) is kind
     assert error.hint
+
+
+def test_a_way_on_is_named_where_an_image_may_be_what_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(PNG)
+    shown = [Message("user", "look", images=(ImagePart(str(tmp_path / "a.png"), "image/png", "a.png"),))]
+    refused = Status(400, "Could not process image", code="invalid_image")
+    assert "/undo" in failure(refused, messages=shown).hint
+    assert "/undo" not in failure(refused).hint
 
 
 def test_the_sdk_waits_and_tries_again() -> None:

@@ -7,8 +7,7 @@ import pytest
 
 from agent.errors import HermesError, ToolError
 from agent.images import LARGEST, keep, mentioned
-
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(50)
+from tests.support.pictures import PNG
 
 
 def a_pdf(*texts: str) -> bytes:
@@ -37,7 +36,7 @@ def a_pdf(*texts: str) -> bytes:
 def test_an_image_goes_to_the_model_as_an_image(call, tmp_path: Path) -> None:
     (tmp_path / "shot.png").write_bytes(PNG)
     result = call("read_file", path="shot.png")
-    assert result.content == "[shot.png: image/png, 58 bytes; the image follows]"
+    assert result.content == "[shot.png: image/png, 70 bytes; the image follows]"
     (part,) = result.images
     assert (part.media_type, part.name, Path(part.file).read_bytes()) == ("image/png", "shot.png", PNG)
     assert Path(part.file).is_relative_to(tmp_path.parent)
