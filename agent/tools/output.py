@@ -16,6 +16,14 @@ _CONTROL = re.compile(
 )
 
 
+_ENDS_PROGRAMS = frozenset(
+    getattr(signal, name)
+    for name in "SIGINT SIGILL SIGABRT SIGBUS SIGFPE SIGKILL SIGSEGV SIGPIPE SIGTERM SIGXCPU SIGXFSZ SIGSYS".split()
+    if hasattr(signal, name)
+)
+"""Those that a code above 128 stands for. Left out is SIGHUP: with 129 git says that it was used wrongly."""
+
+
 class BoundedOutput:
     """Keeps the first and the last half of `limit` bytes, or of `keep` if that is more, and counts the rest.
 
@@ -105,12 +113,14 @@ def printable(text: str) -> str:
 
 
 def described_exit(status: int) -> tuple[int, str]:
-    """The exit code as a shell gives it, and words for it. Signals are named. `status` is as `Popen.returncode`."""
+    """The exit code as a shell gives it, and words for it. Signals are named. `status` is as `Popen.returncode`.
+
+    A shell tells by its own code that a signal ended what it ran; for some signals programs use that code themselves.
+    """
     number = -status if status < 0 else status - 128
     code = 128 + number if status < 0 else status
-    if 0 < number < signal.NSIG and number in set(signal.Signals):
-        killed = f"killed by {signal.Signals(number).name}"
-        return code, f"{killed}, exit {code}"
+    if number in (set(signal.Signals) if status < 0 else _ENDS_PROGRAMS):
+        return code, f"killed by {signal.Signals(number).name}, exit {code}"
     return code, f"exit {code}"
 
 

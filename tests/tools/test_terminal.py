@@ -41,6 +41,12 @@ def test_signals_are_named(call) -> None:
     assert call("terminal", command="sh -c 'kill -9 $$'; exit $?").summary == "killed by SIGKILL, exit 137"
 
 
+def test_a_code_that_programs_use_themselves_is_no_signal(call) -> None:
+    assert call("terminal", command="exit 129").summary == "exit 129"
+    assert call("terminal", command="exit 138").summary == "exit 138"
+    assert call("terminal", command="kill -HUP $$").summary == "killed by SIGHUP, exit 129"
+
+
 def test_it_runs_in_the_working_directory_with_no_input(call, tmp_path: Path) -> None:
     assert call("terminal", command="pwd -P; cat").display == f"{tmp_path.resolve()}\n"
 
