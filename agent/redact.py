@@ -24,10 +24,15 @@ Span = tuple[int, int]
 _SECRET_NAME = re.compile(
     r"""(?:^|_)(?:API|ACCESS|AUTH|ACCOUNT|SECRET|PRIVATE|SIGNING|ENCRYPTION|MASTER|LICENSE)?KEYS?(?:_|$)
       | (?:TOKEN|SECRETS?|PASSWORDS?|PASSWD|PASSPHRASE|CREDENTIALS?|CREDS)(?:_|$)
-      | _(?:PWD|PASS|PAT|AUTH|COOKIE|CONNECTION_STRING|WEBHOOK_URL|DSN)$
+      | _(?:PWD|PAT|AUTH|CONNECTION_STRING|DSN)$
+      | (?<!COM)(?<!BY)(?<!ASK)(?<!TRES)(?<!SUR)PASS$
+      | (?:COOKIES?|WEBHOOK(?:_URL)?)$
     """,
     re.VERBOSE | re.IGNORECASE,
 )
+_PROXY = re.compile(r"\w+_proxy", re.IGNORECASE)
+"""Nothing reaches the network without it, whatever password it has."""
+_URL_WITH_PASSWORD = re.compile(r"://[^\s/:@]*:[^\s/@]+@")
 _PLAIN_VALUE = re.compile(r"[\d.,:-]+|true|false|[~.]{0,2}/.*", re.IGNORECASE | re.DOTALL)
 """Values that are no secret whatever their name: numbers, switches and paths (`GOOGLE_APPLICATION_CREDENTIALS`)."""
 _KEY_LINE = re.compile(r"[A-Za-z0-9+/=_-]{24,}")
@@ -37,8 +42,12 @@ _BREAKS = re.compile(_BREAK)
 
 
 def secret_names(env: Mapping[str, str]) -> tuple[str, ...]:
-    """The variables whose names say that they hold a secret, in their order."""
-    return tuple(name for name in env if _SECRET_NAME.search(name))
+    """The variables that hold a secret by their names, or an address with a password, in their order."""
+    return tuple(name for name, value in env.items() if _SECRET_NAME.search(name) or _holds_password(name, value))
+
+
+def _holds_password(name: str, value: str) -> bool:
+    return bool(_URL_WITH_PASSWORD.search(value)) and not _PROXY.fullmatch(name)
 
 
 def secret_values(env: Mapping[str, str]) -> tuple[str, ...]:
@@ -187,7 +196,7 @@ _FAMILIES = (
         )""",
     ),
     # Telegram's bot tokens; in its addresses the word `bot` comes right before.
-    _family(":aa", r"(?<![0-9])[0-9]{8,10}:AA[A-Za-z0-9_-]{33}(?![A-Za-z0-9])"),
+    _family(":aa", r"(?<![0-9])[0-9]{8,10}:AA[A-Za-z0-9_-]{32,33}(?![A-Za-z0-9])"),
     _family("hooks.slack.com", r"(?P<lead>hooks\.slack\.com/services/)[A-Z0-9]{6,}/[A-Z0-9]{6,}/[A-Za-z0-9]{16,}"),
     _family(
         "-----begin",

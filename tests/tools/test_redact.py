@@ -34,6 +34,7 @@ SECRETS = [
     "AKIA" + "ABCDEFGH12345678",
     "AIza" + MIXED + "xy",
     "123456789:AA" + MIXED,
+    "7123456789:AA" + MIXED[:32],
     "eyJhbGciOiJIUzI1NiJ9." + "eyJzdWIiOiIxMjM0In0." + MIXED,
     "tgp_v1_" + MIXED + MIXED,
     "csk-" + HEX[:48],
@@ -223,22 +224,27 @@ ENVIRONMENT = {
     "MYSQL_PWD": "another-password", "SSH_AUTH_SOCK": "/run/agent.1", "PATH": "/usr/bin", "PWD": "/home/me/project",
     "OLDPWD": "/home/me", "KEYBOARD": "german-dvorak", "TOKENIZERS_PARALLELISM": "false-or-true", "AUTHOR": "some body",
     "GOOGLE_APPLICATION_CREDENTIALS": "/home/me/key.json", "RETRY_TOKEN": "12345678901", "TINY_KEY": "abc",
-    "XDG_SESSION_ID": "c2-session-id", "DISPLAY": ":0",
+    "XDG_SESSION_ID": "c2-session-id", "DISPLAY": ":0", "DATABASE_URL": "postgres://me:sesame-open@db/shop",
+    "COOKIE": "session=sesame", "MYPASS": "sesame-street", "SLACK_WEBHOOK": "https://hooks.example.com/T/B/x",
+    "HTTPS_PROXY": "http://me:sesame-open@proxy:8080", "COMPASS": "north-by-north-west", "GIT_ASKPASS": "/usr/bin/ask",
+    "ORIGIN": "https://me@example.com/shop.git",
 }  # fmt: skip
 
 
 def test_secret_names_in_an_environment() -> None:
     assert secret_names(ENVIRONMENT) == (
         "OPENAI_API_KEY", "GITHUB_TOKEN", "PGPASSWORD", "MYSQL_PWD", "GOOGLE_APPLICATION_CREDENTIALS", "RETRY_TOKEN",
-        "TINY_KEY",
+        "TINY_KEY", "DATABASE_URL", "COOKIE", "MYPASS", "SLACK_WEBHOOK",
     )  # fmt: skip
 
 
 def test_values_fit_for_searching_are_neither_short_nor_paths_nor_numbers() -> None:
-    assert secret_values(ENVIRONMENT) == ("value-of-a-key", "value-of-a-token", "a-pass-word", "another-password")
+    assert secret_values(ENVIRONMENT)[:4] == ("value-of-a-key", "value-of-a-token", "a-pass-word", "another-password")
+    assert len(secret_values(ENVIRONMENT)) == 8
 
 
 def test_a_scrubbed_environment_keeps_the_rest() -> None:
     clean = scrubbed_environment(ENVIRONMENT)
     assert not {"OPENAI_API_KEY", "GITHUB_TOKEN", "MYSQL_PWD"} & set(clean)
     assert {"PATH", "PWD", "OLDPWD", "SSH_AUTH_SOCK", "KEYBOARD", "TOKENIZERS_PARALLELISM"} <= set(clean)
+    assert {"HTTPS_PROXY", "COMPASS", "GIT_ASKPASS", "ORIGIN"} <= set(clean)
