@@ -345,7 +345,7 @@ class SessionStore(Protocol):
     def prune(self, *, before: float, dry_run: bool = False, besides: Sequence[str] = ()) -> Pruned:
         """Delete sessions and finished tasks untouched since `before`; never what is live or was not told.
 
-        Nor the tasks with the ids `besides`, and their sessions.
+        Nor what has one of the ids `besides`: a session, or a task with its session.
         """
         ...
 

@@ -55,7 +55,9 @@ class Leaving:
         options = {"w": "wait, then leave", "s": "stop and leave", "n": "stay"}
         default = "n"
         if self._live() or self._chat.turn:
-            options, default = {"k": "keep running, leave at its next step", **options}, "k"
+            options = {"k": "keep running, leave at its next step", **options}
+            # What is not on the disk nobody else can go on with.
+            default = "w" if self._chat.store.unsaved else "k"
         more = [f"  and {len(unfinished) - SHOWN} more"] if len(unfinished) > SHOWN else []
         ends = [f"  ends with Hermes: {preview(harmless(command), 50)}" for command in left_running()[:SHOWN]]
         lines = ["Not everything is over:", *unfinished[:SHOWN], *more, *ends]

@@ -376,6 +376,8 @@ class Repl(PromptScreen):
         """How the conversation goes on another day."""
         if not self._met or not (session := self.chat.conversation):
             return ""
+        if not self.chat.store.is_stored(session):
+            return self.renderer().note("This conversation was never on the disk: it ends here.")
         # Nobody comes by a worktree again.
         here = "" if self.chat.cwd.is_relative_to(self.config.dirs.state) else "hermes -c, or from anywhere "
         return self.renderer().note(f"To go on: {here}hermes -r {session}")

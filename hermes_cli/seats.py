@@ -17,6 +17,8 @@ from agent.store.leases import is_alive, new_lease
 
 _log = logging.getLogger(__name__)
 
+_SEAT = "session:"
+
 
 class Seats:
     """The sessions that this process has open. Safe to call from any thread; all but `close` may wait for the disk."""
@@ -110,8 +112,14 @@ class Seats:
         return next((task.number for task in live if task.session_id == session_id), 0)
 
 
+def open_sessions(store: Store) -> dict[str, str]:
+    """The sessions that somebody has open, by id, and who. Raises: StoreError."""
+    seats = {owner.removeprefix(_SEAT): lease for owner, lease in store.present().items() if owner.startswith(_SEAT)}
+    return {session_id: _who(lease) for session_id, lease in seats.items() if is_alive(lease)}
+
+
 def _owner(session_id: str) -> str:
-    return f"session:{session_id}"
+    return f"{_SEAT}{session_id}"
 
 
 def _who(lease: Lease) -> str:

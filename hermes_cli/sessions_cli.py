@@ -16,6 +16,7 @@ from agent.config import directories
 from agent.errors import HermesError
 from hermes_cli.confirming import Yes, confirm
 from hermes_cli.options import SUBCOMMANDS, UsageError
+from hermes_cli.seats import open_sessions
 
 if TYPE_CHECKING:
     from agent.records import Session
@@ -118,6 +119,8 @@ def export_session(
 def delete(which: Which, yes: Yes = False) -> None:
     store = _store()
     session = _one(store, which)
+    if who := open_sessions(store).get(session.id):
+        raise HermesError(f"{session.id} is open in {who}.", hint="Leave it there first: /new, or Ctrl+D.")
     confirm(f"Delete {_line(session)}?", yes)
     with leftovers.going(directories().state, store):
         store.delete_session(session.id)
@@ -132,14 +135,18 @@ def prune(
     as_json: AsJson = False,
 ) -> None:
     before, store = time.time() - _duration(older_than), _store()
-    doomed = store.prune(before=before, dry_run=True)
+    seats = open_sessions(store)
+    for session in filter(None, map(store.session, seats)):
+        if session.updated < before:
+            typer.echo(f"Kept, open in {seats[session.id]}: {_line(session)}", err=True)
+    doomed = store.prune(before=before, dry_run=True, besides=list(seats))
     what = f"{doomed.sessions} sessions with {doomed.messages} messages, and {doomed.tasks} tasks"
     if not dry_run:
         if doomed.sessions or doomed.tasks:
             confirm(f"Delete {what}?", yes)
         kept = _unmerged(store, before)
         with leftovers.going(directories().state, store):
-            doomed = store.prune(before=before, besides=kept)
+            doomed = store.prune(before=before, besides=[*kept, *open_sessions(store)])
         what = f"{doomed.sessions} sessions with {doomed.messages} messages, and {doomed.tasks} tasks"
     if as_json:
         _print_json({**asdict(doomed), "dry_run": dry_run})

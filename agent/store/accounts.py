@@ -23,6 +23,7 @@ LIVE = "state IN ('queued', 'running', 'waiting', 'parked')"
 _KEPT_TASK = f"({LIVE} OR finished >= :before OR id IN ({OWED}) OR id IN (SELECT value FROM json_each(:besides)))"
 _DOOMED_SESSION = f"""
     updated < :before
+    AND id NOT IN (SELECT value FROM json_each(:besides))
     AND id NOT IN (SELECT session_id FROM tasks WHERE {_KEPT_TASK})
     AND id NOT IN (SELECT owner FROM tasks WHERE {LIVE} OR id IN ({OWED}))
 """

@@ -32,6 +32,7 @@ PATIENCE = 0.05
 
 _KEPT = "The conversation goes on in memory, and is written as soon as it can be."
 _WRITTEN = "The store can be written to again: the conversation is on the disk."
+_MADE_ANEW = "This conversation was deleted meanwhile. It is on the disk again, as far as it is known here."
 
 
 class KeepingStore(Store, ChatStore, Protocol):
@@ -44,6 +45,10 @@ class KeepingStore(Store, ChatStore, Protocol):
 
     def flush(self) -> None:
         """Try to write them now. Never raises."""
+        ...
+
+    def is_stored(self, session_id: str) -> bool:
+        """Whether the disk has this session of ours, if not all of it."""
         ...
 
 
@@ -103,6 +108,10 @@ class _Copy:
         """Whether the disk lacks something."""
         return not self.made or self.written < len(self.messages) or bool(self.changes or self.unmarked or self.decided)
 
+    def is_gone(self) -> None:
+        """The disk has nothing of it any more."""
+        self.made, self.written, self.unmarked = False, 0, sorted(self.begun)
+
 
 class KeptStore(SqliteStore):
     """The store on disk, with a copy of the conversations this process has, for as long as the disk refuses them."""
@@ -123,6 +132,10 @@ class KeptStore(SqliteStore):
     def flush(self) -> None:
         for copy in list(self._copies.values()):
             self._catch_up(copy)
+
+    def is_stored(self, session_id: str) -> bool:
+        copy = self._copies.get(session_id)
+        return copy is None or copy.made
 
     # -- conversations -----------------------------------------------------------------------------
 
@@ -176,6 +189,8 @@ class KeptStore(SqliteStore):
         except StoreError as error:
             self._refuse(error)
         else:
+            if len(found) < copy.written and self._is_gone(copy):
+                return
             copy.messages[: copy.written] = found
             copy.written, copy.loaded = len(found), True
 
@@ -305,6 +320,24 @@ class KeptStore(SqliteStore):
                 self._tell(_WRITTEN)
 
     def _write(self, copy: _Copy) -> None:
+        """Raises: StoreError."""
+        try:
+            self._write_rest(copy)
+        except StoreError:
+            if not self._is_gone(copy):
+                raise
+            copy.is_gone()
+            self._write_rest(copy)
+            self._tell(_MADE_ANEW)
+
+    def _is_gone(self, copy: _Copy) -> bool:
+        """Whether somebody has deleted it on the disk."""
+        try:
+            return copy.made and super().session(copy.row.id) is None
+        except StoreError:
+            return False
+
+    def _write_rest(self, copy: _Copy) -> None:
         row = copy.row
         if not copy.made:
             fields = {name: getattr(row, name) for name in ("cwd", "model", "parent", "title", "settings")}
@@ -356,6 +389,9 @@ class UnopenedStore(MemoryStore):
 
     def flush(self) -> None:
         self._flushed()
+
+    def is_stored(self, session_id: str) -> bool:
+        return session_id in self._copied and self._disk is not None and self._disk.is_stored(session_id)
 
     def append(self, session_id: str, message: Message) -> None:
         super().append(session_id, message)

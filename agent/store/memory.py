@@ -214,7 +214,7 @@ class MemoryStore(MemoryPresence, MemoryChats, MemoryPeople):
             owed = {one.task_id for state in ("pending", "sending") for one in self._owed(state)}
             needed = [task for task in self._tasks.values() if task.state in LIVE_STATES or task.id in owed]
             kept = [*needed, *(task for task in self._tasks.values() if task.finished >= before or task.id in besides)]
-            busy = {task.session_id for task in kept} | {task.owner for task in needed}
+            busy = {task.session_id for task in kept} | {task.owner for task in needed} | set(besides)
             doomed = [one for one in self._sessions.values() if one.updated < before and one.id not in busy]
             tasks = self._tasks.keys() - {task.id for task in kept}
             if not dry_run:

@@ -1,6 +1,7 @@
 """`hermes sessions` and `hermes backup`: what is kept, from the shell."""
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from agent.messages import Message
 from agent.outputs import Outputs, sessions
 from agent.records import TASK_SOURCE
 from agent.store.sqlite import SqliteStore
+from hermes_cli.seats import Seats
 
 Sub = Callable[..., CompletedProcess[str]]
 
@@ -65,6 +67,23 @@ def test_pruning_tells_first_what_would_go(sub_command: Sub, store: SqliteStore)
     done = json.loads(sub_command("sessions", "prune", "--older-than", "0h", "--yes", "--json").stdout)
     assert (done["sessions"], done["dry_run"]) == (2, False)
     assert store.stats().sessions == 0
+
+
+def test_what_a_terminal_has_open_is_neither_deleted_nor_pruned(sub_command: Sub, store: SqliteStore) -> None:
+    here = Seats(store)
+    here.take("20260102_b")
+    refused = sub_command("sessions", "delete", "cook", "--yes")
+    assert refused.returncode != 0
+    assert f"20260102_b is open in another terminal (process {os.getpid()}" in refused.stderr
+    assert "/new" in refused.stderr
+    pruned = sub_command("sessions", "prune", "--older-than", "0d", "--yes")
+    assert "Deleted 1 sessions" in pruned.stdout
+    assert "Kept, open in another terminal" in pruned.stderr
+    assert "cook" in pruned.stderr
+    assert [session.id for session in store.sessions()] == ["20260102_b"]
+    here.close()
+    sub_command("sessions", "delete", "cook", "--yes")
+    assert store.session("20260102_b") is None
 
 
 @pytest.mark.parametrize(

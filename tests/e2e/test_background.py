@@ -434,6 +434,36 @@ def test_leaving_can_wait_for_the_tasks(start: Start) -> None:
         assert "the last word" in hermes.text
 
 
+def refuse_new(tmp_path: Path, table: str) -> None:
+    """The disk takes no more of these rows."""
+    change(tmp_path, f"CREATE TRIGGER full BEFORE INSERT ON {table} BEGIN SELECT RAISE(FAIL, 'full'); END")
+
+
+def test_what_is_not_on_the_disk_is_waited_for_unless_the_person_says_otherwise(start: Start, tmp_path: Path) -> None:
+    with OpenAIServer(default=by_prompt(work=shell("sleep 77"), hi="hello there")) as server:
+        hermes = start(server)
+        hermes.send("/yolo")
+        send_aside(hermes, "work").wait_for(lambda seen: seen.runs("sleep 77"))
+        refuse_new(tmp_path, "messages")
+        hermes.send("hi").wait_for("● hello there").press("ctrl+d").wait_for("3 messages are not on the disk yet")
+        change(tmp_path, "DROP TRIGGER full")
+        hermes.wait_for("W wait, then leave").send("w").wait_for("the conversation is on the disk")
+        assert hermes.process.poll() is None
+        hermes.send("/quit").wait_for("K keep running").send("s")
+        assert hermes.wait_for_exit(5) == 0
+
+
+def test_a_conversation_that_was_never_stored_has_no_way_back(start: Start, tmp_path: Path) -> None:
+    with OpenAIServer(["hello there"]) as server:
+        hermes = start(server)
+        hermes.send("/tasks").wait_for("No background tasks.")
+        refuse_new(tmp_path, "sessions")
+        hermes.send("hi").wait_for("● hello there").press("ctrl+d").wait_for("are not on the disk yet").send("s")
+        assert hermes.wait_for_exit(5) == 0
+        assert "never on the disk" in hermes.text
+        assert "To go on" not in hermes.text
+
+
 def test_leaving_waits_for_nothing_that_cannot_be_told(start: Start, tmp_path: Path) -> None:
     with OpenAIServer([say("the last word", delay=1.5)]) as server:
         hermes = start(server)

@@ -14,7 +14,7 @@ from agent.messages import Message, ToolCall, Usage
 from agent.protocols import Decision
 from agent.records import TASK_SOURCE
 from agent.store.database import Database
-from agent.store.kept import KeptStore, UnopenedStore, open_store
+from agent.store.kept import KeepingStore, KeptStore, UnopenedStore, open_store
 from agent.store.sqlite import SqliteStore
 
 SAID = Message("user", "x" * 50_000)
@@ -111,7 +111,10 @@ def test_a_session_that_begins_on_a_full_disk_is_written_whole(kept: KeptStore, 
         row = kept.session("t")
         assert row is not None
         assert (row.cwd, row.title, row.messages) == ("/new", "a name", 1)
+        kept.create_session("u", source="terminal", cwd=SAID.content)
+        assert (kept.is_stored("s"), kept.is_stored("u")) == (True, False)
     kept.flush()
+    assert kept.is_stored("u")
     disk = SqliteStore(path)
     found = disk.session("t")
     assert found is not None
@@ -249,6 +252,43 @@ def test_usage_that_could_not_be_counted_is_counted_later(kept: KeptStore) -> No
 # -- busy, broken, gone ----------------------------------------------------------------------------
 
 
+def opened_late(path: Path, news: News) -> KeepingStore:
+    """The file could not be opened at first."""
+    path.parent.mkdir()
+    path.write_bytes(b"this is no database at all. " * 100)
+    store = UnopenedStore(path, news.append, try_again=600)
+    path.unlink()
+    store.flush()
+    return store
+
+
+def opened_at_once(path: Path, news: News) -> KeepingStore:
+    return KeptStore(path, news.append, try_again=600)
+
+
+@pytest.mark.parametrize("opened", [opened_at_once, opened_late])
+def test_a_session_that_somebody_deletes_is_made_anew_with_all_that_was_said(
+    path: Path, news: News, opened: Callable[[Path, News], KeepingStore]
+) -> None:
+    store = opened(path, news)
+    store.create_session("s", source="terminal", cwd="/src")
+    store.append("s", Message("user", "hi"))
+    store.append("s", Message("assistant", "", (ToolCall("a", "note", "{}"),)))
+    store.mark_begun("s", "a")
+    disk = SqliteStore(path)
+    assert disk.delete_session("s")
+    assert [message.role for message in store.messages("s")] == ["user", "assistant"]
+    store.append("s", Message("tool", "done", tool_call_id="a"))
+    assert store.unsaved == 0
+    row = disk.session("s")
+    assert row is not None
+    assert (row.title, row.cwd, row.source) == ("hi", "/src", "terminal")
+    assert [message.role for message in disk.messages("s")] == ["user", "assistant", "tool"]
+    assert not disk.mark_begun("s", "a")
+    assert "deleted meanwhile" in str(news[-1])
+    disk.close()
+
+
 def test_while_another_program_keeps_the_file_locked_nothing_is_lost(path: Path, news: News) -> None:
     store = KeptStore(path, news.append, busy=0.05, try_again=600)
     store.create_session("s", source="terminal")
@@ -327,9 +367,11 @@ def test_a_file_that_cannot_be_opened_is_explained_and_the_conversation_is_writt
     assert store.mark_begun("s", "a")
     store.flush()
     assert store.unsaved == 2
+    assert not store.is_stored("s")
     path.rename(path.with_suffix(".away"))
     store.flush()
     assert store.unsaved == 0
+    assert store.is_stored("s")
     assert len(news) == 2
     store.append("s", Message("tool", "done", tool_call_id="a"))
     disk = SqliteStore(path)

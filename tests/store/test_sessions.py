@@ -337,6 +337,7 @@ def test_pruning_takes_what_is_old_and_leaves_what_is_live_or_was_not_told(store
     assert store.prune(before=before, dry_run=True) == expected
     assert store.session("old")
     assert store.prune(before=before, dry_run=True, besides=[told.id]) == Pruned(sessions=2, messages=3, tasks=0)
+    assert store.prune(before=before, dry_run=True, besides=["old"]) == Pruned(sessions=2, messages=1, tasks=1)
     assert store.prune(before=before) == expected
     assert {session.id for session in store.sessions()} == {"new", "b", "c"}
     assert [task.id for task in store.tasks()] == [owed.id, live.id]
