@@ -32,7 +32,11 @@ def keep_out(secrets: Iterable[str]) -> Redactor:
 
 
 def log_to(path: Path) -> None:
-    """Write warnings, and what the gateway itself tells, to a file that only its owner can read."""
+    """Write warnings, and what the gateway itself tells, to a file that only its owner can read.
+
+    What the file cannot take is dropped: a full disk must not fill the service's own output with tracebacks.
+    """
+    logging.raiseExceptions = False
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
     handler = RotatingFileHandler(path, maxBytes=LOG_SIZE, backupCount=2, encoding="utf-8")

@@ -66,9 +66,13 @@ def _with_its_provider(config: Config) -> Config:
 
 
 def start_log(dirs: Directories, redact: Callable[[str], str]) -> None:
-    """Send warnings, once a process, to a file only its owner can read, secrets taken out."""
+    """Send warnings, once a process, to a file only its owner can read, secrets taken out.
+
+    What the file cannot take is dropped: a full disk must not write over the prompt.
+    """
     import logging
 
+    logging.raiseExceptions = False
     if any(isinstance(handler, logging.FileHandler) for handler in logging.getLogger().handlers):
         return
     path = dirs.state / "hermes.log"
