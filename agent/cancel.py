@@ -46,6 +46,11 @@ class CancelToken:
         """
         self._parked = self._parked or reason
 
+    def stop(self) -> None:
+        """Cancel work that was to be let go of: nobody is to go on with it after all."""
+        self._parked = None
+        self.cancel()
+
     def wait(self, seconds: float | None = None) -> bool:
         """Sleep until cancelled or until `seconds` have passed; True means cancelled."""
         return self._event.wait(seconds)

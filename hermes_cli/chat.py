@@ -189,6 +189,20 @@ class Chat:
             question.cancel()
         return bool(self.beside)
 
+    def stop(self) -> bool:
+        """Stop the turn, or where none runs those that are about to go aside. False when there is neither."""
+        return self.interrupt() or self.stop_detached()
+
+    def stop_detached(self) -> bool:
+        """Stop the turns that are about to go aside. False when there are none, or we leave and they are kept."""
+        if not self.detached or self.leaving.keeps:
+            return False
+        for turn in self.detached:
+            turn.activity = "stopping"
+            turn.cancel.stop()
+        self.screen.refresh()
+        return True
+
     def detach(self) -> bool:
         """Let the turn go on as a task, and begin a new conversation. False when none runs that could."""
         self.bridge.drain()
@@ -377,9 +391,9 @@ class Chat:
 
     # -- the turn ----------------------------------------------------------------------------------
 
-    def finish_turn(self) -> None:
-        """Go on with a turn that was cut off, as the store holds it."""
-        self._begin(Turn("the turn that was cut off", rest=True))
+    def finish_turn(self, prompt: str) -> None:
+        """Go on with the turn of this prompt, as the store holds it."""
+        self._begin(Turn(prompt, rest=True))
 
     def _start(self, text: str) -> None:
         self.screen.echo(text)

@@ -162,7 +162,7 @@ class Repl(PromptScreen):
         if self.buffer.complete_state is not None:
             self.buffer.cancel_completion()
         elif not self.fold() and not self.chat.background.unfollow():
-            self.chat.interrupt()
+            self.chat.stop()
 
     def step_back(self) -> None:
         """Ctrl+C: one step of the ladder a press."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from agent.config import ModelChoice
 from agent.errors import HermesError
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 Then = Callable[[Message], None]
 """Takes the prompt that was gone back to."""
+
+Unfinished = Literal["ask", "go on", "leave"]
+"""What becomes of a last turn that did not come to its end."""
 
 RECAP, RECAP_LINES, CALLS = 3, 8, 5
 """Exchanges told again when a session is resumed, lines of each, and tool calls."""
@@ -114,17 +117,19 @@ def pick(chat: "Chat", sessions: Sequence[Session], *, stay: bool = False, own_m
 # -- restoring -------------------------------------------------------------------------------------
 
 
-def resume(chat: "Chat", session: Session, *, stay: bool = False, own_model: bool = False) -> None:
+def resume(
+    chat: "Chat", session: Session, *, stay: bool = False, own_model: bool = False, unfinished: Unfinished = "ask"
+) -> None:
     """Go on with a session where it was: its folder, its model, its very messages."""
     where = chat.cwd if stay else directory(session, chat.cwd)
     if where is not None:
-        _restore(chat, session, where, own_model=own_model)
+        _restore(chat, session, where, own_model=own_model, unfinished=unfinished)
         return
     chat.hold()
 
     def settle(letter: str, _words: str) -> None:
         if letter == "y":
-            _restore(chat, session, chat.cwd, own_model=own_model)
+            _restore(chat, session, chat.cwd, own_model=own_model, unfinished=unfinished)
         else:
             chat.release(keep=False)
 
@@ -132,8 +137,7 @@ def resume(chat: "Chat", session: Session, *, stay: bool = False, own_model: boo
     chat.ask(Question(lines, {"y": "go on here", "n": "do not resume"}, "n", settle, about="directory"))
 
 
-def _restore(chat: "Chat", session: Session, where: Path, *, own_model: bool, whole: bool = True) -> None:
-    """Not `whole`: a copy of one that goes on elsewhere, so how its last turn ends is not asked here."""
+def _restore(chat: "Chat", session: Session, where: Path, *, own_model: bool, unfinished: Unfinished = "ask") -> None:
     chat.hold()
 
     def read() -> _Restored | _Taken:
@@ -160,8 +164,9 @@ def _restore(chat: "Chat", session: Session, where: Path, *, own_model: bool, wh
         _recap(chat, session, restored.messages)
         if restored.problem is not None:
             chat.complain(f"Its model cannot be used: {restored.problem}", restored.problem.hint)
-        if whole and cut_off(restored.messages):
-            _offer_the_rest(chat)
+        if unfinished != "leave" and cut_off(restored.messages):
+            said = exchanges(restored.messages)
+            _finish(chat, said[-1].prompt if said else title(session), ask=unfinished == "ask")
         chat.release(keep=True)
 
     chat.aside(read, then, failed=_not_there(chat))
@@ -177,7 +182,8 @@ def _offer_a_copy(chat: "Chat", session: Session, where: Path, taken: _Taken, *,
 
     def copied(child: Session | None) -> None:
         if child is not None:
-            _restore(chat, child, where, own_model=own_model, whole=False)
+            # The other one goes on with its last turn.
+            _restore(chat, child, where, own_model=own_model, unfinished="leave")
         else:
             chat.release(keep=False)
 
@@ -227,11 +233,16 @@ def show_calls(chat: "Chat", calls: Sequence[ToolCall]) -> None:
         chat.screen.show(renderer.call(call.name, about(call)))
 
 
-def _offer_the_rest(chat: "Chat") -> None:
+def _finish(chat: "Chat", prompt: str, *, ask: bool) -> None:
+    """Go on with the turn of this prompt that did not come to its end."""
+
     def settle(letter: str, _words: str) -> None:
         if letter == "y" and chat.turn is None:
-            chat.finish_turn()
+            chat.finish_turn(prompt)
 
+    if not ask:
+        chat.finish_turn(prompt)
+        return
     options = {"y": "go on with it", "n": "leave it"}
     chat.ask(Question(["The last turn did not come to its end."], options, "n", settle, about="unfinished"))
 

@@ -47,7 +47,7 @@ def detach(chat: "Chat", arguments: str) -> None:
     commands = left_running(chat.conversation)
     if not chat.detach():
         raise HermesError("No turn is running.", hint="/background <prompt> starts a task.")
-    told = ["It goes on aside after its next step. This is a new conversation."]
+    told = ["It goes on aside after its next step. This is a new conversation. /stop ends it until then."]
     if waiting:
         told.append(f"It is told the {_many(waiting, 'line')} that waited.")
     if commands:

@@ -39,7 +39,7 @@ def steer(chat: "Chat", arguments: str) -> None:
 
 def stop(chat: "Chat", arguments: str) -> None:
     del arguments
-    if not chat.interrupt():
+    if not chat.stop():
         raise HermesError("No turn is running.", hint="/tasks stop N stops a background task.")
 
 

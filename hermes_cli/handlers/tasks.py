@@ -93,6 +93,8 @@ def _several(chat: "Chat", rows: Sequence[tuple[Task, bool]]) -> str:
 def detached_notice(chat: "Chat", prompt: str, end: TurnFinished) -> str:
     """What became of a detached turn that ended before it could become a task."""
     head = f"The detached turn is {end.outcome} · {preview(prompt, 48)}"
+    if end.outcome == "cancelled":
+        return chat.screen.renderer().note(f"{head} · /resume has what it did")
     body = end.text if end.outcome == "done" else f"{end.error}\n\n{end.text}".strip()
     return _told(chat, head, body, "/resume has it all", ok=end.outcome == "done")
 
@@ -129,7 +131,7 @@ def _list(chat: "Chat", _arguments: str) -> None:
 
 
 def _table(chat: "Chat", found: Sequence[tuple[Task, str]], older: int) -> None:
-    if not found:
+    if not found and not chat.detached:
         chat.screen.show(chat.screen.renderer().note("No background tasks. /background <prompt> starts one."))
         return
     columns = chat.screen.renderer().look.width()
@@ -141,6 +143,11 @@ def _table(chat: "Chat", found: Sequence[tuple[Task, str]], older: int) -> None:
         about = Text(clip(visible(doing), max(room, 12), chat.screen.glyphs.ellipsis))
         state = Text(task.state, _STYLE.get(task.state, ""))
         rows.append((Text(f"#{task.number}", "cyan"), state, Text(seconds(age(task))), *figures, about))
+    for turn in chat.detached:
+        figures = (Text(), Text()) if columns >= ROOMY else ()
+        about = Text(clip(f"aside after: {visible(turn.activity)}", max(room, 12), chat.screen.glyphs.ellipsis))
+        spent = seconds(time.monotonic() - turn.started)
+        rows.append((Text(), Text("running", _STYLE["running"]), Text(spent), *figures, about))
     heads = ("", "state", "time", *(("used", "files") if columns >= ROOMY else ()), "doing / asked")
     chat.screen.show("\n" + chat.screen.renderer().table(rows, heads))
     if older:
@@ -201,7 +208,9 @@ def _log(chat: "Chat", text: str) -> None:
 
 def _stop(chat: "Chat", which: str) -> None:
     found = chat.background.live() if which == "all" else [_find(chat, which)]
-    _order(chat, lambda: task_orders.stop(chat.background.pool, found))
+    stops = which == "all" and chat.stop_detached()
+    if found or not stops:
+        _order(chat, lambda: task_orders.stop(chat.background.pool, found))
 
 
 def _order(chat: "Chat", give: Callable[[], str]) -> None:
@@ -314,6 +323,8 @@ def _take(chat: "Chat", task: Task) -> None:
     from hermes_cli.resuming import resume
 
     old = chat.conversation
+    # More of a budget that it reached is for the person to allow.
+    goes_on = task.state in LIVE_STATES and not (task.state == "parked" and task_facts.needs_person(task))
 
     def stopped(_: object) -> None:
         row = chat.store.task(task.id) or task
@@ -326,7 +337,7 @@ def _take(chat: "Chat", task: Task) -> None:
         back = f"The conversation that you leave: /resume {old}\n" if old else ""
         note = f"{back}/detach sends a turn aside again, /new begins a new conversation."
         chat.screen.show(chat.screen.renderer().note(note))
-        resume(chat, session)
+        resume(chat, session, unfinished="go on" if goes_on else "ask")
 
     chat.aside(lambda: chat.background.pool.stop(task.id), stopped, failed=partial(chat.release, keep=False))
 

@@ -595,6 +595,21 @@ def test_a_detached_turn_takes_its_commands_and_its_log_along(start: Start) -> N
         hermes.wait_for(lambda seen: not seen.runs("sleep 66"))
 
 
+@pytest.mark.parametrize("how", ["/stop", "/tasks stop all", "Esc"])
+def test_a_turn_that_is_about_to_go_aside_is_listed_and_can_be_stopped(start: Start, how: str) -> None:
+    with OpenAIServer(default=shell("sleep 77")) as server:
+        hermes = start(server)
+        hermes.send("/yolo").send("a long job").wait_for(lambda seen: seen.runs("sleep 77"))
+        hermes.send("/detach").wait_for("/stop ends it until then.")
+        hermes.send("/tasks").wait_for("aside after: terminal sleep 77")
+        _ = hermes.press("esc") if how == "Esc" else hermes.send(how)
+        hermes.wait_for(lambda seen: not seen.runs("sleep 77"), within=3)
+        hermes.wait_for("The detached turn is cancelled · a long job")
+        hermes.send("/tasks").wait_for("No background tasks.").press("ctrl+d")
+        assert hermes.wait_for_exit(5) == 0
+    assert "No turn is running" not in hermes.text
+
+
 def test_without_a_turn_there_is_nothing_to_detach(start: Start) -> None:
     start().send("/detach").wait_for("No turn is running.")
 
@@ -615,7 +630,8 @@ def test_a_running_task_is_opened_after_its_step(start: Start) -> None:
         hermes.send("/yolo")
         send_aside(hermes, "work").wait_for(lambda seen: seen.runs("sleep 1.2"))
         hermes.send("/tasks open 1").wait_for("#1 comes here after its next step.")
-        hermes.wait_for("The last turn did not come to its end.").send("y").wait_for("● it is over")
+        hermes.wait_for("● it is over")
+        assert "did not come to its end" not in hermes.text
         assert "#1 done" not in hermes.text
         assert len(server.bodies) == 2
 
@@ -766,7 +782,7 @@ def test_a_task_that_a_worker_runs_is_opened_after_its_step(start: Start) -> Non
         again = start(server, "--yolo")
         again.wait_for(lambda _: len(server.bodies) == 2, why="the worker's request")
         again.send("/tasks open 1").wait_for("#1 comes here after its next step.")
-        again.wait_for("The last turn did not come to its end.").send("y").wait_for("● it is over")
+        again.wait_for("● it is over")
         again.settle()
         assert "#1 done" not in again.text
         assert len(server.bodies) == 3
