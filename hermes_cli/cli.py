@@ -29,6 +29,7 @@ from hermes_cli import tasks_cli, tools_cli
 from hermes_cli.editor import edit
 from hermes_cli.options import OPTIONS, SUBCOMMANDS, Option
 from hermes_cli.sessions_cli import backup, sessions_app, titles
+from hermes_cli.task_facts import in_shell
 
 Checks = Callable[[Config], Iterator[Finding]]
 
@@ -69,6 +70,9 @@ def run(arguments: Sequence[str], others: Mapping[str, typer.Typer], checks: Che
         result = command.main(list(arguments), prog_name="hermes", standalone_mode=True, obj=checks)
     except SystemExit as leave:
         return leave.code if isinstance(leave.code, int) else 0
+    except HermesError as error:
+        error.args, error.hint = (in_shell(str(error)),), in_shell(error.hint)
+        raise
     return int(result or 0)
 
 

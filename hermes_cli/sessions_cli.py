@@ -78,7 +78,8 @@ def search(
     from hermes_cli.sessions import age
     from hermes_cli.text import harmless
 
-    query = " ".join(f'"{word}"' if " " in word else word for word in words)
+    # The shell has taken the quotes of several words, unless they were quoted twice.
+    query = " ".join(f'"{word}"' if " " in word and '"' not in word else word for word in words)
     hits = _store().search(query, limit=limit)
     if as_json:
         _print_json([asdict(hit) for hit in hits])
@@ -90,10 +91,17 @@ def search(
 
 
 @sessions_app.command("rename", help="give a session another title")
-def rename(which: Which, title: Annotated[list[str], typer.Argument(help="the title")]) -> None:
+def rename(
+    which: Which, title: Annotated[list[str], typer.Argument(help="the title")], as_json: AsJson = False
+) -> None:
     store = _store()
     renamed = store.rename_session(_one(store, which).id, " ".join(title))
-    typer.echo(_line(renamed) if renamed else "It is gone.")
+    if renamed is None:
+        raise HermesError("It is gone.")
+    if as_json:
+        _print_json(_row(renamed))
+    else:
+        typer.echo(_line(renamed))
 
 
 @sessions_app.command("export", help="write a session to a file, or to stdout with -")
@@ -101,6 +109,7 @@ def export_session(
     which: Which,
     file: Annotated[str, typer.Argument(help="by default named after the title")] = "",
     format_: Annotated[str, typer.Option("--format", "-f", help="markdown, json or html")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="tell where it is as JSON")] = False,
 ) -> None:
     from hermes_cli.export import FORMATS, WRITERS, export, format_of
 
@@ -112,11 +121,15 @@ def export_session(
     if file == "-":
         typer.echo(WRITERS[chosen](session, store.messages(session.id)).rstrip("\n"))
         return
-    typer.echo(export(store, session.id, chosen, Path(file) if file else None, folder=Path.cwd()))
+    path = export(store, session.id, chosen, Path(file) if file else None, folder=Path.cwd())
+    if as_json:
+        _print_json({"id": session.id, "format": chosen, "path": str(path)})
+    else:
+        typer.echo(path)
 
 
 @sessions_app.command("delete", help="delete a session with all that was said in it")
-def delete(which: Which, yes: Yes = False) -> None:
+def delete(which: Which, yes: Yes = False, as_json: AsJson = False) -> None:
     store = _store()
     session = _one(store, which)
     if who := open_sessions(store).get(session.id):
@@ -124,7 +137,10 @@ def delete(which: Which, yes: Yes = False) -> None:
     confirm(f"Delete {_line(session)}?", yes)
     with leftovers.going(directories().state, store):
         store.delete_session(session.id)
-    typer.echo(f"Deleted {session.id}.")
+    if as_json:
+        _print_json({"deleted": session.id})
+    else:
+        typer.echo(f"Deleted {session.id}.")
 
 
 @sessions_app.command("prune", help="delete sessions and finished tasks that nobody has touched for long")
@@ -136,20 +152,20 @@ def prune(
 ) -> None:
     before, store = time.time() - _duration(older_than), _store()
     seats = open_sessions(store)
-    for session in filter(None, map(store.session, seats)):
-        if session.updated < before:
-            typer.echo(f"Kept, open in {seats[session.id]}: {_line(session)}", err=True)
+    kept = [one for one in map(store.session, seats) if one and one.updated < before]
+    for session in kept:
+        typer.echo(f"Kept, open in {seats[session.id]}: {_line(session)}", err=True)
     doomed = store.prune(before=before, dry_run=True, besides=list(seats))
     what = f"{doomed.sessions} sessions with {doomed.messages} messages, and {doomed.tasks} tasks"
     if not dry_run:
         if doomed.sessions or doomed.tasks:
             confirm(f"Delete {what}?", yes)
-        kept = _unmerged(store, before)
+        besides = [*_unmerged(store, before), *open_sessions(store)]
         with leftovers.going(directories().state, store):
-            doomed = store.prune(before=before, besides=[*kept, *open_sessions(store)])
+            doomed = store.prune(before=before, besides=besides)
         what = f"{doomed.sessions} sessions with {doomed.messages} messages, and {doomed.tasks} tasks"
     if as_json:
-        _print_json({**asdict(doomed), "dry_run": dry_run})
+        _print_json({**asdict(doomed), "dry_run": dry_run, "open": [session.id for session in kept]})
     else:
         typer.echo(f"{'Would delete' if dry_run else 'Deleted'} {what}.")
 

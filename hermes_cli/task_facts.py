@@ -126,6 +126,25 @@ def prunable(tasks: Sequence[Task], before: float) -> list[Task]:
     return [task for task in over if task.told or task.state == "cancelled"]
 
 
+def forgettable(store: "Store", tasks: Sequence[Task]) -> tuple[list[Task], list[str]]:
+    """Those of finished tasks that can be forgotten, and a line about those that stay: they became conversations."""
+    sources = {task.id: session.source for task in tasks if (session := store.session(task.session_id))}
+    stay = [task for task in tasks if sources.get(task.id, TASK_SOURCE) != TASK_SOURCE]
+    if not stay:
+        return list(tasks), []
+    numbers = ", ".join(f"#{task.number}" for task in stay)
+    one = len(stay) == 1
+    line = (
+        f"{numbers} {'stays: it went' if one else 'stay: they went'} on as {'a ' * one}conversation{'s' * (not one)}."
+    )
+    return [task for task in tasks if task not in stay], [line]
+
+
+def in_shell(text: str) -> str:
+    """What names the slash commands of tasks, for somebody at a shell."""
+    return text.replace("/tasks ", "hermes tasks ")
+
+
 def worktree_of(store: "Store", task: Task, state: Path) -> "Worktree | None":
     """None for a task that works in the person's own tree. `state` is the state directory."""
     from agent import worktree
@@ -148,9 +167,9 @@ def without_worktree(store: "Store", tasks: Sequence[Task], state: Path) -> list
 
 
 def forget(store: "Store", tasks: Sequence[Task], state: Path) -> tuple[int, list[str]]:
-    """Delete finished tasks with their own sessions and worktrees: how many, and of those that are kept why.
+    """Delete `forgettable` tasks with their sessions and worktrees: how many, and of those that are kept why.
 
-    A task that went on with a conversation stays, and one whose worktree holds what is nowhere else.
+    One whose worktree holds what is nowhere else stays.
     """
     forgotten, kept = 0, list[str]()
     with leftovers.going(state, store):

@@ -115,32 +115,45 @@ def log(
 
 
 @app.command("stop", help="stop it, and everything it started")
-def stop(which: Annotated[str, typer.Argument(metavar="N|all", help="number, name, id, or all")]) -> None:
+def stop(
+    which: Annotated[str, typer.Argument(metavar="N|all", help="number, name, id, or all")], json: Json = False
+) -> None:
     store = _store()
     pool = _pool(store)
     found = pool.live(OF_TERMINALS) if which == "all" else [find(store, which)]
-    typer.echo(task_orders.stop(pool, found))
+    said = task_orders.stop(pool, found)
+    if json and which == "all":
+        _json([task_facts.as_json(_now(store, task), whole=True) for task in found])
+    else:
+        _tell(store, found[0], said, json=json)
 
 
 @app.command("steer", help="tell it something before its next step")
-def steer(which: Which, words: Annotated[list[str], typer.Argument(metavar="TEXT")]) -> None:
+def steer(which: Which, words: Annotated[list[str], typer.Argument(metavar="TEXT")], json: Json = False) -> None:
     store = _store()
-    typer.echo(task_orders.steer(_pool(store), find(store, which), " ".join(words)))
+    task = find(store, which)
+    _tell(store, task, task_orders.steer(_pool(store), task, " ".join(words)), json=json)
 
 
 @app.command("approve", help="yes to what it asks: once, in this session, or always")
-def approve(which: Which, scope: Annotated[str, typer.Argument(metavar="[session|always]")] = "") -> None:
-    _settle(which, task_orders.approval(scope))
+def approve(
+    which: Which, scope: Annotated[str, typer.Argument(metavar="[session|always]")] = "", json: Json = False
+) -> None:
+    _settle(which, task_orders.approval(scope), json=json)
 
 
 @app.command("deny", help="no to what it asks, and why")
-def deny(which: Which, reason: Annotated[list[str] | None, typer.Argument(metavar="[REASON]")] = None) -> None:
-    _settle(which, Decision(False, " ".join(reason or ())))
+def deny(
+    which: Which,
+    reason: Annotated[list[str] | None, typer.Argument(metavar="[REASON]")] = None,
+    json: Json = False,
+) -> None:
+    _settle(which, Decision(False, " ".join(reason or ())), json=json)
 
 
 @app.command("answer", help="answer its question: the number of a choice, or your own words")
-def answer(which: Which, words: Annotated[list[str], typer.Argument(metavar="ANSWER")]) -> None:
-    _say_settled(which, lambda pool, task: pool.reply(task.id, " ".join(words)), allowed=True)
+def answer(which: Which, words: Annotated[list[str], typer.Argument(metavar="ANSWER")], json: Json = False) -> None:
+    _say_settled(which, lambda pool, task: pool.reply(task.id, " ".join(words)), allowed=True, json=json)
 
 
 @app.command("open", help="go on with it as the conversation, at the prompt")
@@ -151,20 +164,20 @@ def at_the_prompt(which: Which) -> None:
 
 
 @app.command("retry", help="send its prompt again, as a new task")
-def retry(which: Which) -> None:
+def retry(which: Which, json: Json = False) -> None:
     store = _store()
     task = _pool(store).retry(find(store, which).id)
     _have_run(store, task)
-    typer.echo(f"#{task.number} {task.id}")
+    _tell(store, task, f"#{task.number} {task.id}", json=json)
 
 
 @app.command("resume", help="go on with a parked task; a budget it reached is granted again")
-def resume(which: Which) -> None:
+def resume(which: Which, json: Json = False) -> None:
     store = _store()
     task = find(store, which)
     said = task_orders.resume(_pool(store), task)
     _have_run(store, task)
-    typer.echo(said)
+    _tell(store, task, said, json=json)
 
 
 @app.command("prune", help="forget finished tasks, with results and logs")
@@ -172,6 +185,7 @@ def prune(
     older_than: Annotated[str, typer.Option("--older-than", metavar="TIME", help="for example 30d")] = "0d",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say how many")] = False,
     yes: Yes = False,
+    json: Json = False,
 ) -> None:
     from agent.commands import duration
 
@@ -180,21 +194,29 @@ def prune(
         before = time.time() - duration(older_than)
     except ValueError:
         raise HermesError(f"{older_than!r} is no time.", hint="Example: --older-than 30d") from None
-    found = task_facts.prunable(store.tasks(owner=OF_TERMINALS), before)
+    found, stays = task_facts.forgettable(store, task_facts.prunable(store.tasks(owner=OF_TERMINALS), before))
     if found and not dry_run:
         many = f"{len(found)} finished task{'' if len(found) == 1 else 's'}"
-        confirm(f"Forget {many} of all terminals, with results and logs?", yes)
+        confirm(" ".join([f"Forget {many} of all terminals, with results and logs?", *stays]), yes)
     count, kept = (len(found), list[str]()) if dry_run else task_facts.forget(store, found, load_config().dirs.state)
+    kept = [task_facts.in_shell(line) for line in (*stays, *kept)]
+    if json:
+        _json({"forgotten": count, "kept": kept, "dry_run": dry_run})
+        return
     lines = [f"{'Would forget' if dry_run else 'Forgot'} {count} task{'' if count == 1 else 's'}.", *kept]
     typer.echo("\n".join(lines))
 
 
 @app.command("diff", help="what a task has changed in its worktree, or in the folder it was sent from")
-def diff(which: Which) -> None:
+def diff(which: Which, json: Json = False) -> None:
     store, state = _store(), load_config().dirs.state
     task = find(store, which)
     tree = task_facts.worktree_of(store, task, state)
-    typer.echo(tree.diff() if tree else _undo(store, task, state).diff(), nl=False)
+    found = tree.diff() if tree else _undo(store, task, state).diff()
+    if json:
+        _json({"number": task.number, "diff": found})
+    else:
+        typer.echo(found, nl=False)
 
 
 @app.command("rollback", help="put back what a task has changed in the folder it was sent from")
@@ -203,6 +225,7 @@ def rollback(
     file: Annotated[str, typer.Argument(metavar="FILE", help="only this file or folder")] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="also what was edited since")] = False,
     yes: Yes = False,
+    json: Json = False,
 ) -> None:
     store, state = _store(), load_config().dirs.state
     task = find(store, which)
@@ -214,12 +237,18 @@ def rollback(
     plan = undo.plan(file=file)
     if not (wanted := [one for one in plan.restores if overwrite or not one.edited]) and not plan.edited:
         raise HermesError("There is nothing to put back.")
-    for one in plan.edited if not overwrite else ():
-        typer.echo(f"Kept, edited since: {one.path} (--overwrite puts it back, too)", err=True)
+    kept = [] if overwrite else [str(one.path) for one in plan.edited]
+    for path in kept:
+        typer.echo(f"Kept, edited since: {path} (--overwrite puts it back, too)", err=True)
+    back = list[str]()
     if wanted:
         confirm(f"Put {len(wanted)} file{'s' * (len(wanted) != 1)} back as before #{task.number}?", yes)
-        for path in undo.roll_back(plan, overwrite=overwrite):
-            typer.echo(str(path))
+        back = [str(path) for path in undo.roll_back(plan, overwrite=overwrite)]
+    if json:
+        _json({"number": task.number, "restored": back, "kept": kept})
+        return
+    for path in back:
+        typer.echo(path)
 
 
 def _undo(store: Store, task: Task, state: Path) -> "Undo":
@@ -231,11 +260,15 @@ def _undo(store: Store, task: Task, state: Path) -> "Undo":
 
 
 @app.command("merge", help="merge the branch of a task's worktree into yours")
-def merge(which: Which) -> None:
+def merge(which: Which, json: Json = False) -> None:
     task = find(_store(), which)
     if task.state in LIVE_STATES:
         raise HermesError(f"#{task.number} is not over.", hint=f"hermes tasks diff {task.number} shows how far it is.")
-    typer.echo("\n".join(["Merged:", *(f"  {name}" for name in _tree(which).merge())]))
+    files = _tree(which).merge()
+    if json:
+        _json({"number": task.number, "merged": files})
+    else:
+        typer.echo("\n".join(["Merged:", *(f"  {name}" for name in files)]))
 
 
 def _tree(which: str) -> "Worktree":
@@ -247,18 +280,32 @@ def _tree(which: str) -> "Worktree":
     return tree
 
 
-def _settle(which: str, decision: Decision) -> None:
-    _say_settled(which, lambda pool, task: pool.answer(task.id, decision), allowed=decision.allowed)
+def _settle(which: str, decision: Decision, *, json: bool) -> None:
+    _say_settled(which, lambda pool, task: pool.answer(task.id, decision), allowed=decision.allowed, json=json)
 
 
-def _say_settled(which: str, settle: "Callable[[TaskPool, Task], ApprovalRequested | None]", *, allowed: bool) -> None:
+def _say_settled(
+    which: str, settle: "Callable[[TaskPool, Task], ApprovalRequested | None]", *, allowed: bool, json: bool
+) -> None:
     store = _store()
     task = find(store, which)
     request = settle(_pool(store), task)
     if request is None:
         raise HermesError(f"#{task.number} is not waiting for an answer.")
     _have_run(store, task)
-    typer.echo(harmless(task_facts.settled(task, request, allowed=allowed)))
+    _tell(store, task, harmless(task_facts.settled(task, request, allowed=allowed)), json=json)
+
+
+def _tell(store: Store, task: Task, said: str, *, json: bool) -> None:
+    """What came of an order: a sentence, or for programs the task as it is now."""
+    if json:
+        _json(task_facts.as_json(_now(store, task), whole=True))
+    else:
+        typer.echo(said)
+
+
+def _now(store: Store, task: Task) -> Task:
+    return store.task(task.id) or task
 
 
 def _store() -> Store:

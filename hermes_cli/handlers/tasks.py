@@ -346,9 +346,11 @@ def _prune(chat: "Chat", days: str) -> None:
     if days and not days.removesuffix("d").isdecimal():
         raise HermesError(f"{days!r} is no number of days.", hint="Example: /tasks prune 7")
     before = time.time() - int(days.removesuffix("d") or 0) * 86400 if days else time.time()
-    found = task_facts.prunable(chat.store.tasks(owner=OF_TERMINALS), before)
+    over = task_facts.prunable(chat.store.tasks(owner=OF_TERMINALS), before)
+    found, stays = task_facts.forgettable(chat.store, over)
     if not found:
-        raise HermesError("There is nothing to forget.", hint="Tasks that run, or that nobody was told of, stay.")
+        hint = " ".join(["Tasks that run, or that nobody was told of, stay.", *stays])
+        raise HermesError("There is nothing to forget.", hint=hint)
 
     def settle(letter: str, _words: str) -> None:
         if letter == "y":
@@ -361,7 +363,7 @@ def _prune(chat: "Chat", days: str) -> None:
 
     many = f"{len(found)} finished task{'' if len(found) == 1 else 's'}"
     line = f"Forget {many} of all terminals, with results and logs? That cannot be undone."
-    chat.ask(Question([line], {"y": "yes", "n": "no"}, "n", settle, about="prune"))
+    chat.ask(Question([line, *stays], {"y": "yes", "n": "no"}, "n", settle, about="prune"))
 
 
 def _find(chat: "Chat", which: str) -> Task:

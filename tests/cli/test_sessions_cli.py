@@ -50,6 +50,23 @@ def test_a_session_is_shown_searched_renamed_and_exported(sub_command: Sub, stor
     assert "<!doctype html>" in page.read_text()
 
 
+def test_what_was_done_to_a_session_is_told_to_programs(sub_command: Sub, store: SqliteStore, tmp_path: Path) -> None:
+    def told(*arguments: str) -> dict[str, str]:
+        found: dict[str, str] = json.loads(sub_command("sessions", *arguments, "--json").stdout)
+        return found
+
+    assert told("rename", "cook", "the kitchen")["title"] == "the kitchen"
+    page = tmp_path / "page.html"
+    assert told("export", "the kitchen", str(page)) == {"id": "20260102_b", "format": "html", "path": str(page)}
+    assert told("delete", "20260102_b", "--yes") == {"deleted": "20260102_b"}
+
+
+def test_several_words_are_found_however_a_shell_hands_on_their_quotes(sub_command: Sub, store: SqliteStore) -> None:
+    for words in ("is fixed", '"is fixed"', '"It is" fixed.'):
+        assert "20260101_a" in sub_command("sessions", "search", words).stdout
+    assert "Nothing" in sub_command("sessions", "search", '"fixed is"').stderr
+
+
 def test_nothing_is_deleted_unless_somebody_says_yes(sub_command: Sub, store: SqliteStore) -> None:
     refused = sub_command("sessions", "delete", "cook")
     assert refused.returncode != 0

@@ -8,7 +8,7 @@ import pytest
 from agent.approvals import decision_key
 from agent.config import directories
 from agent.events import ApprovalRequested, StepFinished, ToolFinished, ToolStarted, TurnFinished, TurnStarted
-from agent.messages import Usage
+from agent.messages import Message, Usage
 from agent.protocols import Task
 from agent.records import Receipt
 from agent.store.leases import new_lease
@@ -126,6 +126,52 @@ def test_orders_reach_the_store(sub_command: Run, store: SqliteStore) -> None:
     assert store.task(task.id).state == "cancelled"  # type: ignore[union-attr]
     assert sub_command("tasks", "retry", "1").stdout.startswith("#2 bg_")
     assert store.tasks()[1].prompt == "make it"
+
+
+def test_what_came_of_an_order_is_told_to_programs(sub_command: Run, store: SqliteStore) -> None:
+    def told(*arguments: str) -> dict[str, object]:
+        row = json.loads(sub_command("tasks", *arguments, "--json").stdout)
+        assert "receipt" in row
+        return {name: row[name] for name in ("number", "state")}
+
+    waiting(store)
+    assert told("steer", "1", "use tabs") == {"number": 1, "state": "waiting"}
+    assert told("approve", "1") == {"number": 1, "state": "queued"}
+    assert told("stop", "1") == {"number": 1, "state": "cancelled"}
+    assert told("retry", "1") == {"number": 2, "state": "queued"}
+    waiting(store)
+    assert told("deny", "3", "not now") == {"number": 3, "state": "queued"}
+    store.update_task(store.tasks(number=3)[0].id, state="parked", held=True)
+    assert told("resume", "3") == {"number": 3, "state": "queued"}
+    stopped = json.loads(sub_command("tasks", "stop", "all", "--json").stdout)
+    assert [(row["number"], row["state"]) for row in stopped] == [(2, "cancelled"), (3, "cancelled")]
+    assert json.loads(sub_command("tasks", "diff", "2", "--json").stdout) == {"number": 2, "diff": ""}
+    assert json.loads(sub_command("tasks", "prune", "--yes", "--json").stdout) == {
+        "forgotten": 3,
+        "kept": [],
+        "dry_run": False,
+    }
+
+
+def test_what_stays_as_a_conversation_is_named_before_and_not_counted(sub_command: Run, store: SqliteStore) -> None:
+    finished(store, "old")
+    store.create_session("s", source="terminal")
+    store.append("s", Message("user", "hi"))
+    task = store.create_task(prompt="detached", owner=OWNER, settings="{}", session_id="s")
+    store.update_task(task.id, state="done", finished=3.0, told=True)
+    line = "#2 stays: it went on as a conversation."
+    assert sub_command("tasks", "prune", "--dry-run").stdout == f"Would forget 1 task.\n{line}\n"
+    assert (
+        f"Forget 1 finished task of all terminals, with results and logs? {line}"
+        in sub_command("tasks", "prune").stderr
+    )
+    assert sub_command("tasks", "prune", "--yes").stdout == f"Forgot 1 task.\n{line}\n"
+    assert [one.number for one in store.tasks()] == [2]
+
+
+def test_advice_for_a_shell_names_its_own_commands(sub_command: Run, store: SqliteStore) -> None:
+    finished(store, "count")
+    assert "hermes tasks retry 1 starts it again" in sub_command("tasks", "steer", "1", "x").stderr
 
 
 @pytest.mark.parametrize(
