@@ -178,6 +178,12 @@ class Checkpoints:
                 _log.warning("checkpoint of %s: %s", record.ref, error)
                 self._give_up(record, str(error))
 
+    def changed(self) -> list[str]:
+        """The files that the turn which ended last has changed."""
+        with self._lock:
+            files = self._record.files if self._record else {}
+            return [name for name, touched in files.items() if touched.before != touched.after]
+
     def _give_up(self, record: TurnRecord, why: str) -> None:
         """What the turn's commands changed is not known: the person hears of it, and `/rollback` says so."""
         record.open = False
@@ -407,7 +413,13 @@ class Checkpoints:
         except (UnicodeDecodeError, OSError):
             return f"{name}: changed, not shown as text\n"
         change = compare(old, new, name, new=before is None, gone=not path.exists())
-        return change.diff or f"{name}: its mode changed\n"
+        return change.diff or f"{name}: {self._without_lines(path, before)}\n"
+
+    def _without_lines(self, path: Path, before: Kept | None) -> str:
+        """What happened to a file of which no line changed."""
+        if before is None:
+            return "new, and empty"
+        return "its mode changed" if path.exists() else "gone; it was empty"
 
 
 def _keeps(checkpoints: Checkpoints) -> Keeper:

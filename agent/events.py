@@ -96,7 +96,7 @@ class ToolStarted:
 class ToolFinished:
     """A tool call ended. `summary` is a few words (`exit 0`), `display` the details for a person.
 
-    `lines_changed` are the lines added to and removed from each of `files_changed`.
+    `lines_changed` are the lines added to and removed from each of `files_changed`. One that was `refused` never ran.
     """
 
     call_id: str
@@ -109,6 +109,7 @@ class ToolFinished:
     exit_code: int | None = None
     files_changed: tuple[str, ...] = ()
     lines_changed: tuple[tuple[int, int], ...] = ()
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

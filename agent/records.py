@@ -135,7 +135,7 @@ class CommandRun:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What a task did, JSON in `Task.receipt`. `seconds` counts from its first start to its end.
+    """What a task did, JSON in `Task.receipt`. `seconds` is how long it has run, without what it was parked or waited.
 
     `lines` are those added to and removed from a file, all its changes together, where a tool told. `cost` is in US
     dollars, None where no price is known.

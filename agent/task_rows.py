@@ -1,5 +1,6 @@
 """What the JSON texts of a task's row mean, and how its log and its receipt come about."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from agent.events import (
@@ -49,17 +50,17 @@ def receipt_of(task: Task) -> Receipt:
     return msgspec.json.decode(task.receipt, type=Receipt)
 
 
-def receipt_text(task: Task, *, finished: float) -> str:
-    """For `Task.receipt`: what was counted while it ran, and the figures of its row."""
-    usage = task.usage
+def receipt_text(task: Task, *, ran: float = 0.0) -> str:
+    """For `Task.receipt`: what was counted while it ran, and the figures of its row. `ran` more seconds by now."""
+    usage, before = task.usage, receipt_of(task)
     return encoded(
         replace(
-            receipt_of(task),
+            before,
             steps=task.steps,
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
             cost=usage.cost,
-            seconds=round(finished - (task.started or finished), 3),
+            seconds=round(before.seconds + ran, 3),
         )
     )
 
@@ -73,7 +74,7 @@ def encoded(receipt: Receipt) -> str:
 
 def counted(receipt: Receipt, event: Event) -> Receipt:
     """The receipt with what a tool did."""
-    if not isinstance(event, ToolFinished):
+    if not isinstance(event, ToolFinished) or event.refused:
         return receipt
     if event.name == "terminal":
         commands = (*receipt.commands, CommandRun(event.title, event.exit_code))[-COMMANDS_LISTED:]
@@ -83,6 +84,18 @@ def counted(receipt: Receipt, event: Event) -> Receipt:
         before = lines.get(name, (0, 0))
         lines[name] = before[0] + added, before[1] + removed
     return replace(receipt, files=tuple(files), lines=lines)
+
+
+def add_files(store: Store, task_id: str, changed: Mapping[str, tuple[int, int] | None]) -> None:
+    """Put files on the receipt that no tool told of: commands changed them. With their lines, where those are known."""
+    task = store.task(task_id)
+    if task is None or not changed:
+        return
+    before = receipt_of(task)
+    known = {name: lines for name, lines in changed.items() if lines is not None}
+    files = tuple(dict.fromkeys((*before.files, *changed)))
+    receipt = replace(before, files=files, lines={**before.lines, **known})
+    store.update_task(task_id, expect=_COUNTED, receipt=encoded(receipt))
 
 
 def _count(store: Store, task_id: str, event: ToolFinished) -> None:

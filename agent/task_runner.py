@@ -18,6 +18,7 @@ from agent.cancel import CancelToken
 from agent.config import Config, ModelChoice, Settings, convert, read_keys
 from agent.errors import Cancelled, HermesError
 from agent.events import Compacted, Event, StepFinished, TextDelta, ToolProgress, TurnFinished, TurnSuspended
+from agent.git import GitError
 from agent.models import catalog, portable, prices
 from agent.protocols import ChatModel, Redact, Sink, Store, Task, Tool
 from agent.records import TASK_SOURCE, TaskOptions
@@ -108,12 +109,27 @@ class TaskRunner:
         if options.compresses:
             return _compressed(agent, task, emit=emit, cancel=cancel)
         with _time_limit(options.timeout or self._config.values.task_timeout, cancel), agent.dismissed():
-            return agent.run_turn(
+            end = agent.run_turn(
                 None if self._begun(task, options) else task.prompt,
                 emit=listening,
                 cancel=cancel,
                 inbox=lambda: self._store.take_steering(task.id, agent.session_id),
             )
+            if isinstance(end, TurnFinished):
+                task_rows.add_files(self._store, task.id, self._changed(task, options, agent))
+            return end
+
+    def _changed(
+        self, task: Task, options: TaskOptions, agent: "run_agent.AIAgent"
+    ) -> Mapping[str, tuple[int, int] | None]:
+        """The files that it has changed, by its commands too, and the lines where they are known."""
+        if tree := self._worktree(task, options):
+            try:
+                return tree.stat()
+            except GitError as error:
+                _log.warning("what task %s has changed: %s", task.id, error)
+                return {}
+        return dict.fromkeys(agent.checkpoints.changed() if agent.checkpoints else ())
 
     def _begun(self, task: Task, options: TaskOptions) -> bool:
         """Whether the session holds the prompt already, so that the turn goes on."""

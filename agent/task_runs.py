@@ -171,7 +171,7 @@ class TaskRuns:
             return None
 
     def _run_to_end(self, task: Task) -> None:
-        cancel, worker = self._cancels[task.id], self.lease.worker
+        cancel, worker, began = self._cancels[task.id], self.lease.worker, time.monotonic()
 
         def emit(event: Event) -> None:
             if not task_rows.record(self._store, task.id, worker, event):
@@ -185,7 +185,8 @@ class TaskRuns:
             _log.exception("task %s", task.id)
             end = self._failed(f"internal error: {type(surprise).__name__}: {surprise}")
         try:
-            self._insist(lambda: self._settle(task, end))
+            ran = time.monotonic() - began
+            self._insist(lambda: self._settle(task, end, ran))
         finally:
             with self._lock:
                 del self._cancels[task.id], self._owners[task.id]
@@ -206,27 +207,27 @@ class TaskRuns:
                 if self._closing.wait(1.0):
                     return None
 
-    def _settle(self, task: Task, end: TurnFinished | TurnSuspended) -> None:
+    def _settle(self, task: Task, end: TurnFinished | TurnSuspended, ran: float) -> None:
+        """Store how a run ended that took so many seconds."""
+        row = self._store.task(task.id) or task
+        receipt = task_rows.receipt_text(row, ran=ran)
         if isinstance(end, TurnSuspended):
-            row = self._store.task(task.id) or task
             self._suspended[task.id] = row.session_id
             self._forget_unless_ours(row, suspended=True)
         match end:
             case TurnSuspended(request_id="", reason=reason):
-                self._give_back(task, state="parked", held=bool(reason), activity=reason)
+                self._give_back(task, state="parked", held=bool(reason), activity=reason, receipt=receipt)
             case TurnSuspended():
                 # One that waits for a person need not be parked as well.
-                if self._give_back(task, state="waiting", held=False, activity="needs you"):
+                if self._give_back(task, state="waiting", held=False, activity="needs you", receipt=receipt):
                     # The answer may have come before the row said that it is waited for.
                     self._requeue(task.id, only_if_answered=end.request_id)
             case TurnFinished(outcome="limit"):
-                self._give_back(task, state="parked", held=True, activity=end.error)
+                self._give_back(task, state="parked", held=True, activity=end.error, receipt=receipt)
             case TurnFinished(outcome=outcome):
                 state = {"done": "done", "cancelled": "cancelled"}.get(outcome, "failed")
-                now, row = time.time(), self._store.task(task.id) or task
-                receipt = task_rows.receipt_text(row, finished=now)
-                done = {"error": f"{end.error} {end.hint}".strip(), "finished": now, "activity": "", "receipt": receipt}
-                if not self._give_back(task, state=state, result=end.text, **done):
+                done = {"error": f"{end.error} {end.hint}".strip(), "finished": time.time(), "activity": ""}
+                if not self._give_back(task, state=state, result=end.text, receipt=receipt, **done):
                     # A person stopped it; what it did until then is worth knowing.
                     self._store.update_task(task.id, expect=frozenset({"cancelled"}), receipt=receipt)
 

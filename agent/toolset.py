@@ -112,7 +112,7 @@ class Toolset:
             title = ""
             if store.has_begun(session_id, call.id) and not self._goes_on(call):
                 yield from flush()
-                yield self._refused(call, INTERRUPTED, "interrupted", emit)
+                yield self._ended(call, INTERRUPTED, "interrupted", emit, title=self._title(call))
                 continue
             try:
                 planned = self._plan(call)
@@ -265,10 +265,31 @@ class Toolset:
     def _refused(
         self, call: ToolCall, why: str, summary: str, emit: Sink, *, title: str = "", display: str = ""
     ) -> Message:
+        return self._ended(call, why, summary, emit, title=title, display=display, refused=True)
+
+    def _ended(
+        self,
+        call: ToolCall,
+        why: str,
+        summary: str,
+        emit: Sink,
+        *,
+        title: str = "",
+        display: str = "",
+        refused: bool = False,
+    ) -> Message:
+        """The result of a call that is not run now, told like that of one that was."""
         title, why = self._redact(title), self._clean(why)
         self._started(call, title, emit)
-        emit(ToolFinished(call.id, call.name, title, False, summary, display, 0.0))
+        emit(ToolFinished(call.id, call.name, title, False, summary, display, 0.0, refused=refused))
         return Message("tool", why, tool_call_id=call.id)
+
+    def _title(self, call: ToolCall) -> str:
+        """What a call that began in an earlier run was about, as far as that can be told."""
+        try:
+            return self._plan(call).action.title
+        except ToolError:
+            return ""
 
     def _content(self, call: ToolCall, result: ToolResult, session_id: str) -> str:
         """What the model gets: bounded, and when it is cut with a line that says where the whole is."""

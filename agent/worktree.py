@@ -152,6 +152,15 @@ class Worktree:
         tip = self._tip(root)
         return _changes(root, self._base(root, tip), tip) if tip else []
 
+    def stat(self) -> dict[str, tuple[int, int] | None]:
+        """The files that are `changed`, by their paths, with the lines added and removed; None for one of no text."""
+        root = _root_of(self.source)
+        if not (tip := self._tip(root)):
+            return {}
+        flags = (*_PLAIN, "--numstat", "--no-renames", "-z")
+        rows = [row.split("\t", 2) for row in names_of("diff", *flags, self._base(root, tip), tip, cwd=root)]
+        return {str(self.root / name): None if added == "-" else (int(added), int(gone)) for added, gone, name in rows}
+
     # -- bringing it home ----------------------------------------------------------------------------
 
     def merge(self) -> list[str]:

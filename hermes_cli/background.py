@@ -291,7 +291,7 @@ class Background:
     def _follow(self, task_id: str, log: StepLog) -> None:
         self._following = None
         task = self._chat.store.task(task_id)
-        if lines := log.more():
+        if lines := log.rest(task) if task else log.more():
             self._chat.screen.show("\n".join(map(str, lines)))
         if task is not None and task.state in LIVE_STATES:
             self._following = self._chat.loop.call_later(FOLLOW, self._follow, task_id, log)

@@ -21,11 +21,12 @@ from agent.events import (
     TurnSuspended,
 )
 from agent.messages import Usage
+from agent.records import LIVE_STATES
 from agent.visible import visible
 from hermes_cli.text import compacted, count, harmless, money, seconds
 
 if TYPE_CHECKING:
-    from agent.records import Store
+    from agent.records import LoggedEvent, Store, Task
 
 MOST_LINES = 40
 """Lines of one output or argument; what is left out is counted."""
@@ -54,6 +55,11 @@ class StepLog:
         self._last = last
         self._after = 0
         self._last_call = ""
+        self._ended = False
+        self._began = self._at = 0.0
+        # What earlier stretches of a turn that was resumed took.
+        self._before = 0.0
+        self._used, self._earlier = Usage(), Usage()
 
     def more(self) -> list[LogLine]:
         """What has come since the last call."""
@@ -62,8 +68,32 @@ class StepLog:
             if entry.number > self._after + 1:
                 found.append(LogLine("", f"({entry.number - self._after - 1} older entries are not shown)"))
             self._after = entry.number
+            self._count(entry)
             found += self._lines(entry.event)
         return found
+
+    def rest(self, task: "Task") -> list[LogLine]:
+        """What is left, and how the task ended where the log does not say: somebody stopped it."""
+        found = self.more()
+        if task.state in LIVE_STATES or self._ended:
+            return found
+        return [*found, LogLine(task.state, harmless(task.error))]
+
+    def _count(self, entry: "LoggedEvent") -> None:
+        """Keep the time and usage of a turn that was resumed: how it ends tells of its last stretch alone."""
+        match entry.event:
+            case TurnStarted():
+                self._began, self._before, self._used, self._earlier = entry.at, 0.0, Usage(), Usage()
+            case TurnSuspended() | TurnResumed() if self._began:
+                # Where a process died, nothing says when it let go.
+                let_go = entry.at if isinstance(entry.event, TurnSuspended) else self._at
+                self._before += let_go - self._began
+                self._began = 0.0
+            case StepFinished(usage=usage) | Compacted(usage=usage) | ToolProgress(usage=usage):
+                self._used += usage
+        if isinstance(entry.event, TurnResumed):
+            self._began, self._earlier = entry.at, self._used
+        self._at = entry.at
 
     def _lines(self, event: Event) -> Iterator[LogLine]:
         match event:
@@ -102,7 +132,8 @@ class StepLog:
             case TurnSuspended():
                 yield LogLine("waits", "for an answer")
             case TurnFinished(outcome=outcome, usage=usage, error=error, seconds=spent):
-                yield LogLine(outcome, f"{seconds(spent)}, {_spent(usage)}")
+                self._ended = True
+                yield LogLine(outcome, f"{seconds(self._before + spent)}, {_spent(self._earlier + usage)}")
                 yield from _block("error", error)
 
 

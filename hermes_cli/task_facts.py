@@ -10,6 +10,7 @@ from agent import leftovers
 from agent.commands import preview
 from agent.errors import HermesError
 from agent.records import LIVE_STATES, OF_TERMINALS, TASK_SOURCE, Receipt, Task
+from agent.task_rows import receipt_of, receipt_text
 from agent.visible import visible
 from hermes_cli.text import count, money, seconds
 
@@ -75,18 +76,21 @@ def used(task: Task) -> str:
     return f"{count(task.usage.input_tokens + task.usage.output_tokens)} tok{cost}"
 
 
+def ran(task: Task) -> float:
+    """Seconds it has worked, as far as is known: what it was parked or waited does not count once it stands still."""
+    return age(task) if task.state == "running" else receipt_of(task).seconds or age(task)
+
+
 def summary(task: Task) -> str:
     """Time, steps and cost, on one line."""
     steps = f"{task.steps} step{'' if task.steps == 1 else 's'}"
     cost = [] if task.usage.cost is None else [money(task.usage.cost)]
-    return " · ".join([seconds(age(task)), steps, *cost])
+    return " · ".join([seconds(ran(task)), steps, *cost])
 
 
 def receipt(task: Task) -> Receipt:
     """What it has done, so far if it is not over."""
-    from agent.task_rows import receipt_of, receipt_text
-
-    return receipt_of(replace(task, receipt=receipt_text(task, finished=task.finished or time.time())))
+    return replace(receipt_of(replace(task, receipt=receipt_text(task))), seconds=round(ran(task), 3))
 
 
 def receipt_lines(task: Task) -> Iterator[str]:

@@ -106,7 +106,7 @@ def log(
     read = _events(store, task.id) if json else _lines(store, task.id)
     while True:
         task = store.task(task.id) if task else None
-        for line in read():
+        for line in read(task):
             typer.echo(line)
         sys.stdout.flush()
         if not follow or task is None or task.state not in LIVE_STATES:
@@ -337,18 +337,19 @@ def _have_run(store: Store, task: Task) -> None:
         start(load_config().dirs)
 
 
-def _lines(store: Store, task_id: str) -> Callable[[], Iterable[str]]:
+def _lines(store: Store, task_id: str) -> Callable[[Task | None], Iterable[str]]:
+    """What is new in the log of a task, given its row as it is now."""
     steps = StepLog(store, task_id)
-    return lambda: map(str, steps.more())
+    return lambda task: map(str, steps.rest(task) if task else steps.more())
 
 
-def _events(store: Store, task_id: str) -> Callable[[], Iterable[str]]:
-    """One JSON object an event."""
+def _events(store: Store, task_id: str) -> Callable[[Task | None], Iterable[str]]:
+    """As `_lines`; one JSON object an event."""
     import msgspec
 
     after = 0
 
-    def more() -> Iterable[str]:
+    def more(_task: Task | None) -> Iterable[str]:
         nonlocal after
         for entry in store.log(task_id, after=after):
             after = entry.number

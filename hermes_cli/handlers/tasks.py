@@ -200,7 +200,7 @@ def _log(chat: "Chat", text: str) -> None:
             chat.screen.show(chat.screen.renderer().note(f"Following #{task.number} until it is over; Esc ends that."))
             chat.background.follow(task, log)
 
-    chat.aside(lambda: "\n".join(map(str, log.more())), show)
+    chat.aside(lambda: "\n".join(map(str, log.rest(task))), show)
 
 
 # -- doing -----------------------------------------------------------------------------------------

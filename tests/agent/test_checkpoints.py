@@ -89,8 +89,25 @@ def test_whatever_a_command_does_is_undone(kept: Checkpoints, work: Path) -> Non
 
     assert turn(kept, running(), change) == ""
     assert len(kept.turns()[0].files) == 6
+    assert str(work / "build" / "out") in kept.changed()
+    assert str(work / ".gitattributes") not in kept.changed()
     kept.roll_back(kept.plan())
     assert contents(work) == before
+
+
+def test_a_file_without_a_line_is_shown_as_what_it_is(kept: Checkpoints, work: Path) -> None:
+    for name in ("gone", "script"):
+        (work / name).write_text("")
+
+    def change() -> None:
+        (work / "new").write_text("")
+        (work / "gone").unlink()
+        (work / "script").chmod(0o755)
+
+    turn(kept, running(), change)
+    assert kept.diff() == "gone: gone; it was empty\nnew: new, and empty\nscript: its mode changed\n"
+    turn(kept, running("true"), lambda: None)
+    assert kept.changed() == []
 
 
 def test_a_command_that_only_reads_costs_nothing(kept: Checkpoints, work: Path) -> None:

@@ -293,6 +293,8 @@ def test_a_receipt_holds_what_the_log_has_dropped(tmp_path: Path, monkeypatch: p
     for number in range(5):
         done = ToolFinished(str(number), "terminal", f"echo {number}", True, "", "", 0.1, 0)
         assert record(store, task.id, "w", done)
+    denied = ToolFinished("d", "terminal", "rm -rf /", False, "denied", "", 0.0, refused=True)
+    assert record(store, task.id, "w", denied)
     for name, added, removed in (("a.txt", 2, 0), ("b.txt", 1, 1), ("a.txt", 1, 2)):
         done = ToolFinished("e", "edit_file", name, True, "", "", 0.1, None, (name,), ((added, removed),))
         assert record(store, task.id, "w", done)

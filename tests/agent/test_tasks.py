@@ -279,11 +279,13 @@ def test_a_task_that_needs_an_answer_waits_without_a_thread(make: Callable[..., 
 def test_a_yes_lets_the_call_run_once_and_the_task_goes_on(make: Callable[..., Watched]) -> None:
     pool, task = needs_yes(make)
     pool.wait(task, "waiting")
+    pool.store.update_task(task.id, started=1.0)  # it has waited for long; that is no work
     answered = pool.answer(task.id, Decision(True))
     assert answered is not None
     assert pool.wait(task, "done").result == "done now"
     assert len(pool.tool.runs) == 1
     wait_until(lambda: pool.states(task) == ["queued", "running", "waiting", "queued", "running", "done"])
+    assert receipt_of(pool.row(task)).seconds < 1_000
     assert pool.open_request(task.id) is None
     check_history(pool.store.messages(task.session_id))
 

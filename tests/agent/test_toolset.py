@@ -359,4 +359,7 @@ def test_a_call_that_began_before_is_neither_run_nor_asked_about_again(mode: App
     found = list(toolset.run([call], store=store, session_id=SESSION, emit=events.append, cancel=CancelToken()))
     assert found == [Message("tool", "interrupted; outcome unknown", tool_call_id="call_1")]
     assert tool.runs == []
-    assert [type(event) for event in events] == [ToolStarted, ToolFinished]
+    started, finished = events
+    assert isinstance(started, ToolStarted)
+    assert isinstance(finished, ToolFinished)
+    assert (started.title, finished.title, finished.refused) == ("note a", "note a", False)

@@ -10,6 +10,7 @@ import pytest
 from agent import undo
 from agent.approvals import Gatekeeper, Policy, nobody
 from agent.config import Config, Settings, directories
+from agent.git import author, git
 from agent.lineage import prompts
 from agent.messages import Message
 from agent.models.scripted import Call, ScriptedModel
@@ -17,6 +18,7 @@ from agent.protocols import Task
 from agent.records import TaskOptions
 from agent.store.memory import MemoryStore
 from agent.store.sqlite import SqliteStore
+from agent.task_rows import receipt_of
 from agent.task_runner import TaskRunner
 from agent.tasks import TaskPool
 from agent.undo import Undo
@@ -212,7 +214,7 @@ class Tasks:
         self.pool = TaskPool(talk.store, self.runner, notify=lambda event: None, workers=1)
 
     def run(self, prompt: str, **fields: object) -> Task:
-        options = TaskOptions(context=bool(fields.get("history")))
+        options = TaskOptions(context=bool(fields.get("history")), worktree=bool(fields.pop("worktree", False)))
         task = self.pool.submit(prompt, owner="terminal:me", options=options, cwd=str(self.talk.work), **fields)  # type: ignore[arg-type]
         wait_until(lambda: self.row(task).state == "done", what=lambda: str(self.row(task)))
         return self.row(task)
@@ -246,6 +248,16 @@ def test_a_task_is_undone_and_nothing_else_is(talk: Talk, tasks: Tasks) -> None:
     plan = tasks.undo(two).plan(file="beside")
     tasks.undo(two).roll_back(plan)
     assert talk.files() == ["later", "mine"]
+
+
+@pytest.mark.parametrize("worktree", [False, True], ids=["in the folder", "in a worktree"])
+def test_a_receipt_names_the_files_that_commands_have_changed(talk: Talk, tasks: Tasks, worktree: bool) -> None:
+    (talk.work / "last").write_text("")
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-q", "--allow-empty", "-m", "first"]):
+        git(*words, cwd=talk.work, env=author(talk.work))
+    receipt = receipt_of(tasks.run("aside", worktree=worktree))
+    assert {Path(name).name for name in receipt.files} == {"aside", "last"}
+    assert list(receipt.lines.values()) == ([(1, 0), (1, 0)] if worktree else [])
 
 
 def test_what_a_person_edited_since_a_task_stays_unless_it_is_to_go(talk: Talk, tasks: Tasks) -> None:

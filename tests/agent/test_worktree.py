@@ -214,6 +214,17 @@ def test_work_is_committed_and_shown_new_files_too(tree: Worktree, repo: Path, m
 # -- merging -----------------------------------------------------------------------------------------
 
 
+def test_what_is_committed_is_counted_by_file(tree: Worktree, repo: Path) -> None:
+    assert tree.stat() == {}
+    tree.make()
+    (tree.cwd / "a.txt").write_text("one\ntwo\n")
+    (tree.cwd / "new \n file").write_text("")
+    (tree.cwd / "bytes").write_bytes(b"\0\1")
+    tree.commit()
+    root = tree.root
+    assert tree.stat() == {str(root / "a.txt"): (2, 1), str(root / "bytes"): None, str(root / "new \n file"): (0, 0)}
+
+
 def worked(tree: Worktree, **files: str) -> None:
     tree.make()
     for name, text in files.items():

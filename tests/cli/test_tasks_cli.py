@@ -7,7 +7,16 @@ import pytest
 
 from agent.approvals import decision_key
 from agent.config import directories
-from agent.events import ApprovalRequested, StepFinished, ToolFinished, ToolStarted, TurnFinished, TurnStarted
+from agent.events import (
+    ApprovalRequested,
+    StepFinished,
+    ToolFinished,
+    ToolStarted,
+    TurnFinished,
+    TurnResumed,
+    TurnStarted,
+    TurnSuspended,
+)
 from agent.messages import Message, Usage
 from agent.protocols import Task
 from agent.records import Receipt
@@ -111,6 +120,23 @@ def test_a_log_has_everything_in_order(sub_command: Run, store: SqliteStore) -> 
     rows = [json.loads(line) for line in sub_command("tasks", "log", "1", "--json").stdout.splitlines()]
     assert [row["type"] for row in rows][:2] == ["TurnStarted", "StepFinished"]
     assert rows[0]["number"] == 1
+
+
+def test_the_end_of_a_log_counts_all_of_a_turn_that_was_resumed(sub_command: Run, store: SqliteStore) -> None:
+    task = store.create_task(prompt="x", owner=OWNER, settings="{}")
+    step = StepFinished(1, "", Usage(11, 7, cost=0.02))
+    ends = TurnFinished("done", "", Usage(11, 7, cost=0.02), 1, 2.0)
+    for event in (TurnStarted("x"), step, TurnSuspended(), TurnResumed(), step, TurnResumed(), step, ends):
+        store.append_event(task.id, event)
+    assert sub_command("tasks", "log", "1").stdout.splitlines()[-1] == "done      2.0s, 33 in, 21 out, $0.06"
+
+
+@pytest.mark.parametrize("follow", [["-f"], []])
+def test_a_log_says_that_somebody_stopped_the_task(sub_command: Run, store: SqliteStore, follow: list[str]) -> None:
+    waiting(store)
+    assert sub_command("tasks", "log", "1").stdout.splitlines()[-1] == "asks      terminal touch made"
+    sub_command("tasks", "stop", "1")
+    assert sub_command("tasks", "log", "1", *follow).stdout.splitlines()[-1] == "cancelled"
 
 
 def test_orders_reach_the_store(sub_command: Run, store: SqliteStore) -> None:

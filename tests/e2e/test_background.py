@@ -207,6 +207,15 @@ def test_a_log_is_followed_until_the_task_is_over(start: Start) -> None:
         assert hermes.count("tool      terminal echo one") == 1
 
 
+def test_a_log_that_is_followed_ends_with_how_a_stopped_task_ended(start: Start) -> None:
+    with OpenAIServer(default=shell("sleep 77")) as server:
+        hermes = start(server)
+        hermes.send("/yolo")
+        send_aside(hermes, "look").wait_for(lambda seen: seen.runs("sleep 77"))
+        hermes.send("/tasks log 1 -f").wait_for("Following #1").send("/tasks stop 1").wait_for("Stopped #1.")
+        hermes.wait_for(lambda seen: any(line.strip() == "cancelled" for line in seen.text.splitlines()))
+
+
 def test_a_task_is_sent_again_by_its_name_and_then_forgotten(start: Start) -> None:
     with OpenAIServer(["one", "two"]) as server:
         hermes = start(server)
