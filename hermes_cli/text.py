@@ -72,13 +72,24 @@ def columns(text: str) -> int:
     return get_cwidth(text)
 
 
+LONGEST_WRAPPED = 10_000
+"""Characters of one line from which on it is wrapped by columns alone, so that its length costs nothing."""
+
+
 def tail_rows(text: str, width: int, rows: int) -> list[str]:
-    """The last `rows` screen rows of a text wrapped at `width`; looks at no more of it than it needs."""
+    """The last `rows` screen rows of a text wrapped at `width`, between words where it can be.
+
+    Rows already shown stay as they are while a line grows. Only the end is looked at of one longer than
+    `LONGEST_WRAPPED`.
+    """
     wrapped: list[str] = []
     for line in reversed(text.split("\n") if len(text) < width * rows else _last_lines(text, rows)):
-        # Cut at a multiple of the width, so that rows already shown stay as they are while the line grows.
         surplus = len(line) - width * rows
-        wrapped[:0] = _wrap(line[surplus - surplus % width :] if surplus > 0 else line, width)
+        if len(line) > LONGEST_WRAPPED and surplus > 0:
+            # Cut at a multiple of the width, for the same reason.
+            wrapped[:0] = _rows(line[surplus - surplus % width :], width, words=False)
+        else:
+            wrapped[:0] = wrap(line, width)
         if len(wrapped) >= rows:
             break
     return wrapped[-rows:]
@@ -88,15 +99,38 @@ def _last_lines(text: str, most: int) -> list[str]:
     return text.rsplit("\n", most)[-most:]
 
 
-def _wrap(line: str, width: int) -> list[str]:
-    rows, row, used = [], "", 0
-    for character in line.expandtabs(4):
-        wide = columns(character)
-        if used + wide > width:
-            rows.append(row)
-            row, used = "", 0
-        row, used = row + character, used + wide
-    return [*rows, row]
+def wrap(line: str, width: int) -> list[str]:
+    """A line in rows of at most `width` columns; a word is broken only where it is longer than a row."""
+    return _rows(line, width, words=True)
+
+
+def _rows(line: str, width: int, *, words: bool) -> list[str]:
+    line = line.expandtabs(4)
+    rows, start = [], 0
+    while (end := _row_end(line, start, width)) < len(line):
+        space = line.rfind(" ", start, end + 1) if words else -1
+        if space <= start or not line[start:space].strip():
+            rows.append(line[start:end])
+            start = end
+            continue
+        rows.append(line[start:space].rstrip())
+        start = space
+        while line[start : start + 1] == " ":
+            start += 1
+    return [*rows, line[start:]]
+
+
+def _row_end(line: str, start: int, width: int) -> int:
+    """Where a row that begins at `start` is full."""
+    part = line[start : start + width]
+    if part.isascii():
+        return start + len(part)
+    used = 0
+    for number, character in enumerate(part):
+        used += columns(character)
+        if used > width:
+            return start + max(number, 1)
+    return start + len(part)
 
 
 def place(folder: str) -> str:

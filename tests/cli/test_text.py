@@ -8,7 +8,19 @@ import pytest
 from hermes_cli.blocks import MOST_LINES, BlockCutter
 from hermes_cli.paste import MOST_CHARACTERS, Pastes
 from hermes_cli.paste import MOST_LINES as MOST_PASTED
-from hermes_cli.text import clip, columns, count, echoed, harmless, money, seconds, tail_rows, without_markdown
+from hermes_cli.text import (
+    LONGEST_WRAPPED,
+    clip,
+    columns,
+    count,
+    echoed,
+    harmless,
+    money,
+    seconds,
+    tail_rows,
+    without_markdown,
+    wrap,
+)
 
 # -- blocks ----------------------------------------------------------------------------------------
 
@@ -181,6 +193,35 @@ def test_the_last_rows_of_a_text_are_those_a_terminal_would_show(
     text: str, width: int, rows: int, expected: list[str]
 ) -> None:
     assert tail_rows(text, width, rows) == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "rows"),
+    [
+        ("one two three", ["one two", "three"]),
+        ("one two", ["one two"]),
+        ("one  two   three", ["one  two", "three"]),
+        ("a incomprehensible b", ["a", "incompre", "hensible", "b"]),
+        ("    indented", ["    inde", "nted"]),
+        ("日本語 日本語", ["日本語", "日本語"]),
+    ],
+)
+def test_a_line_is_wrapped_between_words_and_a_word_only_broken_where_it_fits_no_row(
+    line: str, rows: list[str]
+) -> None:
+    assert wrap(line, 8) == rows
+
+
+@pytest.mark.parametrize("word", ["word12 ", "日本 ", "x"])
+def test_rows_that_are_full_stay_as_they_are_while_a_line_grows(word: str) -> None:
+    text = word * 100
+    for length in range(len(text)):
+        *full, _last = wrap(text[:length], 20)
+        assert wrap(text[: length + 1], 20)[: len(full)] == full
+
+
+def test_the_end_of_a_very_long_line_is_found_without_all_of_it() -> None:
+    assert tail_rows("word " * LONGEST_WRAPPED + "end", 20, 2) == ["word word word word ", "end"]
 
 
 def test_rows_are_never_wider_than_the_screen_nor_more_than_were_asked_for() -> None:
