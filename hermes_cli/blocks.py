@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterator
 
+from hermes_cli.text import row_starts
+
 MOST_LINES = 60
 """A fence or a list longer than this is handed out in pieces, so that a long one does not appear all at once."""
 
@@ -10,6 +12,9 @@ LONGEST_LINE = 8_000
 """Characters of one line, outside a fence, after which it is handed out in pieces."""
 
 _FENCE = re.compile(r" {0,12}(`{3,}|~{3,})(.*)$")
+_ITEM = re.compile(r"(?:[-*+]|\d{1,9}[.)])\s")
+_NO_PROSE = re.compile(rf"\s*(?:{_ITEM.pattern}|[>|#]|[-=_*]{{3}})|\s{{4}}|\t")
+"""The beginning of a line that is no prose, or would not be if it stood at the beginning of one."""
 
 
 class BlockCutter:
@@ -45,6 +50,28 @@ class BlockCutter:
                 yield from self._flush()
                 if head and tail:
                     self._partial, self._length = [tail], len(tail)
+
+    def ready(self, width: int) -> str:
+        """Take out the part of the unfinished block that stands by itself already, "" when there is none.
+
+        Lines of a fence, items of a list, and rows of prose of `width` columns. What is left is never empty.
+        """
+        if self._fence:
+            *whole, last = self._lines
+            if not whole[1:]:
+                return ""
+            self._lines = [self._opening, last]
+            return "\n".join([*whole, self._fence])
+        items = [number for number, line in enumerate(self._lines) if number and _ITEM.match(line)]
+        if items:
+            whole, self._lines = self._lines[: items[-1]], self._lines[items[-1] :]
+            return "\n".join(whole)
+        text = self.tail
+        if any(map(_NO_PROSE.match, text.split("\n"))) or not (cut := _full_rows(text, width)):
+            return ""
+        *self._lines, partial = text[cut:].split("\n")
+        self._partial, self._length = [partial], len(partial)
+        return text[:cut].rstrip()
 
     def finish(self) -> Iterator[str]:
         """The last block, if there is one; an open fence is closed."""
@@ -87,3 +114,17 @@ class BlockCutter:
             return
         if lines:
             yield "\n".join([*lines, self._fence] if close else lines)
+
+
+def _full_rows(text: str, width: int) -> int:
+    """Where the last row of prose begins that may still change, 0 when none before it is known to stay."""
+    found = 0
+    flat = text.replace("\n", " ")
+    for start in row_starts(flat, width)[1:]:
+        head = flat[:start]
+        marked = (
+            head.count("**") % 2 or head.count("*") % 2 or head.count("`") % 2 or head.count("[") != head.count("]")
+        )
+        if flat[start:].strip() and not marked and not _NO_PROSE.match(flat[start:]):
+            found = start
+    return found

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 
 from agent.visible import visible
-from hermes_cli.text import clip, columns, count, harmless, money, seconds, tail_rows
+from hermes_cli.text import clip, columns, count, harmless, money, seconds, tail_rows, wrap
 
 if TYPE_CHECKING:
     from agent.events import ToolFinished
@@ -75,10 +75,12 @@ def _question_lines(chat: "Chat", width: int, rows: int, drafting: bool) -> list
     question, glyphs = chat.questions[0], chat.screen.glyphs
     hint = f"Ctrl+S sets your draft aside; then {question.hint}" if drafting else question.hint
     more = f"  ({len(chat.questions) - 1} more after this)" if len(chat.questions) > 1 else ""
-    choices = [] if question.listed or question.free else question.choices.split("   ")
-    answers = [("class:question.choices", f"  {part}") for part in _wrapped(choices, width - 4)]
-    answers.append(("class:question.hint", f"  {hint}{more}"))
-    asked, *about = (tail_rows(line, width - 3, len(line)) for line in question.lines)
+    choices = [] if question.listed or question.free else question.choices(width - 4)
+    if len(choices) > rows // 2:
+        choices = [clip(label, width - 4, glyphs.ellipsis) for label in question.labels]
+    answers = [("class:question.choices", f"  {row}") for row in choices]
+    answers += [("class:question.hint", f"  {row}") for row in wrap(f"{hint}{more}", width - 4)]
+    asked, *about = (wrap(line, width - 3) for line in question.lines)
     room = min(max(rows - len(answers), 1), 4)
     # Where it is too long, its end says why it is asked.
     head = asked if len(asked) <= room else [asked[0], *asked[len(asked) - room + 1 :]]
@@ -203,13 +205,3 @@ def _fit(parts: list[tuple[int, str]], between: str, width: int) -> str:
             return clip(line, width)
         parts.remove(max(parts, key=lambda part: part[0]))
     return ""
-
-
-def _wrapped(parts: list[str], width: int) -> list[str]:
-    lines: list[str] = []
-    for part in parts:
-        if lines and columns(lines[-1]) + columns(part) + 3 <= width:
-            lines[-1] += f"   {part}"
-        else:
-            lines.append(part)
-    return lines

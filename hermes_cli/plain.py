@@ -1,12 +1,18 @@
-"""Plain lines: for pipes, dumb terminals and screen readers. The same session and commands, no cursor movement."""
+"""Plain lines: for pipes, dumb terminals and screen readers. The same session and commands, no cursor movement.
+
+On a terminal the sign of the prompt stands while it is the person's turn to type. Lines are taken at any time, also
+while a turn runs.
+"""
 
 import asyncio
 import contextlib
 import os
+import select
 import shutil
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -18,16 +24,17 @@ from agent.config import Config
 from agent.errors import HermesError, StoreError
 from agent.messages import ImagePart
 from agent.store.kept import open_store
+from agent.visible import visible
 from hermes_cli import clipboard
 from hermes_cli import glyphs as glyph_sets
 from hermes_cli.chat import Chat
 from hermes_cli.courtesy import KeyboardFirst
 from hermes_cli.questions import Question
 from hermes_cli.resuming import begin, resume
-from hermes_cli.screen import nothing
+from hermes_cli.screen import TWICE, nothing
 from hermes_cli.sessions import Wanted, the_one
 from hermes_cli.setup import exit_within
-from hermes_cli.text import harmless
+from hermes_cli.text import harmless, wrap
 
 if TYPE_CHECKING:
     from hermes_cli.picker import Picker
@@ -36,6 +43,23 @@ if TYPE_CHECKING:
 
 MOST_PICKED = 20
 """Choices of a list; whoever wants another one names it."""
+
+SLOW = 0.5
+"""Seconds after which it is told what goes on, where nothing else has shown it."""
+
+LOOK = 0.05
+"""Seconds between two looks whether the sign is due."""
+
+KEY_HELP = (
+    ("Enter", "send; in a turn: tell the agent"),
+    ("\\ Enter", "new line"),
+    ("Ctrl+C", "interrupt, then twice to leave"),
+    ("Ctrl+D", "leave"),
+    ("!cmd", "run a shell command yourself"),
+    ("@path", "name a file"),
+    ("?", "these keys"),
+    ("/help", "lists the commands"),
+)
 
 LEAVE_WITHIN, SETTLED_WITHIN, STOPPED_WITHIN = 4.0, 1.0, 1.5
 """Seconds after which leaving waits for nothing any more, and seconds it waits for a turn that was stopped."""
@@ -54,18 +78,28 @@ class PlainScreen:
         self._holding = ""
         self._left = asyncio.Event()
         self._idle = asyncio.Event()
-        self._handled = threading.Event()
-        self._interrupted = False
+        self._last_ctrl_c = -TWICE
+        self._activity = ""
+        self._slow: asyncio.TimerHandle | None = None
+        self._due = threading.Event()
+        self._taken = True
+        self._reading = False
+        self._at_sign = False
 
     def renderer(self) -> "Renderer":
         if self._renderer is None:
             from hermes_cli.render import Look, Renderer
 
-            look = Look(lambda: shutil.get_terminal_size().columns - 1, False, self.glyphs)
+            look = Look(lambda: shutil.get_terminal_size().columns - 1, False, self.glyphs, linear=True)
             self._renderer = Renderer(look, verbose=lambda: self.chat.verbose)
         return self._renderer
 
     def show(self, text: str) -> None:
+        if self._at_sign:
+            self._at_sign = False
+            text = text if text.startswith("\n") else f"\n{text}"
+            # The sign comes back after it.
+            self.chat.loop.call_soon(self.refresh)
         sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
         sys.stdout.flush()
 
@@ -108,13 +142,16 @@ class PlainScreen:
             self.show(text)
         shown()
         if urgent and self._interactive:
-            self.show("\a")
+            sys.stdout.write("\a")
+            sys.stdout.flush()
 
     def refresh(self) -> None:
         question = self.chat.questions[0] if self.chat.questions else None
         if question is not None and question is not self._asked:
-            choices = [f"({question.hint})"] if question.free else [] if question.listed else [question.choices]
-            self.show("\n" + "\n".join([*question.lines, *choices]))
+            width = self.renderer().look.width()
+            lines = [row for line in question.lines for row in wrap(line, width)]
+            choices = [f"({question.hint})"] if question.free else [] if question.listed else question.choices(width)
+            self.show("\n" + "\n".join([*lines, *choices]))
             if not self._interactive:
                 # Whoever wrote the pipe is not there to answer.
                 self.chat.loop.call_soon(self._decline, question)
@@ -126,6 +163,34 @@ class PlainScreen:
             self._idle.set()
         else:
             self._idle.clear()
+        if self._interactive:
+            self._watch_activity()
+            self._show_sign()
+
+    def _show_sign(self) -> None:
+        """Have it stand where it is the person's turn: by whoever reads the next line, or here if that is under way."""
+        if not self._taken or not (self._idle.is_set() or self.chat.questions) or self._left.is_set():
+            self._due.clear()
+            return
+        self._due.set()
+        if self._reading and not self._at_sign:
+            self._at_sign = True
+            sys.stdout.write(f"{self.glyphs.prompt} {_typed_so_far()}")
+            sys.stdout.flush()
+
+    def _watch_activity(self) -> None:
+        """Say what goes on, where it takes long and nothing else shows it."""
+        activity = self.chat.turn.activity if self.chat.turn is not None else ""
+        if activity == self._activity:
+            return
+        self._activity = activity
+        if self._slow is not None:
+            self._slow.cancel()
+        self._slow = self.chat.loop.call_later(SLOW, self._say_activity) if activity else None
+
+    def _say_activity(self) -> None:
+        if self._activity != "answering" and not self.chat.questions:
+            self.show(f"({visible(self._activity)})")
 
     def copy(self, text: str) -> None:
         del text
@@ -168,6 +233,8 @@ class PlainScreen:
         finally:
             await self.chat.aside.settle(SETTLED_WITHIN)
             exit_within(LEAVE_WITHIN)
+            if self._at_sign:
+                self.show("")
             reading.cancel()
             leaving.cancel()
             self.chat.close()
@@ -178,28 +245,28 @@ class PlainScreen:
             if not self._interactive:
                 await self._until_idle()
             line = await lines.get()
-            if self._left.is_set():
+            if self._left.is_set() or (line is None and not self._interactive):
                 break
-            self._interrupted = False
-            if line is None and self._interactive:
-                self._ctrl_d()
-                self._handled.set()
-                continue
+            self._last_ctrl_c = -TWICE
             if line is None:
-                break
-            if self.chat.questions and self.chat.reply(line):
-                self._handled.set()
-                continue
-            if line.endswith("\\"):
-                more = await lines.get()
-                line = f"{line[:-1]}\n{more or ''}"
-            self.chat.submit(line)
-            self._handled.set()
+                self._ctrl_d()
+            elif not self.chat.questions or not self.chat.reply(line):
+                while line.endswith("\\"):
+                    line = f"{line[:-1]}\n{await lines.get() or ''}"
+                self._submit(line)
+            self._taken = True
+            self.refresh()
         await self._until_idle()
         while self._tasks_left() and not self._left.is_set():
             self._give_up_waiting()
             await asyncio.sleep(0.05)
         await asyncio.sleep(0.1)
+
+    def _submit(self, line: str) -> None:
+        if line.strip() == "?":
+            self.show("\n" + self.renderer().pairs(KEY_HELP))
+        else:
+            self.chat.submit(line)
 
     def _ctrl_d(self) -> None:
         """On a terminal, which goes on: leave, and with work under way ask first. Said twice, it takes the default."""
@@ -247,6 +314,10 @@ class PlainScreen:
             question.settle(question.default, "" if question.free else NOBODY_ANSWERS)
 
     def _interrupt(self) -> None:
+        if self._interactive:
+            # The terminal has shown ^C, wherever that was.
+            self._at_sign = True
+            self.show("")
         if (
             self.chat.leaving.cut()
             or self.chat.background.unfollow()
@@ -254,27 +325,57 @@ class PlainScreen:
             or self.chat.interrupt()
         ):
             return
-        if self._interrupted or not self._interactive:
+        if not self._interactive:
             self.leave()
-        self._interrupted = True
-        self.show("press Ctrl+C again to leave")
+        elif time.monotonic() - self._last_ctrl_c < TWICE:
+            self.chat.leaving.ask()
+        else:
+            self._last_ctrl_c = time.monotonic()
+            self.show("press Ctrl+C again to leave")
 
     def _read(self, lines: "asyncio.Queue[str | None]") -> None:
         """On a thread: one reader of stdin."""
         loop = self.chat.loop
-        with contextlib.suppress(RuntimeError):  # the loop is closed: we are leaving
+        goes_on = False
+        with contextlib.suppress(RuntimeError, OSError):  # the loop is closed, or the terminal gone: we are leaving
             while True:
                 try:
-                    line: str | None = input(f"{self.glyphs.prompt} " if self._interactive else "")
+                    line: str | None = self._typed(goes_on) if self._interactive else input()
                 except EOFError:
                     line = None
-                self._handled.clear()
                 loop.call_soon_threadsafe(lines.put_nowait, line)
                 if line is None and not self._interactive:
                     return
-                if self._interactive and not (line or "").endswith("\\"):
-                    # The next prompt comes below what this line has shown at once.
-                    self._handled.wait(1.0)
+                if goes_on := (line or "").endswith("\\"):
+                    continue
+                if line is None:
+                    # What has ended once may have ended for good.
+                    self._due.wait(1.0)
+
+    def _typed(self, goes_on: bool) -> str:
+        """On the reader's thread: the next line of a person, behind the sign where it is due. Raises: EOFError."""
+        due = goes_on or self._wait_for_sign()
+        self._reading, self._at_sign = True, due
+        try:
+            return input(f"{self.glyphs.prompt} " if due else "")
+        finally:
+            self._reading = self._at_sign = self._taken = False
+            self._due.clear()
+
+    def _wait_for_sign(self) -> bool:
+        """On the reader's thread: until the sign is due. False when a line was typed without it."""
+        if sys.platform == "win32":
+            return self._due.wait(1.0)
+        while not self._due.wait(LOOK):
+            if select.select([sys.stdin], [], [], 0)[0]:
+                return False
+        return True
+
+
+def _typed_so_far() -> str:
+    """What stands in the line editor, where there is one."""
+    editor = sys.modules.get("readline")
+    return editor.get_line_buffer() if editor is not None else ""
 
 
 if sys.platform != "win32" and os.environ.get("TERM", "dumb") != "dumb":

@@ -29,10 +29,13 @@ from hermes_cli.history import SharedHistory
 from hermes_cli.live import details_fragments, live_fragments, status_text
 from hermes_cli.mentions import FileIndex, PromptCompleter
 from hermes_cli.paste import Pastes
+from hermes_cli.screen import TWICE
 from hermes_cli.terminal import PromptApplication, copy_sequence, ring
 from hermes_cli.text import echoed, place
 
 if TYPE_CHECKING:
+    from prompt_toolkit.data_structures import Size
+
     from agent.approvals import Policy
     from agent.errors import StoreError
     from agent.events import ToolFinished
@@ -50,9 +53,6 @@ FLUSH, BURST = 0.02, 4
 
 QUIET, AT_MOST = 1.0, 3.0
 """A notice waits for this many seconds without a key, and no longer than that many in all."""
-
-TWICE = 2.0
-"""Seconds within which a second Ctrl+C leaves."""
 
 
 class PromptScreen:
@@ -87,6 +87,7 @@ class PromptScreen:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._renderer: Renderer | None = None
         self._live: StyleAndTextTuples = []
+        self._live_size: Size | None = None
         self.history = SharedHistory(config.dirs.database, fold=self.pastes.recalled, warn=self._warn)
         self._files = FileIndex(cwd)
         completer = PromptCompleter(SlashCommandCompleter(argument_values(lambda: self.chat)), self._files)
@@ -263,10 +264,16 @@ class PromptScreen:
 
     # -- drawing about it --------------------------------------------------------------------------
 
+    def _live_now(self) -> StyleAndTextTuples:
+        """The live region for the size of now, which may have changed since it was built."""
+        if self._live_size != self.app.output.get_size():
+            self._draw_live()
+        return self._live
+
     def _draw_live(self) -> None:
         if not self._met:
             return
-        size = self.app.output.get_size()
+        size = self._live_size = self.app.output.get_size()
         tail = self._renderer.tail if self._renderer is not None else ""
         live = live_fragments(
             self.chat, tail, width=size.columns, rows=size.rows, tick=self._tick, drafting=bool(self.buffer.text)

@@ -16,7 +16,7 @@ from agent.events import ApprovalRequested
 from agent.protocols import Decision
 from agent.visible import both_ends, visible
 from hermes_cli.glyphs import Glyphs
-from hermes_cli.text import clip, harmless
+from hermes_cli.text import clip, columns, harmless, wrap
 
 GRACE = 0.5
 """Seconds in which Enter on an empty line is taken for one that was meant for something else."""
@@ -84,11 +84,22 @@ class Question:
         return f"{what}, then Enter; {NO_ANSWER} for no answer"
 
     @property
-    def choices(self) -> str:
-        """The options on one line, the default marked."""
-        return "   ".join(
+    def labels(self) -> list[str]:
+        """The options, the default marked."""
+        return [
             f"{letter.upper() if letter == self.default else letter} {label}" for letter, label in self.options.items()
-        )
+        ]
+
+    def choices(self, width: int) -> list[str]:
+        """The options in rows; a row ends between two of them, or between words of a long one."""
+        rows: list[str] = []
+        for option in self.labels:
+            if rows and columns(rows[-1]) + columns(option) + 3 <= width:
+                rows[-1] += f"   {option}"
+            else:
+                first, *others = wrap(option, max(width - 2, 1))
+                rows += [first, *(f"  {row}" for row in others)]
+        return rows
 
 
 def trust_question(cwd: Path, state: Path, named: Iterable[str]) -> Question | None:

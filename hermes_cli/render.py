@@ -77,12 +77,16 @@ def _body(text: str, as_it_is: bool) -> RenderableType:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What the terminal can show. `width` is in columns and asked anew for each piece."""
+    """What the terminal can show. `width` is in columns and asked anew for each piece.
+
+    `linear`: nothing is ever drawn anew, so what is whole of an unfinished block is shown as it comes.
+    """
 
     width: Callable[[], int]
     colours: bool
     glyphs: Glyphs
     truecolour: bool = False
+    linear: bool = False
 
 
 def warm_up() -> None:
@@ -103,6 +107,7 @@ class Renderer:
         self._cutter = BlockCutter()
         self._bullet = False
         self._streamed = False
+        self._goes_on = False
         self.last_tool: ToolFinished | None = None
 
     @property
@@ -119,8 +124,10 @@ class Renderer:
                 self._bullet = True
             case TextDelta(text):
                 self._streamed = True
-                for block in self._cutter.feed(text):
-                    yield self._answer(block)
+                yield from map(self._answer, self._cutter.feed(text))
+                if self.look.linear and (rows := self._cutter.ready(self.look.width() - 3)):
+                    yield self._answer(rows)
+                    self._goes_on = True
             case StepRestarted(reason):
                 # It was read, so it stays; what follows says that it does not count.
                 yield from map(self._answer, self._cutter.finish())
@@ -278,7 +285,8 @@ class Renderer:
         body = self.text(_Markdown(harmless(block)), narrower=3).strip("\n") + "\n"
         bullet, self._bullet = self._bullet, False
         sign = f"{self.look.glyphs.answer} " if bullet else "  "
-        return "\n" + self._prefixed(body, sign, "")
+        air, self._goes_on = "" if self._goes_on else "\n", False
+        return air + self._prefixed(body, sign, "")
 
     def _prefixed(self, text: str, sign: str, style: str) -> str:
         """The sign before the first line, as many spaces before the others."""

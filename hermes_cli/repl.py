@@ -24,7 +24,8 @@ from agent.errors import HermesError
 from hermes_cli.keys import KEY_HELP, bindings
 from hermes_cli.layout import application
 from hermes_cli.mentions import mention
-from hermes_cli.prompt_screen import TWICE, PromptScreen
+from hermes_cli.prompt_screen import PromptScreen
+from hermes_cli.screen import TWICE
 from hermes_cli.setup import exit_within
 from hermes_cli.terminal import teach_sequences
 from hermes_cli.text import columns, place
@@ -61,14 +62,14 @@ class Repl(PromptScreen):
         teach_sequences()
         super().__init__(config, load_policy, cwd=cwd)
         self._hung_up = False
-        self._last_ctrl_c = 0.0
+        self._keys, self._armed_by, self._last_ctrl_c = 0, 0, 0.0
         self._quoted: Question | None = None
         self.app = application(
             self.buffer,
             bindings(self),
             glyphs=self.glyphs,
             colours=self._colours,
-            live=lambda: self._live,
+            live=self._live_now,
             status=self._status,
         )
         self.app.after_render += lambda _: self.keyboard.drawn()
@@ -178,10 +179,11 @@ class Repl(PromptScreen):
             or self.chat.interrupt()
         ):
             pass
-        elif time.monotonic() - self._last_ctrl_c < TWICE:
+        elif self._armed_by == self._keys - 1 and time.monotonic() - self._last_ctrl_c < TWICE:
             self.chat.leaving.ask()
         else:
-            self._last_ctrl_c = time.monotonic()
+            # Any other key between the two, and the next one is the first again.
+            self._armed_by, self._last_ctrl_c = self._keys, time.monotonic()
             self._say_below("press Ctrl+C again to leave")
 
     def choose(self) -> None:
@@ -324,6 +326,7 @@ class Repl(PromptScreen):
 
     def _key_pressed(self, _processor: object) -> None:
         self._last_key = time.monotonic()
+        self._keys += 1
         self.keyboard.pressed()
 
     # -- running -----------------------------------------------------------------------------------

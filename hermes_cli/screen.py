@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from hermes_cli.picker import Picker
     from hermes_cli.render import Renderer
 
+TWICE = 2.0
+"""Seconds within which a second Ctrl+C leaves."""
+
 
 def nothing() -> None:
     """Nobody need hear of it."""

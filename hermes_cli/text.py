@@ -1,7 +1,9 @@
 """Text on its way to a terminal: made harmless, clipped, measured."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 from agent.events import Compacted
 
@@ -87,9 +89,9 @@ def tail_rows(text: str, width: int, rows: int) -> list[str]:
         surplus = len(line) - width * rows
         if len(line) > LONGEST_WRAPPED and surplus > 0:
             # Cut at a multiple of the width, for the same reason.
-            wrapped[:0] = _rows(line[surplus - surplus % width :], width, words=False)
+            wrapped[:0] = _rows(line[surplus - surplus % width :], width, "none")
         else:
-            wrapped[:0] = wrap(line, width)
+            wrapped[:0] = _rows(line, width, "growing")
         if len(wrapped) >= rows:
             break
     return wrapped[-rows:]
@@ -101,23 +103,35 @@ def _last_lines(text: str, most: int) -> list[str]:
 
 def wrap(line: str, width: int) -> list[str]:
     """A line in rows of at most `width` columns; a word is broken only where it is longer than a row."""
-    return _rows(line, width, words=True)
+    return _rows(line, width, "whole")
 
 
-def _rows(line: str, width: int, *, words: bool) -> list[str]:
+Words = Literal["none", "whole", "growing"]
+"""What is kept together: nothing, words that fit a row, or any word, for the last one may grow beyond it."""
+
+
+def _rows(line: str, width: int, words: Words) -> list[str]:
     line = line.expandtabs(4)
-    rows, start = [], 0
-    while (end := _row_end(line, start, width)) < len(line):
-        space = line.rfind(" ", start, end + 1) if words else -1
-        if space <= start or not line[start:space].strip():
-            rows.append(line[start:end])
-            start = end
+    starts = row_starts(line, width, words)
+    rows = (line[start:end] for start, end in pairwise([*starts, len(line)]))
+    return [row if words == "none" else row.rstrip() for row in rows]
+
+
+def row_starts(line: str, width: int, words: Words = "growing") -> list[int]:
+    """Where the rows of a line begin that is wrapped at `width`."""
+    starts = [0]
+    while (end := _row_end(line, start := starts[-1], width)) < len(line):
+        space = -1 if words == "none" else line.rfind(" ", start, end + 1)
+        word = line[space + 1 : space + width + 2] if words == "whole" else ""
+        if not line[start : max(space, start)].strip() or columns(word.partition(" ")[0]) > width:
+            starts.append(end)
             continue
-        rows.append(line[start:space].rstrip())
-        start = space
-        while line[start : start + 1] == " ":
-            start += 1
-    return [*rows, line[start:]]
+        while line[space : space + 1] == " ":
+            space += 1
+        if space == len(line):
+            break
+        starts.append(space)
+    return starts
 
 
 def _row_end(line: str, start: int, width: int) -> int:

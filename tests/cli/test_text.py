@@ -82,6 +82,42 @@ def test_no_word_is_lost_and_none_comes_twice(text: str) -> None:
     assert words("\n".join("\n".join(rows) for rows in goes_on)) == words(text)
 
 
+LINEAR = {
+    # A long table has its head again.
+    **{name: text for name, text in TEXTS.items() if name != "table"},
+    "long prose": "some `code of two words` and **bold words** in it - so. " * 20 + "\n\nEnd",
+    "two lists": "Here:\n- one\n  - two\n- three\n\n1. four\n2. five\n",
+}
+
+
+@pytest.mark.parametrize("text", LINEAR.values(), ids=LINEAR)
+def test_what_is_taken_out_early_loses_no_word_and_leaves_a_rest(text: str) -> None:
+    cutter, found = BlockCutter(), list[str]()
+    for character in text:
+        found += cutter.feed(character)
+        if early := cutter.ready(20):
+            found.append(early)
+            assert cutter.tail.strip()
+    found += cutter.finish()
+    assert not [piece for piece in found if piece.count("**") % 2]
+    said, meant = (
+        [word for word in whole.split() if not word.startswith(("```", "~~~"))] for whole in ("\n".join(found), text)
+    )
+    assert said == meant
+
+
+def test_rows_of_prose_and_lines_of_code_are_taken_out_before_their_block_is_whole() -> None:
+    cutter = BlockCutter()
+    assert list(cutter.feed("one two three")) == []
+    assert cutter.ready(8) == "one two"
+    assert list(cutter.feed(" - four **five six seven")) == []
+    assert cutter.ready(8) == "three - four"
+    assert cutter.ready(8) == ""
+    assert list(cutter.feed("**\n\n```\nx = 1\ny = 2\n")) == ["**five six seven**"]
+    assert cutter.ready(8) == "```\nx = 1\n```"
+    assert cutter.ready(8) == ""
+
+
 def test_a_paragraph_is_handed_out_as_soon_as_it_is_over() -> None:
     cutter = BlockCutter()
     assert list(cutter.feed("one\n")) == []
@@ -200,8 +236,9 @@ def test_the_last_rows_of_a_text_are_those_a_terminal_would_show(
     [
         ("one two three", ["one two", "three"]),
         ("one two", ["one two"]),
+        ("one four  ", ["one four"]),
         ("one  two   three", ["one  two", "three"]),
-        ("a incomprehensible b", ["a", "incompre", "hensible", "b"]),
+        ("a incomprehensible b", ["a incomp", "rehensib", "le b"]),
         ("    indented", ["    inde", "nted"]),
         ("日本語 日本語", ["日本語", "日本語"]),
     ],
@@ -216,8 +253,8 @@ def test_a_line_is_wrapped_between_words_and_a_word_only_broken_where_it_fits_no
 def test_rows_that_are_full_stay_as_they_are_while_a_line_grows(word: str) -> None:
     text = word * 100
     for length in range(len(text)):
-        *full, _last = wrap(text[:length], 20)
-        assert wrap(text[: length + 1], 20)[: len(full)] == full
+        *full, _last = tail_rows(text[:length], 20, length + 1)
+        assert tail_rows(text[: length + 1], 20, length + 1)[: len(full)] == full
 
 
 def test_the_end_of_a_very_long_line_is_found_without_all_of_it() -> None:

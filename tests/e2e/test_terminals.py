@@ -295,3 +295,11 @@ def test_being_told_to_end_it_takes_what_it_started_along(start: Start, how: str
             hermes.process.send_signal(signal.Signals[how])
         assert hermes.process.wait(5) in (0, 120), "120: Python could not flush to a terminal that has gone"
         hermes.wait_until_gone(children)
+
+
+def test_a_question_is_wrapped_anew_between_words_when_the_window_gets_narrower(start: Start) -> None:
+    with OpenAIServer([call("terminal", command="touch alpha; echo a rather long command"), "Well."]) as server:
+        hermes = start(server, columns=100)
+        hermes.send("go").wait_for("yes, once").resize(40)
+        shown = "y yes, once s this session a always touch alpha; echo a rather long command N no (and why) a letter,"
+        hermes.wait_for(lambda seen: shown in " ".join(" ".join(seen.visible).split()))

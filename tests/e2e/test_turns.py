@@ -129,7 +129,7 @@ def test_a_command_is_asked_about_and_y_runs_it(start: Start, folder: Path) -> N
 
 def test_in_a_tiny_window_a_question_shows_what_is_asked_and_how_to_answer(start: Start, folder: Path) -> None:
     with OpenAIServer([call("terminal", command=f"touch made {'very' * 40}"), "done"]) as server:
-        hermes = start(server, columns=24, rows=9)
+        hermes = start(server, columns=26, rows=9)
         hermes.send("make it").wait_for(lambda seen: "a letter, then Enter" in "\n".join(seen.visible))
         shown = "\n".join(hermes.visible)
         assert QUESTION in shown
@@ -332,6 +332,15 @@ def test_a_shell_command_of_the_person_is_shown_and_kept_from_the_model(start: S
         hermes.send("go").wait_for("● ok")
         assert "hi-42" not in json.dumps(server.bodies)
         assert "echo hi" not in json.dumps(server.bodies)
+
+
+def test_a_key_between_two_ctrl_cs_keeps_the_session(start: Start) -> None:
+    hermes = start()
+    hermes.press("ctrl+c").wait_for("press Ctrl+C again to leave")
+    hermes.type("x").wait_for(lambda seen: seen.draft == "x").press("backspace", "ctrl+c", "end")
+    hermes.send("/version").wait_for("Python")
+    hermes.press("ctrl+c", "ctrl+c")
+    assert hermes.wait_for_exit() == 0
 
 
 def test_ctrl_c_stops_a_shell_command_of_the_person(start: Start) -> None:

@@ -1,0 +1,94 @@
+"""Plain lines on a real terminal: one can follow what happens, and it is as good a place to work as the full prompt."""
+
+import pytest
+
+from tests.e2e.conftest import Start
+from tests.support.openai_server import OpenAIServer, call, say
+from tests.support.screen import Terminal
+
+
+def plain(start: Start, server: OpenAIServer, *, editor: bool = False) -> Terminal:
+    """Without, or with a line editor."""
+    return start(server, *(["--plain"] if editor else []), env={"TERM": "xterm" if editor else "dumb"})
+
+
+@pytest.mark.parametrize("editor", [False, True], ids=["dumb", "line editor"])
+def test_the_sign_stands_when_the_answer_is_there_and_never_before_other_text(start: Start, editor: bool) -> None:
+    steps = [call("terminal", command="true"), "It is done.", "Second."]
+    with OpenAIServer(steps) as server:
+        hermes = plain(start, server, editor=editor)
+        hermes.send("go").wait_for("It is done.").wait_for(lambda seen: seen.draft == "", why="the sign after it")
+        hermes.send("more").wait_for("Second.").wait_for(lambda seen: seen.draft == "")
+        signs = [line for line in hermes.lines if line.startswith("›")]
+        assert signs == ["› go", "› more", "›"], hermes.picture()
+
+
+def test_what_takes_long_is_told_and_no_sign_stands_meanwhile(start: Start) -> None:
+    with OpenAIServer([say("Now.", delay=1.5)]) as server:
+        hermes = plain(start, server)
+        hermes.send("go").wait_for("(thinking)")
+        assert hermes.count("›") == 1
+        hermes.wait_for("Now.").wait_for(lambda seen: seen.draft == "")
+        assert hermes.count("(thinking)") == 1
+
+
+def test_a_paragraph_comes_row_by_row_while_the_model_writes_it(start: Start) -> None:
+    words = [f"word{number} " for number in range(60)]
+    with OpenAIServer([say(*words, end="hang")]) as server:
+        hermes = plain(start, server)
+        hermes.send("go").wait_for("word30")
+        assert hermes.count("word59") == 0
+
+
+def test_a_line_typed_during_a_turn_reaches_the_agent(start: Start) -> None:
+    with OpenAIServer([call("terminal", command="sleep 1"), "Yes."]) as server:
+        hermes = plain(start, server)
+        hermes.send("go").wait_for(lambda _: len(server.bodies) == 1, why="a request").send("and mind the gap")
+        hermes.wait_for("Yes.").wait_for(lambda seen: seen.draft == "")
+        assert "mind the gap" in str(server.bodies[-1]["messages"])
+
+
+def test_a_question_mark_tells_the_keys(start: Start) -> None:
+    with OpenAIServer() as server:
+        plain(start, server).send("?").wait_for("interrupt, then twice to leave").wait_for(
+            lambda seen: seen.draft == ""
+        )
+        assert not server.bodies
+
+
+@pytest.mark.parametrize("editor", [False, True], ids=["dumb", "line editor"])
+def test_a_notice_stands_on_its_own_lines_and_the_sign_comes_back(start: Start, editor: bool) -> None:
+    with OpenAIServer([say("Found it.", delay=0.5)]) as server:
+        hermes = plain(start, server, editor=editor)
+        hermes.send("/bg look").wait_for(lambda seen: seen.draft == "", why="the sign after the task's number")
+        hermes.type("half a thought")
+        hermes.wait_for("#1 done").wait_for(lambda seen: not editor or seen.draft == "half a thought")
+        assert not [line for line in hermes.lines if line.startswith("›") and "╭" in line]
+        hermes.send("").wait_for(lambda seen: "half a thought" in str(server.bodies[-1]["messages"]))
+
+
+def test_ctrl_c_twice_with_a_live_task_asks(start: Start) -> None:
+    with OpenAIServer(default=say("too late", delay=30)) as server:
+        hermes = plain(start, server)
+        hermes.send("/bg look").wait_for(lambda _: len(server.bodies) == 1, why="the task's request")
+        hermes.press("ctrl+c").wait_for("press Ctrl+C again to leave")
+        hermes.press("ctrl+c").wait_for("Not everything is over:").wait_for(lambda seen: seen.draft == "").send("n")
+        hermes.send("/tasks").wait_for("running")
+
+
+def test_a_line_between_two_ctrl_cs_makes_them_two_first_ones(start: Start) -> None:
+    with OpenAIServer(default="Hello.") as server:
+        hermes = plain(start, server)
+        hermes.press("ctrl+c").wait_for("press Ctrl+C again to leave").wait_for(lambda seen: seen.draft == "")
+        hermes.send("hi").wait_for("Hello.").wait_for(lambda seen: seen.draft == "").press("ctrl+c")
+        hermes.wait_for(lambda seen: seen.count("press Ctrl+C again to leave") == 2)
+        hermes.press("ctrl+c")
+        assert hermes.wait_for_exit() == 0
+
+
+def test_ctrl_c_interrupts_the_turn_first(start: Start) -> None:
+    with OpenAIServer(default=say("never", delay=30)) as server:
+        hermes = plain(start, server)
+        hermes.send("go").wait_for(lambda _: len(server.bodies) == 1, why="a request")
+        hermes.press("ctrl+c").wait_for("interrupted").wait_for(lambda seen: seen.draft == "")
+        assert hermes.count("press Ctrl+C again") == 0
