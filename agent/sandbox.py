@@ -34,7 +34,8 @@ KNOWN_GAPS: dict[Backend, frozenset[str]] = {
 }
 """What a means cannot prevent, by the names of the attempts in `agent/breakout.py`."""
 
-_SCRATCH = ("/tmp", "/var/tmp")
+SCRATCH = ("/tmp", "/var/tmp")
+"""Commands may write there, whatever the mode, and in /dev/shm."""
 _DEVICES = "/dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty /dev/pts /dev/ptmx /dev/shm".split()
 _PROBE_SECONDS = 5
 _FILTER = "9"
@@ -100,7 +101,7 @@ class Sandbox:
         words += [] if self.network else ["--unshare-net"]
         words += ["--cap-drop", "ALL", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
         words += ["--bind", "/dev/pts", "/dev/pts"] if pty else []
-        for scratch in _SCRATCH:
+        for scratch in SCRATCH:
             words += ["--tmpfs", scratch] if Path(scratch).is_dir() else []
         for place in self._hidden():
             words += ["--tmpfs", str(place)] if place.is_dir() else ["--ro-bind", "/dev/null", str(place)]
@@ -138,7 +139,7 @@ class Sandbox:
             guarded = [workspace / ".git", workspace / ".hermes", *guards.shut(workspace)]
             there = [place for place in guarded if os.path.lexists(place)]
             write += _all_but(str(workspace), [*there, *mine])
-        for scratch in _SCRATCH:
+        for scratch in SCRATCH:
             write += _all_but(scratch, [*there, *hidden])
         plan = {"write": write, "read": readable, "list": ["/"], "network": self.network}
         return [sys.executable, "-I", "-S", landlock.__file__, json.dumps(plan)]
@@ -146,7 +147,7 @@ class Sandbox:
     def seatbelt_profile(self, workspace: Path) -> str:
         """The rules in Seatbelt's language; of two that are about the same thing the later counts."""
         rules = ["(version 1)", "(allow default)", "(deny file-write*)"]
-        scratch = [*_SCRATCH, "/private/tmp", "/private/var/tmp", "/private/var/folders", "/dev"]
+        scratch = [*SCRATCH, "/private/tmp", "/private/var/tmp", "/private/var/folders", "/dev"]
         writable = [*scratch, *([str(workspace)] if self.mode == "workspace-write" else [])]
         rules += [f"(allow file-write* (subpath {json.dumps(place)}))" for place in writable]
         rules += [f"(deny file* (subpath {json.dumps(str(place))}))" for place in self._hidden()]

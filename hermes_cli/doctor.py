@@ -3,8 +3,9 @@
 import os
 import platform
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agent.approvals import load_policy
 from agent.config import Config, read_keys
@@ -12,6 +13,10 @@ from agent.errors import HermesError
 from agent.findings import Finding
 from agent.models import catalog
 from hermes_cli.text import size
+
+if TYPE_CHECKING:
+    from agent.breakout import Attempt
+    from agent.sandbox import Backend
 
 BIG = 2_000_000_000
 """Bytes from which on the store is worth pruning."""
@@ -111,21 +116,33 @@ def _sandbox(config: Config) -> Iterator[Finding]:
 
 def _breakout(config: Config) -> Iterator[Finding]:
     from agent.breakout import attempts
-    from agent.sandbox import KNOWN_GAPS, backend, sandbox_for
+    from agent.sandbox import SCRATCH, backend, sandbox_for
 
     sandbox, means = sandbox_for(config.values, config.dirs), backend()
     assert sandbox is not None
     assert means is not None
     # Not in Hermes's own folders: what is hidden altogether proves nothing of what is merely not to be written.
-    if (home := Path.home().resolve()).is_relative_to("/tmp"):
-        yield Finding(None, "sandbox: not tried, your home lies in /tmp", "Commands may write there.")
+    home = Path.home().resolve()
+    if (scratch := next((place for place in SCRATCH if home.is_relative_to(place)), None)) is not None:
+        yield Finding(None, f"sandbox: not tried, your home lies in {scratch}", "Commands may write there.")
         return
-    done = list(attempts(sandbox, home))
-    out = [attempt.name for attempt in done if attempt.held is False and attempt.should_hold]
-    known = [name for name in out if name in KNOWN_GAPS[means]]
-    if bad := [name for name in out if name not in known]:
+    yield from judged(list(attempts(sandbox, home)), means)
+
+
+def judged(done: "Sequence[Attempt]", means: "Backend") -> Iterator[Finding]:
+    """What the attempts say of the wall: whether it holds, and whether one can work behind it."""
+    from agent.breakout import WORK
+    from agent.sandbox import KNOWN_GAPS
+
+    wrong = [attempt.name for attempt in done if attempt.held is False and attempt.should_hold]
+    tight = [name for name in wrong if name in WORK]
+    known = [name for name in wrong if name in KNOWN_GAPS[means]]
+    if bad := [name for name in wrong if name not in (*tight, *known)]:
         yield Finding(False, f"sandbox: it does not hold: {', '.join(bad)}", "Set sandbox = off, and report this.")
-    else:
+    if tight:
+        advice = "Hermes's own folders or other hidden ones may lie there; `hermes config path` names them."
+        yield Finding(False, f"sandbox: it is too tight, commands cannot: {', '.join(tight)}", advice)
+    if not bad and not tight:
         yield Finding(True, f"sandbox: {sum(attempt.held is True for attempt in done)} attempts went as they should")
     if known:
         yield Finding(None, f"sandbox: {means} cannot prevent: {', '.join(known)}", "Bubblewrap can.")
