@@ -23,6 +23,8 @@ WRITERS = frozenset({"write_file", "edit_file", "apply_patch"})
 RUNNERS = frozenset({"terminal", "process"})
 """Tools whose rules are about command lines, never about paths."""
 
+_HEAD = re.compile(r"\s*\[\[\s*rule\s*\]\]")
+
 _WHOLE_PROGRAMS = frozenset(
     "black ctest eslint flake8 jest mocha mypy phpunit prettier pylint pyright pytest rspec ruff tsc vitest".split()
 )
@@ -201,8 +203,10 @@ def load_rules(path: Path) -> list[Rule]:
     """
     import tomllib
 
+    text = ""
     try:
-        found = tomllib.loads(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
+        found = tomllib.loads(text)
     except (FileNotFoundError, NotADirectoryError):
         found = {}
     except (OSError, ValueError) as error:
@@ -212,20 +216,25 @@ def load_rules(path: Path) -> list[Rule]:
         # A misspelt table would be a rule that is silently not there.
         wrong = next(iter(found), "rule")
         raise ConfigError(f"{path} cannot be used: {wrong!r} is not a list of rules.", hint="Write each as [[rule]].")
-    return [_rule(entry, number, path) for number, entry in enumerate(entries, 1)]
+    heads = [number for number, line in enumerate(text.split("\n"), 1) if _HEAD.match(line)]
+    # Written as a list, or with a head in a text of several lines, they have no line of their own.
+    places = [f"line {head}" for head in heads] if len(heads) == len(entries) else []
+    places = places or [f"rule {number}" for number in range(1, len(entries) + 1)]
+    return [_rule(entry, f"{path}, {place}") for entry, place in zip(entries, places, strict=True)]
 
 
-def _rule(entry: object, number: int, path: Path) -> Rule:
+def _rule(entry: object, where: str) -> Rule:
+    """Raises: ConfigError that says `where`."""
     import msgspec
 
     hint = "A rule has tool, pattern, verdict (allow, ask or deny), and may have a reason."
     known = set(Rule.__dataclass_fields__)
     if isinstance(entry, dict) and (odd := next((name for name in entry if name not in known), None)) is not None:
-        raise ConfigError(f"{path}, rule {number}: there is nothing called {odd!r}.", hint=hint)
+        raise ConfigError(f"{where}: the rule has nothing called {odd!r}.", hint=hint)
     try:
         return msgspec.convert(entry, Rule)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{path}, rule {number}: {error}.", hint=hint) from error
+        raise ConfigError(f"{where}: {error}.", hint=hint) from error
 
 
 def place_for(rule: Rule, rules: Sequence[Rule]) -> int:

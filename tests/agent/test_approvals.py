@@ -623,8 +623,9 @@ def test_rules_written_as_a_list_in_one_line_can_be_added_to(tmp_path: Path, cwd
     [
         ('[[rule]]\ntool = "terminal"\npattern = \n', "line 3"),
         ("[[rule]\n", "line 1"),
-        ('[[rule]]\ntool = "terminal"\npattern = "x"\nverdict = "maybe"\n', "rule 1"),
-        ('[[rule]]\ntool = "t"\npattern = "x"\nverdict = "deny"\n[[rule]]\ntool = "t"\n', "rule 2"),
+        ('[[rule]]\ntool = "terminal"\npattern = "x"\nverdict = "maybe"\n', "policy.toml, line 1: "),
+        ('[[rule]]\ntool = "t"\npattern = "x"\nverdict = "deny"\n[[rule]]\ntool = "t"\n', "policy.toml, line 5: "),
+        ('rule = [{tool = "t", pattern = "x", verdict = "deny"}, {odd = 1}]\n', "policy.toml, rule 2: "),
         ('[[rules]]\ntool = "t"\npattern = "x"\nverdict = "deny"\n', "rules"),
         ("rule = 5\n", "rule"),
         ('[rule]\ntool = "t"\npattern = "x"\nverdict = "deny"\n', "rule"),
