@@ -130,14 +130,17 @@ def approval_question(
     def answer(letter: str, reason: str) -> None:
         settle(request, answers.get(letter, Decision(False, reason)))
 
+    pattern = visible(request.pattern)
+    short = clip(pattern, 40, glyphs.ellipsis)
+    whole = [] if short == pattern else [f"  for always, a would allow: {pattern}"]
     options = {
         "y": "yes, once",
         "s": "this session",
-        "a": f"always {clip(visible(request.pattern), 40, glyphs.ellipsis)}",
+        "a": f"always {short}",
         "n": "no (and why)",
     }
     return Question(
-        approval_lines(request, glyphs),
+        [*approval_lines(request, glyphs), *whole],
         options,
         "n",
         answer,

@@ -33,3 +33,10 @@ def test_an_escape_in_a_diff_does_not_swallow_the_lines_after_it() -> None:
 def test_the_pattern_that_would_be_allowed_for_always_hides_nothing() -> None:
     question = approval_question(request("ls", pattern="ls\r*"), lambda _request, _decision: None, UNICODE)
     assert question.options["a"] == "always ls␍*"
+
+
+def test_a_long_pattern_is_shown_whole_before_it_is_allowed_for_always() -> None:
+    pattern = "npm run " + "very-long-name:" * 5 + "*"
+    question = approval_question(request("npm", pattern=pattern), lambda _request, _decision: None, UNICODE)
+    assert question.options["a"].endswith("…")
+    assert question.lines[-1] == f"  for always, a would allow: {pattern}"
