@@ -251,8 +251,12 @@ class Delegate:
             case Compacted(usage=usage):
                 self._spent(job, usage, 0)
                 tell("", usage)
-            case ApprovalRequested() | ApprovalSettled():
+            case ApprovalRequested():
                 context.emit(event)
+                tell("waits for your answer")
+            case ApprovalSettled():
+                context.emit(event)
+                tell("thinking")
 
     def _used_up(self, usage: Usage, args: DelegateArguments) -> str:
         if args.max_tokens and usage.input_tokens + usage.output_tokens >= args.max_tokens:

@@ -276,6 +276,8 @@ def test_an_agent_s_question_is_asked_by_name_at_the_same_desk(tmp_path: Path) -
     assert {request.who for request in requests} == {"agent 1 one", "agent 2 two"}
     assert len({request.request_id for request in requests}) == 2
     assert all(request.title.startswith(f"{request.who}: ") for request in requests)
+    told = [event.text for event in sender.of(ToolProgress) if event.part == "1 one" and event.text]
+    assert told[:3] == ["thinking", "waits for your answer", "thinking"]
     assert (tmp_path / "a.txt").read_text() == "a"
     assert sender.of(ToolFinished)[0].files_changed == (str(tmp_path / "a.txt"),)
     assert any("not twice" in message.content for messages in sender.children for message in messages)
