@@ -5,8 +5,9 @@ import struct
 import sys
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from agent.shadow import Shadow
@@ -88,11 +89,17 @@ def made_at(path: Path) -> float | None:
     import ctypes
 
     found = ctypes.create_string_buffer(_STATX_SIZE)
-    statx = getattr(ctypes.CDLL(None), "statx", None)
-    if statx is None or statx(_FROM_HERE, os.fsencode(path), _NO_FOLLOW, _BIRTH, found) != 0:
+    if (statx := _statx()) is None or statx(_FROM_HERE, os.fsencode(path), _NO_FOLLOW, _BIRTH, found) != 0:
         return None
     seconds, fraction = struct.unpack_from("qI", found, _BIRTH_AT)
     return seconds + fraction / 1e9 if struct.unpack_from("I", found)[0] & _BIRTH else None
+
+
+@cache
+def _statx() -> Callable[..., int] | None:
+    import ctypes
+
+    return getattr(ctypes.CDLL(None), "statx", None)
 
 
 def _line(name: str, count: int) -> str:
