@@ -106,8 +106,12 @@ class Settings:
     background_workers: int = _setting(4, "background tasks at once; more are queued")
     task_budget: float = _setting(0.0, "US dollars a background task may cost before it asks; 0: no limit")
     task_timeout: float = _setting(0.0, "seconds a background task may run before it asks; 0: no limit")
-    session_budget: float = _setting(0.0, "US dollars the tasks of one terminal or chat may cost; 0: no limit")
-    daily_budget: float = _setting(0.0, "US dollars a day, of turns and tasks, at which tasks ask; 0: no limit")
+    session_budget: float = _setting(
+        0.0, "US dollars the tasks of one terminal or chat may cost, as far as prices are known; 0: no limit"
+    )
+    daily_budget: float = _setting(
+        0.0, "US dollars a day, of turns and tasks with known prices, at which tasks ask; 0: no limit"
+    )
     approvals: ApprovalMode = _setting("ask", "ask, edits, plan or yolo")
     approval_timeout: float = _setting(0.0, "seconds after which a question counts as answered with no; 0: never")
     sandbox: SandboxMode = _setting("off", "wall around commands: off, read-only or workspace-write")

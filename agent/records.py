@@ -160,6 +160,11 @@ class Standing:
     worker: str = ""
 
 
+def is_held(task: Task) -> bool:
+    """Whether it is parked until a person says that it goes on."""
+    return task.state == "parked" and task.held
+
+
 @dataclass(frozen=True, slots=True)
 class LoggedEvent:
     """An event of a task. `number` counts from 1; when the first one kept is higher, the older ones were dropped."""

@@ -17,7 +17,7 @@ from agent.errors import HermesError, StoreError
 from agent.events import ApprovalRequested, ApprovalSettled, Event, TurnResumed, TurnStarted
 from agent.messages import Message
 from agent.protocols import LIVE_STATES, Decision, Task
-from agent.records import OF_TERMINALS, Receipt, Session, TaskOptions
+from agent.records import OF_TERMINALS, Receipt, Session, TaskOptions, is_held
 from agent.task_runs import CUT, PARKED, PARKED_BY_HAND, QUEUED, RUNNING, TaskRuns
 
 _log = logging.getLogger(__name__)
@@ -238,7 +238,7 @@ class TaskPool(TaskRuns):
         return self._store.tasks(owner=owner, states=LIVE_STATES)
 
     def close(self, *, park: bool = False, wait: float = 0.0) -> None:
-        """Stop every live task of the owner, or `park`: let go of what runs here, for others to go on with.
+        """Stop the owner's live tasks that are not held, or `park`: let go of what runs here, for others to go on with.
 
         Does not wait, unless runs are to be parked: they have `wait` seconds to reach a step boundary, then they are
         cut. A tool that is cut has an unknown outcome, and the model is told so.
@@ -254,10 +254,11 @@ class TaskPool(TaskRuns):
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _stop_all(self) -> None:
-        """What cannot be stored must not keep the rest from being stopped."""
+        """What cannot be stored must not keep the rest from being stopped. Held tasks stay: a person has them wait."""
         try:
             for task in self.live(self._whose):
-                self.stop(task.id)
+                if not is_held(task):
+                    self.stop(task.id)
         except StoreError as error:
             _log.warning("stopping the tasks: %s", error)
         with self._lock:

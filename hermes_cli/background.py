@@ -19,10 +19,10 @@ from agent.errors import HermesError, StoreError
 from agent.events import ApprovalRequested, ApprovalSettled, Event, TaskChanged, TurnFinished, TurnSuspended
 from agent.messages import Message
 from agent.protocols import Sink, Task
-from agent.records import LIVE_STATES, Delivery, Standing, TaskOptions
+from agent.records import LIVE_STATES, OF_TERMINALS, Delivery, Standing, TaskOptions
 from agent.reports import is_report
 from agent.store.leases import is_alive, new_lease
-from agent.task_runs import RunTask
+from agent.task_runs import PARKED, RunTask
 from agent.tasks import TaskPool
 from agent.tools.bench import close_bench
 from hermes_cli.step_log import StepLog
@@ -40,6 +40,9 @@ FOLLOW = 0.25
 TAKE_UP = 5.0
 """Seconds between two looks for what terminals have left that are gone."""
 
+MOST_NAMED = 12
+"""Parked tasks that the start names."""
+
 TOGETHER = 0.15
 """Seconds within which tasks that end come as one notice."""
 
@@ -56,6 +59,8 @@ class Background:
         self.standing: list[Standing] = []
         self._counts = False
         self.asked: set[str] = set()
+        # Parked until a person says so, and told elsewhere, before this terminal came.
+        self._left: set[str] = set()
         self._opened = False
         self._when_open: list[Callable[[], None]] = []
         self._following: asyncio.TimerHandle | None = None
@@ -77,6 +82,9 @@ class Background:
 
     def open(self) -> None:
         """From any thread: take up what front ends and workers that died have left, and tell what nobody was told."""
+        with contextlib.suppress(StoreError):
+            parked = self._chat.store.tasks(owner=OF_TERMINALS, states=PARKED)
+            self._left = {task.id for task in parked if needs_person(task)}
         due = self._take_up()
         self._chat.post(lambda: self._open(due))
 
@@ -120,7 +128,16 @@ class Background:
         waiting, self._when_open = self._when_open, []
         for show in waiting:
             show()
+        if self._left:
+            self._chat.screen.notify(self._parked, urgent=False)
         self._taken_up(due)
+
+    def _parked(self) -> str:
+        """One line about what terminals that are gone have left parked."""
+        mine = [task for task in self.live() if task.id in self._left]
+        numbers = ", ".join(f"#{task.number}" for task in mine[:MOST_NAMED])
+        more = f" and {len(mine) - MOST_NAMED} more" if len(mine) > MOST_NAMED else ""
+        return self._chat.screen.renderer().note(f"Parked: {numbers}{more} · /tasks resume N") if mine else ""
 
     def submit(self, prompt: str, options: TaskOptions, *, context: Sequence[Message] = ()) -> Task:
         """From any thread: send a prompt to the background, with the model and settings of now.
@@ -194,9 +211,13 @@ class Background:
         task = self._chat.store.task(event.task_id)
         if task is None or task.state != event.state:
             return
+        if task.state != "parked":
+            self._left.discard(task.id)
         if task.state in ("done", "failed") and not task.told:
             self._claiming += 1
             self._chat.aside(lambda: self._claim(task.id), self._claimed, failed=lambda: self._claimed(None))
+        elif task.id in self._left and task.state == "parked":
+            pass
         elif needs_person(task):
             self._chat.screen.notify(lambda: self._need(task.id), urgent=True)
         elif task.id in self.asked:

@@ -90,7 +90,7 @@ class TaskBrowser:
         return self._timer is not None
 
     def open(self) -> None:
-        self._said, self._zoomed, self._pane = "", False, "log"
+        self._said, self._filter, self._zoomed, self._pane = "", "", False, "log"
         self._tasks = self._chat.background.all()
         urgent = [task for task in self._tasks if task.state == "waiting"]
         live = [task for task in self._tasks if task.state in LIVE_STATES]
@@ -233,9 +233,22 @@ class TaskBrowser:
 
     def leave_for(self, word: str) -> None:
         """Close, and let `/tasks` do something with the chosen task that shows in the conversation."""
-        if (task := self._task()) and self._knows(word):
-            self.close()
-            self._chat.submit(f"/tasks {word} {task.number}")
+        if (task := self._task()) is None or not self._knows(word):
+            return
+        if hindrance := self._hindrance(word, task):
+            self._said = hindrance
+            self.redraw()
+            return
+        self.close()
+        self._chat.submit(f"/tasks {word} {task.number}")
+
+    def _hindrance(self, word: str, task: Task) -> str:
+        """Why that cannot be done with the task now, "" when it can."""
+        if word == "join" and task.state in LIVE_STATES:
+            return f"#{task.number} is not over; what it has done can be joined then."
+        if word == "open" and self._chat.turn is not None:
+            return "A turn runs in the conversation; a task can be opened when it is over."
+        return ""
 
     # -- what the orders do ------------------------------------------------------------------------
 
@@ -363,7 +376,8 @@ class TaskBrowser:
         if task is not None:
             keys += ["a approve", "d deny"] if task.state == "waiting" else []
             keys += ["s steer", "x stop"] if task.state in LIVE_STATES else []
-            keys += [f"{key} {word}" for key, word in (("j", "join"), ("o", "open")) if self._knows(word)]
+            words = [(key, word) for key, word in (("j", "join"), ("o", "open")) if self._knows(word)]
+            keys += [f"{key} {word}" for key, word in words if not self._hindrance(word, task)]
             keys += ["Tab log" if self._pane == "result" else "Tab result", "v show", "/ filter", "PgUp PgDn scroll"]
         return keys
 

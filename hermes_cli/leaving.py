@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from agent.commands import preview
 from agent.errors import HermesError, StoreError
-from agent.records import Task
+from agent.records import Task, is_held
 from agent.tools.bench import left_running
 from hermes_cli.questions import Question
 from hermes_cli.text import harmless
@@ -54,7 +54,7 @@ class Leaving:
             return
         options = {"w": "wait, then leave", "s": "stop and leave", "n": "stay"}
         default = "n"
-        if self._live() or self._chat.turn:
+        if self._standing() or self._chat.turn:
             options = {"k": "keep running, leave at its next step", **options}
             # What is not on the disk nobody else can go on with.
             default = "w" if self._chat.store.unsaved else "k"
@@ -70,8 +70,17 @@ class Leaving:
         turn = [f"  the turn: {preview(turn.prompt, 50)}" for turn in turns]
         shell = ["  a shell command"] if chat.shell else []
         unsaved = [f"  {chat.store.unsaved} messages are not on the disk yet"] if chat.store.unsaved else []
-        tasks = (f"  #{task.number} {task.state}  {preview(task.prompt, 50)}" for task in self._live())
+        tasks = (f"  #{task.number} {task.state}  {preview(task.prompt, 50)}" for task in self._standing())
         return [*unsaved, *turn, *shell, *tasks]
+
+    def _standing(self) -> list[Task]:
+        """The tasks that leaving has to do with: one that is parked until the person says so stays as it is."""
+        return [task for task in self._live() if not is_held(task)]
+
+    def last_words(self) -> str:
+        """After all was let go of: what goes on without us, and where it is seen; "" when nothing does."""
+        kept = len(self._standing()) if self.keeps else 0
+        return f"{kept} task{' goes' if kept == 1 else 's go'} on: hermes tasks" if kept else ""
 
     def _live(self) -> list[Task]:
         """A store that cannot be read must not keep anybody from leaving."""
@@ -145,7 +154,7 @@ class Leaving:
         """After the tasks were parked: have a worker go on with them."""
         from hermes_cli.worker import start
 
-        if not any(not task.held and task.state != "waiting" for task in self._live()):
+        if not any(task.state != "waiting" for task in self._standing()):
             return
         try:
             start(self._chat.config.dirs, self._chat.env)

@@ -364,6 +364,8 @@ class Repl(PromptScreen):
             last_words = "".join(self._outbox) + ("" if self._hung_up else self._taken_notices() + self._way_back())
             if self._met:
                 self.chat.close()
+                if not self._hung_up and (kept := self.chat.leaving.last_words()):
+                    last_words += self.renderer().note(kept)
             # What runs is being stopped by now; the terminal may have gone, so writing to it comes late.
             with contextlib.suppress(OSError):
                 self.app.output.write_raw("\x1b[?1004l")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from agent import leftovers
 from agent.commands import preview
 from agent.errors import HermesError
-from agent.records import LIVE_STATES, OF_TERMINALS, TASK_SOURCE, Receipt, Task
+from agent.records import LIVE_STATES, OF_TERMINALS, TASK_SOURCE, Receipt, Task, is_held
 from agent.task_rows import receipt_of, receipt_text
 from agent.visible import visible
 from hermes_cli.text import count, money, seconds
@@ -58,7 +58,7 @@ def needs_person(task: Task) -> bool:
     """Whether it goes on only when somebody says so: an answer, or more of a budget that it reached."""
     from agent.task_runs import PARKED_BY_HAND
 
-    return task.state == "waiting" or (task.state == "parked" and task.held and task.activity != PARKED_BY_HAND)
+    return task.state == "waiting" or (is_held(task) and task.activity != PARKED_BY_HAND)
 
 
 def title(task: Task, limit: int = 60) -> str:

@@ -45,7 +45,8 @@ def stop(chat: "Chat", arguments: str) -> None:
 
 def status(chat: "Chat", arguments: str) -> None:
     del arguments
-    live = chat.background.live()
+    tasks, live = chat.background.all(), chat.background.live()
+    parked = sum(task.state == "parked" for task in live)
     turn = f"{chat.turn.activity}, {seconds(time.monotonic() - chat.turn.started)}" if chat.turn else "none"
     choice = chat.model.choice
     row = chat.store.session(chat.conversation) if chat.conversation else None
@@ -59,7 +60,7 @@ def status(chat: "Chat", arguments: str) -> None:
         ("approvals", chat.policy.mode),
         ("turn", turn),
         ("queued", str(len(chat.steering) + len(chat.queued))),
-        ("tasks", f"{len(live)} live, {len(chat.background.all())} in all"),
+        ("tasks", f"{len(live) - parked} live, {parked} parked, {len(tasks)} in all"),
         ("tokens", f"{count(chat.usage.input_tokens)} in, {count(chat.usage.output_tokens)} out"),
         ("cost", money(chat.usage.cost) if chat.usage.cost is not None else "unknown"),
     ]

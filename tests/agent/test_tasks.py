@@ -248,14 +248,15 @@ def test_stopping_and_ending_at_once_is_told_as_one_of_the_two(make: Callable[..
     wait_until(lambda: all(pool.states(task)[-1] in ("done", "cancelled") for task in pool.store.tasks()))
 
 
-def test_closing_stops_everything_and_does_not_wait(make: Callable[..., Watched]) -> None:
+def test_closing_stops_everything_but_what_a_person_has_parked_and_does_not_wait(make: Callable[..., Watched]) -> None:
     never = threading.Event()
     pool = make(lambda messages: [Until(never), "x"], workers=1)
-    tasks = [pool.submit("x", owner="me") for _ in range(3)]
+    tasks = [pool.submit("x", owner="me") for _ in range(4)]
     pool.wait(tasks[0], "running")
+    pool.park(tasks[3].id)
     pool.close()
-    assert [pool.row(task).state for task in tasks] == ["cancelled"] * 3
-    assert pool.live() == []
+    assert [pool.row(task).state for task in tasks] == ["cancelled"] * 3 + ["parked"]
+    assert pool.live() == [pool.row(tasks[3])]
 
 
 # -- asking ----------------------------------------------------------------------------------------

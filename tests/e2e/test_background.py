@@ -152,6 +152,20 @@ def test_parked_tasks_are_counted_apart(start: Start, tmp_path: Path) -> None:
         )
 
 
+def test_what_is_parked_until_a_person_says_so_keeps_nobody_and_is_named_at_the_next_start(start: Start) -> None:
+    with OpenAIServer(default=shell("true")) as server:
+        hermes = start(server)
+        hermes.send("/yolo")
+        send_aside(hermes, "--max-steps 1 look").wait_for("#1 needs you")
+        hermes.send("/status").wait_for("0 live, 1 parked, 1 in all").press("ctrl+d")
+        assert hermes.wait_for_exit(5) == 0
+        again = start(server)
+        again.wait_for("Parked: #1 · /tasks resume N").settle()
+        assert "#1 needs you" not in again.text
+        again.send("/yolo").send("/tasks resume 1").wait_for("#1 needs you").press("ctrl+d")
+        assert again.wait_for_exit(5) == 0
+
+
 def test_a_stopped_task_and_its_children_are_gone_and_it_announces_nothing(start: Start) -> None:
     with OpenAIServer(default=shell("sleep 77 & sleep 77")) as server:
         hermes = start(server)
@@ -213,7 +227,7 @@ def test_a_log_that_is_followed_ends_with_how_a_stopped_task_ended(start: Start)
         hermes.send("/yolo")
         send_aside(hermes, "look").wait_for(lambda seen: seen.runs("sleep 77"))
         hermes.send("/tasks log 1 -f").wait_for("Following #1").send("/tasks stop 1").wait_for("Stopped #1.")
-        hermes.wait_for(lambda seen: any(line.strip() == "cancelled" for line in seen.text.splitlines()))
+        hermes.wait_for(lambda seen: any(line.startswith("cancelled") for line in seen.text.splitlines()))
 
 
 def test_a_task_is_sent_again_by_its_name_and_then_forgotten(start: Start) -> None:
@@ -688,6 +702,7 @@ def test_keeping_work_lets_the_command_that_runs_come_to_its_end(start: Start, f
         (folder / "go").touch()
         assert hermes.wait_for_exit() == 0
         assert (folder / "made").read_text() == "built\n"
+        assert "1 task goes on: hermes tasks" in hermes.text
         start(server).wait_for("#1 done · work", within=30).wait_for("it is over")
         assert "outcome unknown" not in json.dumps(server.bodies)
 

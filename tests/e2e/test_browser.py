@@ -102,6 +102,25 @@ def test_moving_filtering_and_stopping(start: Start) -> None:
         back(hermes).wait_for(lambda seen: "▶ 2 tasks" in seen.status)
 
 
+def test_what_cannot_be_done_yet_is_not_offered_and_said_there(start: Start) -> None:
+    with OpenAIServer(default=Stream(delay=30)) as server:
+        hermes = start(server)
+        send_aside(hermes, "look")
+        browse(hermes).wait_for("o open")
+        assert "j join" not in hermes.text
+        hermes.type("j").wait_for("#1 is not over; what it has done can be joined then.")
+        assert hermes.emulator.on_other_screen
+
+
+def test_a_filter_ends_with_the_browser(start: Start) -> None:
+    with OpenAIServer(default=Stream(delay=30)) as server:
+        hermes = start(server)
+        send_aside(hermes, "look")
+        browse(hermes).type("/zzz").press("enter").wait_for("only 'zzz'").type("q")
+        back(hermes)
+        browse(hermes).wait_for(lambda seen: row(seen, "› #1"))
+
+
 @pytest.mark.parametrize(("columns", "keys", "made"), [(100, "ay", True), (60, "ay", True), (100, "dnot now", False)])
 def test_a_request_is_seen_and_answered(start: Start, folder: object, columns: int, keys: str, made: bool) -> None:
     with OpenAIServer([shell("touch made", delay=0.2), "over"]) as server:
