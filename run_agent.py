@@ -165,6 +165,11 @@ class AIAgent:
         return self._model
 
     @property
+    def model_name(self) -> str:
+        """The model's id; "" where it is the first one of an endpoint that was not asked yet."""
+        return self._model.name if self._model is not None else self._choice.model
+
+    @property
     def tool_specs(self) -> tuple[ToolSpec, ...]:
         """What the model is told of the tools."""
         return self._toolset.specs

@@ -22,6 +22,7 @@ STYLE = Style.from_dict(
     {
         "prompt": "ansicyan bold",
         "status": "ansibrightblack",
+        "live.thought": "ansibrightblack italic",
         "live.activity": "ansicyan",
         "live.queued": "ansibrightblack italic",
         "question": "",

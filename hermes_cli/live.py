@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hermes_cli.glyphs import Glyphs
 
 TAIL_ROWS = 8
+THOUGHT_ROWS = 3
 QUEUED_SHOWN = 3
 PART_ROWS = 6
 """Rows about what a call does at once: agents that were sent, a row each."""
@@ -33,15 +34,19 @@ BENEATH = 3
 _CHANGED = {"+": "class:details.added", "-": "class:details.removed"}
 
 
-def live_fragments(chat: "Chat", tail: str, *, width: int, rows: int, tick: int, drafting: bool) -> StyleAndTextTuples:
-    """The unfinished block, what is going on, what is queued, and the open question; at most about `rows` rows."""
+def live_fragments(
+    chat: "Chat", tail: str, thought: str = "", *, width: int, rows: int, tick: int, drafting: bool
+) -> StyleAndTextTuples:
+    """The unfinished block, or the reasoning before it, what is going on, what is queued, and the open question.
+
+    At most about `rows` rows.
+    """
     glyphs = chat.screen.glyphs
     lines: list[tuple[str, str]] = []
-    # Joined emoji are drawn wider or narrower than the terminal counts them; apart they are what they seem.
-    tail = tail.replace("\u200d", "").replace("\ufe0f", "")
     if tail.strip():
-        room = max(2, min(TAIL_ROWS, rows - 6))
-        lines += [("", f"  {row}") for row in tail_rows(tail.rstrip("\n"), width - 3, room)]
+        lines += _last_rows(tail, width, max(2, min(TAIL_ROWS, rows - 6)), "")
+    elif thought.strip():
+        lines += _last_rows(thought, width, min(THOUGHT_ROWS, rows // 4), "class:live.thought")
     lines += _todo_lines(chat, width, min(TODO_ROWS, rows // 4))
     if chat.turn is not None:
         spinner = glyphs.spinner[tick % len(glyphs.spinner)]
@@ -68,6 +73,12 @@ def live_fragments(chat: "Chat", tail: str, *, width: int, rows: int, tick: int,
         room = rows - len(lines) - BENEATH if rows >= LOW else rows - 2
         lines += _question_lines(chat, width, room, drafting)
     return [(style, f"{clip_raw(text, width - 1)}\n") for style, text in lines]
+
+
+def _last_rows(text: str, width: int, room: int, style: str) -> list[tuple[str, str]]:
+    # Joined emoji are drawn wider or narrower than the terminal counts them; apart they are what they seem.
+    text = text.rstrip("\n").replace("\u200d", "").replace("\ufe0f", "")
+    return [(style, f"  {row}") for row in tail_rows(text, width - 3, room)] if room else []
 
 
 def _question_lines(chat: "Chat", width: int, rows: int, drafting: bool) -> list[tuple[str, str]]:

@@ -3,6 +3,7 @@
 The second consumer of the event stream: it shows that a front end is one `match` and nothing else.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -10,17 +11,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.approvals import Gatekeeper, nobody
 from agent.cancel import CancelToken
 from agent.config import Config, ModelChoice, read_keys
-from agent.errors import HermesError, StoreError
+from agent.errors import HermesError, ModelError, StoreError
 from agent.events import (
     Compacted,
     Event,
+    ReasoningDelta,
     Steered,
     StepFinished,
     StepRestarted,
@@ -67,6 +69,8 @@ def answer(request: Request, config: Config, load_policy: LoadPolicy, cwd: Path)
     store = open_store(config.dirs.database, _warn)
     session, cwd, choice = _session(request, store, config, cwd)
     choice = choice or catalog.in_force(config.values, keys=keys)
+    if format_ == "stream-json":
+        choice = _named(choice)
     session_id, cancel = session or new_session_id(), CancelToken()
     seats = Seats(store)
     seats.require(session_id)
@@ -89,6 +93,16 @@ def answer(request: Request, config: Config, load_policy: LoadPolicy, cwd: Path)
     seats.close()
     assert isinstance(end, TurnFinished), "a run that nobody watches is never suspended"
     return exit_code(end) if _saved(store) else exit_code(end) or 1
+
+
+def _named(choice: ModelChoice) -> ModelChoice:
+    """With the model that the endpoint lists first, where none is set; the turn would look for it as well."""
+    from agent.models.openai import list_models
+
+    with contextlib.suppress(ModelError):
+        if choice.base_url and not choice.model and (listed := list_models(choice)):
+            return replace(choice, model=listed[0])
+    return choice
 
 
 def _saved(store: "KeepingStore") -> bool:
@@ -166,7 +180,7 @@ def _writer(format_: str, session_id: str, choice: ModelChoice, agent: Any) -> W
             "stop_reason": end.outcome,
             "error": f"{end.error} {end.hint}".strip(),
             "session_id": agent.session_id,
-            "model": choice.model,
+            "model": agent.model_name,
             "provider": choice.provider,
             "steps": end.steps,
             "usage": asdict(end.usage),
@@ -203,6 +217,8 @@ def _writer(format_: str, session_id: str, choice: ModelChoice, agent: Any) -> W
                 _line({"type": "message", "role": "user", "content": prompt})
             case TextDelta(text):
                 _line({"type": "text", "text": text})
+            case ReasoningDelta(text):
+                _line({"type": "reasoning", "text": text})
             case StepFinished(text=text, usage=usage, finish_reason=reason):
                 _line(
                     {

@@ -274,9 +274,10 @@ class PromptScreen:
         if not self._met:
             return
         size = self._live_size = self.app.output.get_size()
-        tail = self._renderer.tail if self._renderer is not None else ""
+        tail, thought = (self._renderer.tail, self._renderer.thought) if self._renderer is not None else ("", "")
+        drafting = bool(self.buffer.text)
         live = live_fragments(
-            self.chat, tail, width=size.columns, rows=size.rows, tick=self._tick, drafting=bool(self.buffer.text)
+            self.chat, tail, thought, width=size.columns, rows=size.rows, tick=self._tick, drafting=drafting
         )
         if self.opened is not None and self.picker is None:
             drafted = self.buffer.document.line_count

@@ -21,9 +21,11 @@ from agent.events import (
     ApprovalSettled,
     Compacted,
     Event,
+    ReasoningDelta,
     Steered,
     StepFinished,
     StepRestarted,
+    StepStarted,
     TextDelta,
     ToolFinished,
     ToolStarted,
@@ -99,7 +101,10 @@ def warm_up() -> None:
 
 
 class Renderer:
-    """Renders one session's events. Holds the unfinished block of the answer and the last tool's details."""
+    """Renders one session's events.
+
+    Holds the unfinished block of the answer, the reasoning before it, and the last tool's details.
+    """
 
     def __init__(self, look: Look, *, verbose: Callable[[], bool] = lambda: False) -> None:
         self.look = look
@@ -108,6 +113,7 @@ class Renderer:
         self._bullet = False
         self._streamed = False
         self._goes_on = False
+        self._thought: list[str] = []
         self.last_tool: ToolFinished | None = None
 
     @property
@@ -115,8 +121,20 @@ class Renderer:
         """The unfinished block."""
         return harmless(self._cutter.tail)
 
+    @property
+    def thought(self) -> str:
+        """The reasoning of the step, as long as nothing has come of it."""
+        return harmless("".join(self._thought))
+
     def event(self, event: Event) -> Iterator[str]:
         """What this event adds to the finished text, a piece at a time."""
+        match event:
+            case ReasoningDelta(text):
+                self._thought.append(text)
+            case StepStarted():
+                self._thought.clear()
+            case TextDelta() | StepRestarted() | StepFinished() | TurnFinished():
+                yield from self._finished_thought()
         match event:
             case TurnStarted() | TurnResumed():
                 self._bullet, self._streamed = True, False
@@ -152,6 +170,13 @@ class Renderer:
             case TurnFinished():
                 yield from map(self._answer, self._cutter.finish())
                 yield from self._end(event)
+
+    def _finished_thought(self) -> Iterator[str]:
+        """It stays only for those who want to see everything."""
+        thought = self.thought.strip()
+        self._thought.clear()
+        if thought and self._verbose():
+            yield "\n" + self.text(Padding(Text(thought, style="dim italic"), (0, 0, 0, 4)))
 
     def unfinished(self) -> Iterator[str]:
         """The unfinished block as it is, for nothing more will come of it."""

@@ -221,6 +221,23 @@ def test_stream_json_is_an_object_a_line_from_init_to_result(run: Run, at: At, w
     assert (last["result"], last["stop_reason"], last["steps"]) == ("It is forty-two.", "done", 2)
 
 
+def test_stream_json_tells_the_reasoning_apart_from_the_answer(run: Run, at: At) -> None:
+    with OpenAIServer([Stream(reasoning=("Let me ", "see."), text=("Yes.",))]) as server:
+        done = run("-p", "go", "--output-format", "stream-json", env=at(server))
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["text"] for line in lines if line["type"] == "reasoning"] == ["Let me ", "see."]
+    assert lines[-1]["result"] == "Yes."
+
+
+@pytest.mark.parametrize("format_", ["json", "stream-json"])
+def test_the_first_model_of_an_endpoint_is_named_where_none_is_set(run: Run, at: At, format_: str) -> None:
+    with OpenAIServer(["Yes."], models=("first", "second")) as server:
+        done = run("-p", "go", "--output-format", format_, env=at(server) | {"HERMES_MODEL": ""})
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {line["model"] for line in told if line["type"] in ("init", "result")} == {"first"}
+    assert server.bodies[0]["model"] == "first"
+
+
 def test_escape_codes_of_a_model_reach_no_terminal_by_way_of_the_log(run: Run, at: At) -> None:
     with OpenAIServer([call("terminal", command="echo '\x1b[2J'"), "ok"]) as server:
         done = run("-p", "x", "--yolo", env=at(server))

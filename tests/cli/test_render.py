@@ -2,6 +2,7 @@
 
 import pytest
 
+from agent.events import Event, ReasoningDelta, StepStarted, TextDelta
 from hermes_cli.glyphs import UNICODE
 from hermes_cli.render import Look, Renderer
 
@@ -35,3 +36,20 @@ def test_code_that_is_cut_stays_code() -> None:
     rows = panel("```\n" + "\n".join(f"line {number}" for number in range(40)) + "\n```")
     assert rows[0] == "line 0"
     assert "```" not in "".join(rows)
+
+
+def events(*told: Event, verbose: bool = False) -> tuple[str, Renderer]:
+    renderer = Renderer(Look(lambda: 60, False, UNICODE), verbose=lambda: verbose)
+    return "".join(piece for event in told for piece in renderer.event(event)), renderer
+
+
+def test_reasoning_is_there_to_be_seen_until_the_answer_begins() -> None:
+    shown, renderer = events(StepStarted(1), ReasoningDelta("Let me "), ReasoningDelta("see\x1b[2J."))
+    assert (shown, renderer.thought) == ("", "Let me see.")
+    assert list(renderer.event(TextDelta("Yes"))) == []
+    assert renderer.thought == ""
+
+
+def test_reasoning_stays_for_those_who_want_to_see_everything() -> None:
+    shown, _ = events(StepStarted(1), ReasoningDelta("Let me see."), TextDelta("Yes."), verbose=True)
+    assert shown == "\n    Let me see.\n"

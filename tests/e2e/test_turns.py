@@ -500,3 +500,11 @@ def test_esc_stops_the_agents_that_were_sent(start: Start) -> None:
         begun = time.monotonic()
         hermes.press("esc").wait_for("interrupted", within=3)
         assert time.monotonic() - begun < 1.5
+
+
+def test_reasoning_is_shown_while_it_comes_and_leaves_nothing_behind(start: Start) -> None:
+    steps = [Stream(reasoning=("pondering ", "the question"), text=("Yes.",), pause=0.7), "Next."]
+    with OpenAIServer(steps) as server:
+        hermes = start(server)
+        hermes.send("go").wait_for("pondering the question").wait_for("● Yes.")
+        hermes.wait_for(lambda seen: "pondering" not in seen.text)
