@@ -76,6 +76,7 @@ class Compaction:
         self._threshold = threshold
         self._summarise = summarise
         self._told = 0
+        self._guessed = False
         self._settled = 0
         self._refusals = 0
 
@@ -138,9 +139,12 @@ class Compaction:
         if self._refusals > TRIES:
             return None
         if self._refusals == 1:
-            self._told = limit_in(str(refused), before) or self._told or self._window(before, cancel) or before
+            known = limit_in(str(refused), before) or self._told or self._window(before, cancel)
+            self._told, self._guessed = known or before, not known
         limit = min(self._told, before)
-        _require_room(messages, self._told, self.gauge)
+        if not self._guessed:
+            # A number of ours would be none to tell: then what the server said is.
+            _require_room(messages, self._told, self.gauge)
         aim = AIM / 2 ** (self._refusals - 1)
         return self._move(session_id, messages, limit, aim, emit=emit, cancel=cancel, gain=0)
 

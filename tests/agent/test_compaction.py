@@ -265,6 +265,14 @@ def test_one_giant_message_is_a_clear_error_and_the_talk_goes_on() -> None:
         check_history(talk.history)
 
 
+def test_a_refusal_that_no_number_of_ours_explains_is_told_in_the_servers_words() -> None:
+    said = "This model's maximum context length is 4096 tokens."
+    agent = AIAgent(model=ScriptedModel(lambda _messages: Fail(ContextFullError(said))), cwd=Path("/"), tools=[])
+    end = agent.run_turn("hello")
+    assert isinstance(end, TurnFinished)
+    assert (end.outcome, end.error) == ("failed", said)
+
+
 def test_many_small_steps_within_one_turn_never_run_twice_and_end() -> None:
     model = Small([[Call("note", text=str(number))] for number in range(50)] + ["done"])
     for window in (WINDOW, 0):
