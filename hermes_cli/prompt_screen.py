@@ -144,7 +144,8 @@ class PromptScreen:
         self._outbox.append(text)
 
     def echo(self, text: str) -> None:
-        self.show(echoed(self.pastes.refold(text), self.glyphs.prompt, colours=self._colours))
+        text = self.pastes.refold(text)
+        self.show(echoed(text, self.glyphs.prompt, colours=self._colours, width=self._columns()))
 
     def pick(self, picker: "Picker[Any]") -> None:
         if self.picker is None:

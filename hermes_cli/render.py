@@ -4,12 +4,14 @@ What it returns are strings with colours, ready for the terminal's own scrollbac
 """
 
 import io
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.console import Console, RenderableType
 from rich.markdown import CodeBlock, Heading, Markdown
+from rich.measure import Measurement
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.syntax import Syntax
@@ -36,13 +38,19 @@ from agent.events import (
 from agent.visible import visible
 from hermes_cli.blocks import BlockCutter
 from hermes_cli.glyphs import ASCII, Glyphs
-from hermes_cli.text import clip, compacted, echoed, harmless, seconds
+from hermes_cli.text import clip, columns, compacted, echoed, harmless, seconds
 
 _TO_ASCII = str.maketrans("·…•–—−×╭╮╰╯─│┌┐└┘├┤┬┴┼━┃", "-~*---x++++-|+++++++++-|")
 """One column for one column, so that nothing laid out moves."""
 
 QUOTED_LINES = 200
 """Lines rendered in one go, so that the keyboard has its turn between them."""
+
+NARROW = 60
+"""Columns below which a table that does not fit is none."""
+
+FIRST_COLUMN = 46
+"""Columns that the first column of a table takes at most."""
 
 DETAIL_LINES = 12
 """Lines of a tool's output shown without asking for more."""
@@ -184,7 +192,7 @@ class Renderer:
 
     def person(self, text: str) -> str:
         """What the person said, as it stands in the scrollback."""
-        return echoed(text, self.look.glyphs.prompt, colours=self.look.colours)
+        return echoed(text, self.look.glyphs.prompt, colours=self.look.colours, width=self.look.width())
 
     def answer(self, text: str) -> str:
         """A whole answer, blocks and all."""
@@ -268,29 +276,59 @@ class Renderer:
         return Text.from_ansi("\n".join(shown), no_wrap=True)
 
     def help_table(self, category: str, commands: list[CommandDef]) -> str:
-        """One category of commands; under 60 columns, a list instead of a table."""
+        """One category of commands."""
         title = self.text(Text(f"\n{category}", style="bold"))
         return title + self.pairs([(f"{c.usage}{alias_note(c)}", c.summary) for c in commands])
 
     def pairs(self, rows: Sequence[tuple[str, str]]) -> str:
-        """A term and what it means, in two columns; under 60 columns, one under the other."""
-        if self.look.width() >= 60:
-            return self.table([(Text(term, style="cyan"), Text(meaning)) for term, meaning in rows])
-        lines = ((Padding(Text(t, "cyan"), (0, 0, 0, 2)), Padding(Text(m), (0, 0, 0, 4))) for t, m in rows)
-        return "".join(self.text(part) for line in lines for part in line)
+        """A term and what it means, in two columns."""
+        return self.table([(Text(self.term(term), style="cyan"), Text(meaning)) for term, meaning in rows])
+
+    def term(self, text: str) -> str:
+        """A command with its arguments, in rows that may end between two of several choices."""
+        width = min(FIRST_COLUMN, self.look.width() - 4)
+        rows: list[str] = []
+        for part in re.split(r"(?<=[| ])", text):
+            if rows and columns(rows[-1] + part.rstrip()) <= width:
+                rows[-1] += part
+            else:
+                rows.append(part)
+        return "\n".join(row.rstrip() for row in rows)
 
     def table(self, rows: Sequence[tuple[Text, ...]], headers: tuple[str, ...] = ()) -> str:
-        """A table without lines. Long cells fold."""
+        """A table without lines. Long cells fold; what does not fit a narrow screen is a record under the other."""
         table = Table(box=None, padding=(0, 2, 0, 2), show_header=bool(headers), header_style="bold", pad_edge=False)
         for number in range(len(rows[0]) if rows else 0):
-            table.add_column(headers[number] if headers else "", overflow="fold", max_width=46 if number == 0 else None)
+            most = FIRST_COLUMN if number == 0 else None
+            table.add_column(headers[number] if headers else "", overflow="fold", max_width=most)
         for row in rows:
             table.add_row(*row)
+        room, console = self.look.width() - 2, self._console()
+        wanted = Measurement.get(console, console.options.update_width(1_000), table).maximum
+        if room < NARROW - 2 and wanted > room:
+            return "".join(self._record(row, headers) for row in rows)
         return self.text(Padding(table, (0, 0, 0, 2)))
+
+    def _record(self, row: tuple[Text, ...], headers: tuple[str, ...]) -> str:
+        """What a row is about, and each of its cells on a line with its name."""
+        cells = Table.grid(padding=(0, 2, 0, 0))
+        for number, cell in enumerate(row[1:], 1):
+            name = [Text(headers[number], "dim")] if any(headers[1:]) else []
+            if cell.plain:
+                cells.add_row(*name, cell)
+        about = self.text(Padding(row[0], (0, 0, 0, 2)))
+        return about + (self.text(Padding(cells, (0, 0, 0, 4))) if cells.row_count else "")
 
     def text(self, renderable: RenderableType, *, narrower: int = 0) -> str:
         """Render anything at the width of now. Lines have no trailing spaces."""
-        console = Console(
+        console = self._console(narrower)
+        with console.capture() as capture:
+            console.print(renderable)
+        text = "\n".join(line.rstrip(" ") for line in capture.get().split("\n"))
+        return text.translate(_TO_ASCII) if self.look.glyphs is ASCII else text
+
+    def _console(self, narrower: int = 0) -> Console:
+        return Console(
             file=io.StringIO(),
             width=max(self.look.width() - narrower, 20),
             force_terminal=self.look.colours,
@@ -301,10 +339,6 @@ class Renderer:
             emoji=False,
             markup=False,
         )
-        with console.capture() as capture:
-            console.print(renderable)
-        text = "\n".join(line.rstrip(" ") for line in capture.get().split("\n"))
-        return text.translate(_TO_ASCII) if self.look.glyphs is ASCII else text
 
     def _answer(self, block: str) -> str:
         body = self.text(_Markdown(harmless(block)), narrower=3).strip("\n") + "\n"

@@ -36,9 +36,9 @@ def harmless(text: str, *, keep_colours: bool = False) -> str:
     return _CONTROLS.sub("", text)
 
 
-def echoed(text: str, sign: str, *, colours: bool) -> str:
-    """What the person sent, as it stands in the scrollback; further lines are indented."""
-    body = harmless(text.rstrip()).replace("\n", "\n  ")
+def echoed(text: str, sign: str, *, colours: bool, width: int) -> str:
+    """What the person sent, as it stands in the scrollback; further rows are indented."""
+    body = "\n  ".join(row for line in harmless(text.rstrip()).split("\n") for row in wrap(line, width - 3))
     return f"\n\x1b[1;36m{sign}\x1b[0m \x1b[1m{body}\x1b[0m\n" if colours else f"\n{sign} {body}\n"
 
 

@@ -1,6 +1,7 @@
 """Commands that only tell something."""
 
 import platform
+from collections.abc import Iterator
 from importlib.metadata import version as installed
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ from rich.text import Text
 import agent
 from agent import commands
 from agent.errors import HermesError
+from agent.findings import Finding
+from hermes_cli.text import wrap
 
 if TYPE_CHECKING:
     from hermes_cli.chat import Chat
@@ -34,10 +37,11 @@ def help(chat: "Chat", arguments: str) -> None:
 
 def _explain(chat: "Chat", command: commands.CommandDef) -> str:
     renderer = chat.screen.renderer()
-    head = Text.assemble((command.usage, "bold cyan"), f"{commands.alias_note(command)}\n{command.summary}")
+    usage = renderer.term(f"{command.usage}{commands.alias_note(command)}")
+    head = Text.assemble((usage, "bold cyan"), f"\n{command.summary}")
     parts: list[commands.SubCommand | commands.TaskOption] = [*command.subcommands, *command.options]
-    rows = [(Text(f"{part.name} {part.arguments}".strip(), "cyan"), Text(part.summary)) for part in parts]
-    text = "\n" + renderer.text(head) + (renderer.table(rows) if rows else "")
+    rows = [(f"{part.name} {part.arguments}".strip(), part.summary) for part in parts]
+    text = "\n" + renderer.text(head) + (renderer.pairs(rows) if rows else "")
     return text + (renderer.note(f"Example: {command.example}") if command.example else "")
 
 
@@ -58,10 +62,18 @@ def doctor(chat: "Chat", arguments: str) -> None:
 
     def check() -> None:
         # Asks the endpoint, so it runs aside.
-        text = "\n".join(f"  {finding.line()}" for finding in findings(chat.config, env=chat.env))
-        chat.post(lambda: chat.screen.show(f"\n{text}\n"))
+        width = chat.screen.renderer().look.width()
+        rows = [row for finding in findings(chat.config, env=chat.env) for row in _finding_rows(finding, width)]
+        chat.post(lambda: chat.screen.show("\n" + "\n".join(rows)))
 
     threading.Thread(target=check, daemon=True, name="doctor").start()
+
+
+def _finding_rows(finding: Finding, width: int) -> Iterator[str]:
+    """What was found behind its mark, and the advice, as far to the right."""
+    for line in finding.line().split("\n"):
+        for number, row in enumerate(wrap(line.strip(), width - 10)):
+            yield f"  {row}" if number == 0 and not line.startswith(" ") else f"        {row}"
 
 
 def copy(chat: "Chat", arguments: str) -> None:

@@ -21,7 +21,7 @@ from hermes_cli.handlers import worktrees
 from hermes_cli.questions import Question, approval_lines, approval_question
 from hermes_cli.step_log import StepLog
 from hermes_cli.task_facts import age, find, summary, title, used
-from hermes_cli.text import clip, seconds, without_markdown
+from hermes_cli.text import clip, seconds, without_markdown, wrap
 
 if TYPE_CHECKING:
     from hermes_cli.chat import Chat
@@ -267,7 +267,8 @@ def _retry(chat: "Chat", which: str) -> None:
 
 
 def say_started(chat: "Chat", task: Task) -> None:
-    chat.screen.show(f"\n{chat.screen.glyphs.running} #{task.number} {task.id}  {title(task)}\n")
+    line = f"{chat.screen.glyphs.running} #{task.number} {task.id}  {title(task)}"
+    chat.screen.show("\n" + "\n  ".join(wrap(line, chat.screen.renderer().look.width() - 3)))
 
 
 def _resume(chat: "Chat", which: str) -> None:

@@ -1,6 +1,7 @@
 """What the renderer makes of results: boxes no taller than they may be."""
 
 import pytest
+from rich.text import Text
 
 from agent.events import Event, ReasoningDelta, StepStarted, TextDelta
 from hermes_cli.glyphs import UNICODE
@@ -36,6 +37,34 @@ def test_code_that_is_cut_stays_code() -> None:
     rows = panel("```\n" + "\n".join(f"line {number}" for number in range(40)) + "\n```")
     assert rows[0] == "line 0"
     assert "```" not in "".join(rows)
+
+
+ROWS = [(Text("web_search"), Text("on"), Text("looks for pages in the web")), (Text("todo"), Text("off"), Text(""))]
+
+
+def table(width: int, headers: tuple[str, ...] = ()) -> list[str]:
+    return Renderer(Look(lambda: width, False, UNICODE)).table(ROWS, headers).rstrip("\n").split("\n")
+
+
+def test_a_table_that_does_not_fit_a_narrow_screen_is_a_record_under_the_other() -> None:
+    assert table(40, ("tool", "state", "what")) == [
+        "  web_search",
+        "    state  on",
+        "    what   looks for pages in the web",
+        "  todo",
+        "    state  off",
+    ]
+    assert table(30) == ["  web_search", "    on", "    looks for pages in the web", "  todo", "    off"]
+    assert table(59)[0].split() == ["web_search", "on", "looks", "for", "pages", "in", "the", "web"]
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_the_arguments_of_a_command_are_wrapped_between_choices(width: int) -> None:
+    usage = "/reasoning [none|minimal|low|medium|high|xhigh|default]"
+    shown = Renderer(Look(lambda: width, False, UNICODE)).pairs([(usage, "how hard it thinks")])
+    words = shown.replace("how hard it thinks", "").split()
+    assert all(word.endswith(("|", "]", "/reasoning")) for word in words), shown
+    assert "".join(words) == usage.replace(" ", "")
 
 
 def events(*told: Event, verbose: bool = False) -> tuple[str, Renderer]:

@@ -207,8 +207,8 @@ def test_no_random_bytes_get_through() -> None:
 
 
 def test_what_the_person_sent_is_echoed_without_its_escapes_and_with_its_lines_indented() -> None:
-    assert echoed("one\ntwo\x1b[2J\n", ">", colours=False) == "\n> one\n  two\n"
-    assert "\x1b[2J" not in echoed("one\x1b[2J", ">", colours=True)
+    assert echoed("one\ntwo three\x1b[2J\n", ">", colours=False, width=8) == "\n> one\n  two\n  three\n"
+    assert "\x1b[2J" not in echoed("one\x1b[2J", ">", colours=True, width=80)
 
 
 # -- rows and columns ------------------------------------------------------------------------------
