@@ -31,7 +31,16 @@ _MENTION = re.compile(r"""(?:^|(?<=\s))@(?:"([^"\n]+)"|(\S+))""")
 
 def media_type(data: bytes) -> str:
     """By the first bytes; "" when it is no image that models take."""
-    return next((kind for magic, kind, _suffix in _MAGIC if magic.match(data)), "")
+    return _kind(data)[0]
+
+
+def suffix(data: bytes) -> str:
+    """Of a file that begins so, with the dot; "" when it is no image that models take."""
+    return _kind(data)[1]
+
+
+def _kind(data: bytes) -> tuple[str, str]:
+    return next(((kind, suffix) for magic, kind, suffix in _MAGIC if magic.match(data)), ("", ""))
 
 
 def is_whole(data: bytes) -> bool:
@@ -85,15 +94,14 @@ def keep(data: bytes, name: str, folder: Path) -> ImagePart:
 
     Raises: HermesError when it is none, too large, damaged, or cannot be written.
     """
-    found = next(((kind, suffix) for magic, kind, suffix in _MAGIC if magic.match(data)), None)
-    if found is None:
+    kind, ending = _kind(data)
+    if not kind:
         raise HermesError(f"{name} is no image that models take.", hint="PNG, JPEG, GIF and WebP are.")
     if len(data) > LARGEST:
         raise HermesError(f"{name} is too large ({len(data):,} bytes).", hint=f"At most {LARGEST:,} are sent.")
     if not is_whole(data):
         raise HermesError(f"{name} is damaged: a part of the image is missing or wrong.", hint="Save it anew.")
-    kind, suffix = found
-    path = folder / f"{hashlib.sha256(data).hexdigest()[:32]}{suffix}"
+    path = folder / f"{hashlib.sha256(data).hexdigest()[:32]}{ending}"
     try:
         if not path.exists():
             put(path, data)

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import mimetypes
 import os
 import re
 import tempfile
@@ -23,6 +24,14 @@ LIMIT = 20_000_000
 """Bytes of one file."""
 
 NAME_LENGTH = 80
+
+_TYPES = mimetypes.MimeTypes(())
+"""The table of the standard library alone: what the system adds differs from one machine to the next."""
+
+_SOUNDS = {
+    "audio/ogg": ".ogg", "audio/mp4": ".m4a", "audio/wav": ".wav", "audio/flac": ".flac", "audio/webm": ".webm",
+}  # fmt: skip
+"""What that table lacks."""
 
 
 def as_prompt(event: MessageEvent, files: list[str]) -> str:
@@ -67,7 +76,7 @@ async def take_in(adapter: object, event: MessageEvent, workspace: Path, aside: 
 async def _one(
     adapter: object, event: MessageEvent, attachment: Attachment, number: int, workspace: Path, aside: Aside
 ) -> Received:
-    name = safe_name(attachment.name) or attachment.kind
+    name = _named(attachment)
     came = f"a {attachment.kind} named {name} came with this message"
     if not isinstance(adapter, TakesFiles):
         return Received(attachment, f"[{came}, and cannot be fetched]")
@@ -75,22 +84,43 @@ async def _one(
     # The message's id keeps files of one name apart, and a message that is dealt with again from being fetched twice.
     path = folder / f"{safe_name(event.message_id) or 'm'}-{number}-{name}"
     try:
-        if not await aside(lambda: _is_there(path)):
+        if (found := await aside(lambda: _there(path))) is None:
             # Aside: in the workspace the agent's commands could put a link in its way.
             with tempfile.TemporaryDirectory(prefix="hermes-") as private:
                 partial = Path(private) / "file"
                 await adapter.fetch(attachment, partial, limit=LIMIT)
-                await aside(lambda: unlinked.replace(path, partial.read_bytes()))
-        is_image = await aside(lambda: _is_image(path))
+                found = await aside(lambda: _put(partial, path))
+        is_image = await aside(lambda: _is_image(found))
     except (DeliveryError, OSError) as error:
         why = f"{folder} leads elsewhere, or is no folder" if _is_link(error) else str(error)
         _log.info("fetching %s: %s", name, why)
         return Received(attachment, f"[{came}, and could not be fetched: {why}]")
-    return Received(attachment, f"[{attachment.kind} received: {path.relative_to(folder.parent)}]", path, is_image)
+    return Received(attachment, f"[{attachment.kind} received: {found.relative_to(folder.parent)}]", found, is_image)
+
+
+def _named(attachment: Attachment) -> str:
+    """A name that says what the file is: endpoints that listen go by it, and not every platform gives one."""
+    name = safe_name(attachment.name) or attachment.kind
+    kind = attachment.mime.partition(";")[0].strip().lower()
+    return name if Path(name).suffix else f"{name}{_SOUNDS.get(kind) or _TYPES.guess_extension(kind) or ''}"
+
+
+def _put(file: Path, path: Path) -> Path:
+    """Gives where it is: an image bears the suffix of one, for prompts mention images by it. Raises: OSError."""
+    data = file.read_bytes()
+    if (suffix := images.suffix(data)) and path.suffix.lower() not in images.SUFFIXES:
+        path = path.with_name(f"{path.name}{suffix}")
+    unlinked.replace(path, data)
+    return path
+
+
+def _there(path: Path) -> Path | None:
+    """Where the file is, if it was fetched before. Raises: OSError where a link is in the way."""
+    names = [path.name, *(f"{path.name}{suffix}" for suffix in images.SUFFIXES)]
+    return next((place for place in map(path.with_name, names) if _is_there(place)), None)
 
 
 def _is_there(path: Path) -> bool:
-    """Whether the file was fetched before. Raises: OSError where a link is in the way."""
     try:
         os.close(unlinked.opened(path))
     except FileNotFoundError:

@@ -133,7 +133,8 @@ def _attachments(message: telegram.Message) -> Iterator[Attachment]:
             size=message.voice.file_size or 0,
         )
     if message.video_note:
-        yield Attachment(kind="video", handle=message.video_note.file_id, size=message.video_note.file_size or 0)
+        note = message.video_note
+        yield Attachment(kind="video", handle=note.file_id, mime="video/mp4", size=note.file_size or 0)
     if file := message.document or message.audio or message.video:
         yield Attachment(
             kind="document" if message.document else "audio" if message.audio else "video",

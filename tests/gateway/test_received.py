@@ -7,6 +7,10 @@ import pytest
 from agent import images
 from agent.models import catalog, portable
 from agent.store.memory import MemoryStore
+from gateway.config import Platform
+from gateway.media import take_in
+from gateway.platforms.base import MessageEvent
+from gateway.session import SessionSource
 from tests.gateway.test_service import House, served
 from tests.support.pictures import PNG
 
@@ -79,3 +83,14 @@ async def test_a_model_that_takes_no_images_has_them_as_files_and_that_is_said(t
 
 def test_the_name_of_no_model_is_empty() -> None:
     assert portable.model_name(portable.NOTHING) == ""
+
+
+async def test_an_image_whose_name_does_not_say_so_gets_the_name_of_one_and_is_fetched_once(tmp_path: Path) -> None:
+    async with served(tmp_path, []) as house:
+        source = SessionSource(platform=Platform.MEMORY, chat_id="1", user_id="7")
+        event = MessageEvent(text="", source=source, message_id="2", attachments=(house.platform.upload("shot", PNG),))
+        (first,) = await take_in(house.platform, event, tmp_path, house.service.aside)
+        house.platform.uploads.clear()
+        (again,) = await take_in(house.platform, event, tmp_path, house.service.aside)
+        assert first.path == again.path == tmp_path / "received" / "2-1-shot.png"
+        assert again.is_image

@@ -39,7 +39,8 @@ class AudioServer(WebServer):
         file = posted["file"]
         assert isinstance(file, web.FileField)
         heard = file.file.read()
-        await self.record(Call("hear", {"model": posted["model"], "key": request.headers["Authorization"]}))
+        asked = {"model": posted["model"], "key": request.headers["Authorization"]}
+        await self.record(Call("hear", asked, {file.filename: heard}))
         assert request.transport is not None
         self.lines.append(request.transport)
         if isinstance(fault := self.next_fault("hear"), Status):
