@@ -185,7 +185,7 @@ class Gateway:
             folders=self.settings.folders,
             turn_workers=self.settings.turn_workers,
             task_workers=config.values.background_workers,
-            forbidden=(config.dirs.config, config.dirs.state / "outputs", config.dirs.database),
+            dirs=config.dirs,
             admins={platform: one.admins for platform, one in self.configs.items()},
             happened=self.runner.happened,
             may=self.runner.may,

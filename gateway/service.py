@@ -19,6 +19,7 @@ from agent import images
 from agent.cancel import CancelToken
 from agent.chats import ChatStore, Inbound, Outbound
 from agent.commands import Parsed, Unknown, parse
+from agent.config import Directories
 from agent.errors import HermesError, StoreError
 from agent.events import Event, StepFinished, TaskChanged, TurnFinished, TurnStarted, TurnSuspended
 from agent.models import catalog, portable
@@ -123,7 +124,7 @@ class Service:
         folders: Folders = "chat",
         turn_workers: int = 32,
         task_workers: int = 4,
-        forbidden: tuple[Path, ...] = (),
+        dirs: Directories | None = None,
         admins: Mapping[Platform, frozenset[str]] = {},
         happened: Happened = nobody_hears,
         may: May = nobody_may,
@@ -172,7 +173,7 @@ class Service:
             teller=lambda: self.tasks.lease,
             request_of=self.tasks.open_request,
             folder=self.conversations.folder,
-            forbidden=forbidden,
+            dirs=dirs,
             also_ask=self.homes.for_question,
         )
         self._preparing = Preparing(self._fetched, self._look)

@@ -8,7 +8,9 @@ from typing import Protocol, TypeVar
 
 from agent.approvals import decision_key, mark_of
 from agent.commands import preview
+from agent.config import Directories
 from agent.events import ApprovalRequested, TaskChanged
+from agent.own_places import OwnPlaces
 from agent.protocols import Decision, Store, Task
 from agent.records import Lease
 from agent.secret_files import has_secret_name, holds_secret
@@ -38,6 +40,7 @@ FILE_LIMIT = 20_000_000
 
 MOST_FILES = 10
 
+_CODE = re.compile(r"(?ms)^[ \t]*(`{3,}|~{3,}).*?(?:^[ \t]*\1|\Z)|`[^`\n]*`")
 _NAMED = re.compile(r"!?\[[^\]\n]*\]\((?:file://)?([^)\s]+)\)|^MEDIA:\s*(\S.*?)\s*$", re.MULTILINE)
 _KINDS: dict[str, MediaKind] = {
     ".png": "image", ".jpg": "image", ".jpeg": "image", ".gif": "image", ".webp": "image",
@@ -50,8 +53,8 @@ class Telling:
 
     Each outcome is owed once by the store's ledger, and each message has a key, so that whatever is done again after a
     crash is posted once. `aside` runs what waits for the store. `request_of` gives what a task waits for, `folder`
-    where a conversation's files are; `forbidden` are folders whose files are never sent. `also_ask` names another chat
-    that hears a question, of those who may answer it.
+    where a conversation's files are; of what is Hermes's own (`dirs`) only the conversation's folder is sent from.
+    `also_ask` names another chat that hears a question, of those who may answer it.
     """
 
     def __init__(
@@ -63,7 +66,7 @@ class Telling:
         teller: Callable[[], Lease],
         request_of: Callable[[str], ApprovalRequested | None],
         folder: Callable[[str], Path],
-        forbidden: tuple[Path, ...] = (),
+        dirs: Directories | None = None,
         also_ask: Callable[[Chat], Chat | None] = lambda chat: None,
     ) -> None:
         self._store = store
@@ -71,7 +74,7 @@ class Telling:
         self._aside = aside
         self._teller = teller
         self._request_of = request_of
-        self._folder, self._forbidden = folder, tuple(path.resolve() for path in forbidden)
+        self._folder, self._dirs = folder, dirs
         self._also_ask = also_ask
         self._open: dict[str, tuple[ApprovalRequested, float]] = {}
         self.stopped_here: set[str] = set()
@@ -158,10 +161,9 @@ class Telling:
             await self._outbox.complete(chat, Letter(text=text, reply_to=reply_to), key=f"turn:{task.id}")
         else:
             await self._outbox.post(chat, Letter(text=task_outcome(task), reply_to=reply_to), key=key)
-        found, held = await self._aside(lambda: self.files(key_of(task.owner), task.result))
-        if held:
-            names = ", ".join(path.name for path in held)
-            text = f"🔒 Not sent, for it looks like a key or a password: {names}"
+        found, kept = await self._aside(lambda: self.files(key_of(task.owner), task.result))
+        if kept:
+            text = "\n".join(f"🔒 Not sent, {why}: {', '.join(names)}" for why, names in kept.items())
             await self._outbox.post(chat, Letter(text=text), key=f"{key}:held")
         for number, path in enumerate(found):
             kind = _KINDS.get(path.suffix.lower(), "document")
@@ -222,26 +224,46 @@ class Telling:
             letter = Letter(text=f"{said}\n\n⏹ Stopped.".strip(), reply_to=_reply_to(task))
             await self._outbox.complete(_chat(task), letter, key=f"turn:{task.id}")
 
-    def files(self, key: str, text: str) -> tuple[list[Path], list[Path]]:
-        """The files that an answer names and that may leave: in the conversation's folder, not too large; and those
-        that stay because they look like secrets.
-        """
+    def files(self, key: str, text: str) -> tuple[list[Path], dict[str, list[str]]]:
+        """The files that an answer names and that may leave, and the names of the others, by why they stay."""
         folder = self._folder(key).resolve()
-        named = (self._sendable(folder, (match[1] or match[2]).strip()) for match in _NAMED.finditer(text))
-        found = list(dict.fromkeys(path for path in named if path is not None))[:MOST_FILES]
-        secret = [path for path in found if _is_secret(path)]
-        return [path for path in found if path not in secret], secret
+        own = OwnPlaces.of(self._dirs, folder)
+        found, kept = list[Path](), dict[str, list[str]]()
+        for name in _named_in(text):
+            path, why = _sendable(folder, name, own)
+            if path in found:
+                continue
+            if not why and len(found) == MOST_FILES:
+                why = f"for {MOST_FILES} files are the most"
+            if why:
+                kept.setdefault(why, []).append(name)
+            else:
+                found.append(path)
+        return found, kept
 
-    def _sendable(self, folder: Path, name: str) -> Path | None:
-        if "://" in name:
-            return None
-        try:
-            path = (folder / name).resolve()
-            inside = path.is_relative_to(folder) and not any(map(path.is_relative_to, self._forbidden))
-            hidden = any(part.startswith(".") for part in path.relative_to(folder).parts) if inside else True
-            return path if not hidden and path.is_file() and path.stat().st_size <= FILE_LIMIT else None
-        except (OSError, ValueError):
-            return None
+
+def _named_in(text: str) -> list[str]:
+    """The files that an answer names; neither addresses nor what stands in code."""
+    found = ((match[1] or match[2]).strip() for match in _NAMED.finditer(_CODE.sub("", text)))
+    return list(dict.fromkeys(name for name in found if not re.match(r"#|[a-z][a-z0-9+.-]+:", name, re.IGNORECASE)))
+
+
+def _sendable(folder: Path, name: str, own: OwnPlaces) -> tuple[Path, str]:
+    """The file, and why it is not sent, "" when it may leave `folder`."""
+    try:
+        path = (folder / name).resolve()
+        if not path.is_relative_to(folder):
+            return path, "for it is not in this chat's folder"
+        if own.holds(path) or any(part.startswith(".") for part in path.relative_to(folder).parts):
+            return path, "for hidden files stay"
+        if not path.is_file():
+            return path, "for there is no such file in this chat's folder"
+        if path.stat().st_size > FILE_LIMIT:
+            return path, f"for {FILE_LIMIT // 1_000_000} MB are the most"
+        secret = has_secret_name(path) or holds_secret(path)
+        return path, "for it looks like a key or a password" if secret else ""
+    except (OSError, ValueError):
+        return folder, "for it cannot be read"
 
 
 def settled(request: ApprovalRequested, decision: Decision | None, chat: Chat) -> str:
@@ -269,13 +291,6 @@ def _as_code(line: str) -> str:
     """A line that nothing in it is taken for markup of."""
     fence = "`" * (_longest_run(line) + 1)
     return f"{fence} {line} {fence}" if "`" in line else f"`{line}`"
-
-
-def _is_secret(path: Path) -> bool:
-    try:
-        return has_secret_name(path) or holds_secret(path)
-    except OSError:
-        return True
 
 
 def question_buttons(task: Task, request: ApprovalRequested) -> tuple[tuple[Button, ...], ...]:

@@ -25,7 +25,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
         monkeypatch.delenv(name)
     for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
-    (folder / "run").mkdir()
+    (folder / "run").mkdir(mode=0o700)  # others than private ones are not taken
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder / "run"))
     monkeypatch.setenv("HOME", str(folder))
     monkeypatch.setenv("HERMES_HOME", str(folder / "hermes-home"))

@@ -237,4 +237,8 @@ async def test_a_link_in_the_workspace_leads_no_file_out(config: Config, tmp_pat
         other = serve.gateway.service.conversations.folder("memory:2")
         (other / "diary.txt").write_text("secret")
         said = "[a](plot.txt) [b](up/key.txt) [c](../memory-2/diary.txt) [d](file:///etc/passwd) MEDIA: /etc/passwd"
-        assert not any(serve.gateway.service.telling.files("memory:1", said))
+        found, kept = serve.gateway.service.telling.files("memory:1", said)
+        assert found == []
+        assert kept == {
+            "for it is not in this chat's folder": ["plot.txt", "up/key.txt", "../memory-2/diary.txt", "/etc/passwd"]
+        }

@@ -287,13 +287,23 @@ async def test_a_file_that_the_answer_names_is_sent_and_no_other(tmp_path: Path)
     (work / "plot.txt").write_text("figures")
     (work / ".env").write_text("KEY=1")
     (tmp_path / "outside.txt").write_text("no")
-    answer = "See [the plot](plot.txt), [a key](.env), [that](../outside.txt) and [a page](https://example.org/x)."
+    answer = (
+        "See [the plot](plot.txt), [again](./plot.txt), [a key](.env), [that](../outside.txt), [none](gone.txt) and "
+        "[a page](https://example.org/x), [a place](#here), `[code](code.txt)`.\n```\n[more](more.txt)\n```"
+    )
     async with served(work, [answer]) as house:
         await house.platform.say("plot it")
-        await house.shows(lambda: len(house.platform.shown) == 2)
+        await house.shows(lambda: len(house.platform.shown) == 3)
         await house.quiet()
         assert [(one.text, one.file_name, one.file) for one in house.platform.shown] == [
             (answer, "", b""),
+            (
+                "🔒 Not sent, for hidden files stay: .env\n"
+                "🔒 Not sent, for it is not in this chat's folder: ../outside.txt\n"
+                "🔒 Not sent, for there is no such file in this chat's folder: gone.txt",
+                "",
+                b"",
+            ),
             ("", "plot.txt", b"figures"),
         ]
 

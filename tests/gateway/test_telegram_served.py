@@ -87,3 +87,24 @@ async def test_a_voice_message_goes_to_the_endpoint_under_a_name_that_tells_its_
         ((name,),) = [call.files for call in audio.calls]
         assert name.endswith("-voice.ogg")
     assert "list files" in str(model.bodies[0]["messages"][-1]["content"])
+
+
+async def test_a_file_that_the_answer_names_is_sent_from_where_chats_work_and_no_other_file_of_hermes(
+    server: TelegramServer, model: OpenAIServer, set_up: Callable[[str], Config]
+) -> None:
+    """The folders of chats lie in the state directory, and that in the settings' one where HERMES_HOME names all."""
+    config = set_up("")
+    chats = config.dirs.state / "chats"
+    for folder, content in (("telegram-7", "figures"), ("telegram-8", "others")):
+        (chats / folder).mkdir(parents=True)
+        (chats / folder / "report.txt").write_text(content)
+    (chats / "telegram-7" / "link").symlink_to(config.dirs.config)
+    named = ("report.txt", "link/config.toml", "../telegram-8/report.txt", f"{config.dirs.database}")
+    model.default = " ".join(f"[it]({name})" for name in named)
+    async with serving(config):
+        server.says("send me all")
+        await server.until(lambda: any("not in this chat's folder" in text for text in server.messages.values()), 20)
+        await server.until(lambda: server.of("sendDocument"), 20)
+    assert [call.files for call in server.calls if call.method == "sendDocument"] == [{"report.txt": b"figures"}]
+    (said,) = [text for text in server.messages.values() if "Not sent" in text]
+    assert said.endswith(": link/config.toml, ../telegram-8/report.txt, " + str(config.dirs.database))
