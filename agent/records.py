@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 TaskState = Literal["queued", "running", "waiting", "parked", "done", "failed", "cancelled"]
 LIVE_STATES: frozenset[TaskState] = frozenset({"queued", "running", "waiting", "parked"})
 OF_TERMINALS = "terminal:"
-"""The kind of owners that people at this machine are; the others' tasks are commanded from their chats."""
+"""The kind of owners that people at this machine are."""
+OF_CHATS = "chat:"
+"""The kind of owners of background tasks that were sent from a chat; the conversation's name follows."""
+OF_TURNS = "turn:"
+"""The same of a chat's turns, which are tasks on the conversation itself."""
 TASK_SOURCE = "task"
 """The source of sessions that belong to background tasks; lists of sessions leave them out unless asked."""
 

@@ -15,7 +15,7 @@ from agent.events import (
     ToolStarted,
 )
 from agent.messages import Usage
-from agent.records import CommandRun, Receipt, Store, Task, TaskOptions, TaskState
+from agent.records import OF_CHATS, OF_TURNS, CommandRun, Receipt, Store, Task, TaskOptions, TaskState
 
 ARGUMENTS_LOGGED = 4_000
 """Characters of a tool call's arguments in the log; the conversation holds them whole."""
@@ -25,6 +25,14 @@ COMMANDS_LISTED = 200
 
 _RUNNING: frozenset[TaskState] = frozenset({"running"})
 _COUNTED: frozenset[TaskState] = frozenset({"running", "cancelled"})
+
+
+def key_of(owner: str) -> str:
+    """The name of the chat's conversation in an owner (`telegram:7`); "" for one that is no chat's."""
+    for lead in (OF_TURNS, OF_CHATS):
+        if owner.startswith(lead):
+            return owner.removeprefix(lead)
+    return ""
 
 
 def options_of(task: Task) -> TaskOptions:

@@ -5,15 +5,11 @@ from dataclasses import dataclass, replace
 
 from agent.errors import HermesError
 from agent.protocols import Task
-from agent.records import LIVE_STATES
+from agent.records import LIVE_STATES, OF_CHATS, OF_TERMINALS, OF_TURNS
 from gateway.authorization import Verdict
-from gateway.conversations import CHAT, TURN
 from gateway.model import ModelOfChats
 from gateway.platforms.base import MessageEvent
 from gateway.service import Prompt, Service
-
-TERMINALS = "terminal:"
-"""What the owner of a terminal's tasks begins with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +47,17 @@ class Call:
         """The background tasks this person may see, oldest first: an admin those of every chat and terminal."""
         store = self.service.store
         if not self.verdict.admin:
-            return store.tasks(owner=CHAT + self.key)
-        return sorted([*store.tasks(owner=CHAT), *store.tasks(owner=TERMINALS)], key=lambda task: task.number)
+            return store.tasks(owner=OF_CHATS + self.key)
+        return sorted([*store.tasks(owner=OF_CHATS), *store.tasks(owner=OF_TERMINALS)], key=lambda task: task.number)
 
     def find(self, text: str) -> Task:
         """One of them, or a turn (the chat's own; for admins anybody's), by number or id. Raises: HermesError."""
         wanted = text.removeprefix("#").strip()
         own = [
             *self.tasks(),
-            *self.service.store.tasks(owner=TURN if self.verdict.admin else TURN + self.key, states=LIVE_STATES),
+            *self.service.store.tasks(
+                owner=OF_TURNS if self.verdict.admin else OF_TURNS + self.key, states=LIVE_STATES
+            ),
         ]
         found = [task for task in own if wanted and (str(task.number) == wanted or task.id.startswith(wanted))]
         if len(found) != 1:

@@ -17,13 +17,10 @@ from typing import Literal
 from agent.errors import HermesError
 from agent.handoff import Handoffs, HandoffStore, Waiting
 from agent.protocols import Store, Task
-from agent.records import LIVE_STATES, IsAlive, Limits, Session, TaskOptions
+from agent.records import LIVE_STATES, OF_TURNS, IsAlive, Limits, Session, TaskOptions
 from agent.store.rules import new_session_id
-from agent.task_rows import options_of
+from agent.task_rows import key_of, options_of
 from agent.tasks import TaskPool
-
-TURN, CHAT = "turn:", "chat:"
-"""What the owner of a chat's turns, and of its background tasks, begins with; the session key follows."""
 
 LATELY = 24 * 3600.0
 """Seconds."""
@@ -46,14 +43,6 @@ class Said:
 
     outcome: Literal["started", "steered", "answered", "wait"]
     turn: Task | None = None
-
-
-def key_of(owner: str) -> str:
-    """The session key in an owner; "" for one that is no chat's."""
-    for lead in (TURN, CHAT):
-        if owner.startswith(lead):
-            return owner.removeprefix(lead)
-    return ""
 
 
 class Conversations:
@@ -120,7 +109,7 @@ class Conversations:
 
     def turn(self, key: str) -> Task | None:
         """The turn that runs, waits for an answer or is to be taken up."""
-        found = self._store.tasks(owner=TURN + key, states=LIVE_STATES)
+        found = self._store.tasks(owner=OF_TURNS + key, states=LIVE_STATES)
         return found[0] if found else None
 
     def say(
@@ -145,7 +134,7 @@ class Conversations:
         Raises: StoreError.
         """
         with self._alone(key):
-            if again and (started := started_by(self._store, TURN + key, event)):
+            if again and (started := started_by(self._store, OF_TURNS + key, event)):
                 return Said("started", started)
             while (running := self.turn(key)) is not None:
                 if answer and self._asks(running) and self._turns.reply(running.id, answer, via=key.partition(":")[0]):
@@ -165,7 +154,7 @@ class Conversations:
     def compress(self, key: str, focus: str, *, event: str, reply_to: str = "") -> Task:
         """Make the conversation shorter, as a turn that nobody asked anything in. Raises: HermesError."""
         with self._alone(key):
-            if started := started_by(self._store, TURN + key, event):
+            if started := started_by(self._store, OF_TURNS + key, event):
                 return started
             if self.turn(key) is not None:
                 raise HermesError("A turn is running.", hint="/stop ends it.")
@@ -185,7 +174,7 @@ class Conversations:
             if self.turn(key) is not None:
                 return None
             session_id = self.session(key)
-            self._turns.idle(TURN + key, STOPPING)
+            self._turns.idle(OF_TURNS + key, STOPPING)
             messages = self._store.messages(session_id)
             spoken = [number for number, message in enumerate(messages) if message.role == "user"]
             if not 0 < prompts <= len(spoken):
@@ -216,7 +205,7 @@ class Conversations:
             if self.turn(key) is not None:
                 raise HermesError("A turn is running.", hint="/stop ends it.")
             session_id = self.session(key)
-            self._turns.idle(TURN + key, STOPPING)
+            self._turns.idle(OF_TURNS + key, STOPPING)
             row = self._store.session(session_id)
             if row is None or row.messages == 0:
                 raise HermesError("Nothing was said yet that could be handed over.")
@@ -235,7 +224,7 @@ class Conversations:
 
     def catch_up_all(self) -> None:
         """The same for the turns that ended lately, at the start of a process."""
-        for task in self._store.tasks(owner=TURN, states=frozenset({"done", "failed"})):
+        for task in self._store.tasks(owner=OF_TURNS, states=frozenset({"done", "failed"})):
             if task.finished > time.time() - LATELY:
                 self.catch_up(task)
 
@@ -249,12 +238,17 @@ class Conversations:
     ) -> Task:
         session_id = self.session(key)
         # A turn that was stopped is over at once in the store, and may write to the session for a moment still.
-        self._turns.idle(TURN + key, STOPPING)
+        self._turns.idle(OF_TURNS + key, STOPPING)
         session = self._store.session(session_id)
         history = session.messages if session else 0
         options = TaskOptions(history=history, event=event, reply_to=reply_to, compresses=compresses, limits=limits)
         return self._turns.submit(
-            text, owner=TURN + key, session_id=session_id, source=key, settings=self.settings(), options=options
+            text,
+            owner=OF_TURNS + key,
+            session_id=session_id,
+            source=key,
+            settings=self.settings(),
+            options=options,
         )
 
 

@@ -21,10 +21,9 @@ from agent.events import (
     TurnSuspended,
 )
 from agent.records import Task
-from agent.task_rows import options_of
+from agent.task_rows import key_of, options_of
 from agent.visible import visible
 from gateway.config import Platform
-from gateway.conversations import key_of
 from gateway.outbox import UNKNOWN, Outbox
 from gateway.platforms.base import Adapter, CanEdit, CanType, DeliveryError, RetryAfter, Unavailable
 from gateway.session import Chat, chat_of

@@ -25,13 +25,14 @@ from agent.events import Event, StepFinished, TaskChanged, TurnFinished, TurnSta
 from agent.models import catalog, portable
 from agent.models.audio import Audio
 from agent.protocols import Decision, Sink, Store, Task
-from agent.records import IsAlive, Lease, Limits
+from agent.records import OF_CHATS, OF_TURNS, IsAlive, Lease, Limits
+from agent.task_rows import key_of
 from agent.task_runs import RunTask
 from agent.tasks import TaskPool
 from agent.tools.bench import close_bench
 from gateway.arrivals import Arrivals
 from gateway.config import Platform
-from gateway.conversations import CHAT, TURN, Busy, Conversations, Folders, key_of
+from gateway.conversations import Busy, Conversations, Folders
 from gateway.home import Homes
 from gateway.lines import Item, Lines
 from gateway.live import LiveAnswer, Lives
@@ -149,8 +150,8 @@ class Service:
             forget=close_bench,
             redact=redact,
         )
-        self.turns = pool(run=self._run_turn, workers=turn_workers, kind=TURN)
-        self.tasks = pool(run=self._run_task, workers=task_workers, kind=CHAT)
+        self.turns = pool(run=self._run_turn, workers=turn_workers, kind=OF_TURNS)
+        self.tasks = pool(run=self._run_task, workers=task_workers, kind=OF_CHATS)
         self.outbox = Outbox(
             store, adapters, lease=new_lease(), is_alive=is_alive, refused=self._refused, moved=self.moved
         )
@@ -511,7 +512,7 @@ class Service:
     async def _turn_over(self, task_id: str) -> None:
         """What was queued behind a turn comes next; so does what a person said too late for it."""
         task = await self.aside(lambda: self.store.task(task_id))
-        if task is not None and task.owner.startswith(TURN):
+        if task is not None and task.owner.startswith(OF_TURNS):
             await self.aside(lambda: self.conversations.catch_up(task))
             self.lines.look(key_of(task.owner))
             if task.state == "done" and task.result.strip():

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from agent.handoff import HOME
-from agent.records import LIVE_STATES
+from agent.records import LIVE_STATES, OF_CHATS, OF_TURNS
 from agent.sandbox import backend
 from agent.store.leases import is_alive
-from gateway.conversations import CHAT, TURN
 from gateway.home import LINK
 
 if TYPE_CHECKING:
@@ -35,8 +34,8 @@ def standing(store: "SqliteStore") -> dict[str, Any]:
         "received": len(store.received()),
         "unsent": len(unsent),
         "oldest_unsent": min((one.at for one in unsent), default=None),
-        "turns": dict(Counter(task.state for task in store.tasks(owner=TURN, states=LIVE_STATES))),
-        "tasks": dict(Counter(task.state for task in store.tasks(owner=CHAT, states=LIVE_STATES))),
+        "turns": dict(Counter(task.state for task in store.tasks(owner=OF_TURNS, states=LIVE_STATES))),
+        "tasks": dict(Counter(task.state for task in store.tasks(owner=OF_CHATS, states=LIVE_STATES))),
         "refused": [{"chat": one.chat, "error": one.error, "at": one.at} for one in store.refused()],
     }
 

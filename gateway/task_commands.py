@@ -9,10 +9,11 @@ from agent.commands import background_prompt, preview, task_options
 from agent.errors import HermesError
 from agent.events import StepFinished, ToolFinished, TurnFinished, TurnStarted
 from agent.protocols import Decision, Task
-from agent.records import LIVE_STATES, TaskOptions
+from agent.records import LIVE_STATES, OF_CHATS, OF_TURNS, TaskOptions
+from agent.task_rows import key_of
 from gateway.authorization import Verdict
 from gateway.calls import Call
-from gateway.conversations import CHAT, TURN, key_of, started_by
+from gateway.conversations import started_by
 from gateway.platforms.base import MessageEvent
 from gateway.service import Service
 from gateway.telling import settled, started
@@ -39,7 +40,7 @@ async def background(call: Call) -> str:
 
 
 def _submitted(call: Call, prompt: str, options: TaskOptions) -> Task:
-    service, owner = call.service, CHAT + call.key
+    service, owner = call.service, OF_CHATS + call.key
     if before := started_by(service.store, owner, call.event_name):
         return before
     settings, workspace = service.conversations.settings(), str(service.conversations.folder(call.key))
@@ -114,7 +115,7 @@ def _too_late(call: Call, task: Task) -> HermesError:
 
 
 def _that_waits(call: Call) -> Task:
-    owners = (TURN + call.key, CHAT + call.key)
+    owners = (OF_TURNS + call.key, OF_CHATS + call.key)
     waiting = [
         task for owner in owners for task in call.service.store.tasks(owner=owner, states=frozenset({"waiting"}))
     ]
@@ -168,7 +169,7 @@ def _line(call: Call, task: Task) -> str:
     doing = task.activity or preview(task.prompt)
     if task.state == "waiting" and (request := call.service.tasks.open_request(task.id)):
         doing = f"needs you: {request.tool} {request.title}"
-    where = f" [{key_of(task.owner) or 'terminal'}]" if task.owner != CHAT + call.key else ""
+    where = f" [{key_of(task.owner) or 'terminal'}]" if task.owner != OF_CHATS + call.key else ""
     return f"#{task.number} {task.state}{where}  {doing}"
 
 
@@ -203,10 +204,10 @@ def _log(call: Call, number: str, text: str) -> str:
 def _stop_task(call: Call, number: str, text: str) -> str:
     del text
     if number == "all":
-        found = call.service.store.tasks(owner=CHAT + call.key, states=LIVE_STATES)
+        found = call.service.store.tasks(owner=OF_CHATS + call.key, states=LIVE_STATES)
     else:
         found = [call.find(number)]
-    own = {task.id for task in found if task.owner == CHAT + call.key and task.state in LIVE_STATES}
+    own = {task.id for task in found if task.owner == OF_CHATS + call.key and task.state in LIVE_STATES}
     call.service.telling.stopped_here |= own
     said = task_orders.stop(call.service.tasks, found)
     call.service.turns.look()

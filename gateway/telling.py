@@ -12,12 +12,11 @@ from agent.config import Directories
 from agent.events import ApprovalRequested, TaskChanged
 from agent.own_places import OwnPlaces
 from agent.protocols import Decision, Store, Task
-from agent.records import Lease
+from agent.records import OF_TURNS, Lease
 from agent.secret_files import has_secret_name, holds_secret
 from agent.store.rules import MAX_ATTEMPTS
-from agent.task_rows import options_of
+from agent.task_rows import key_of, options_of
 from agent.visible import both_ends, visible
-from gateway.conversations import TURN, key_of
 from gateway.outbox import LARGEST_WHOLE, Letter, Outbox, address
 from gateway.platforms.base import Button, MediaKind
 from gateway.session import Chat, chat_of
@@ -98,7 +97,7 @@ class Telling:
             case "parked" if task.held:
                 letter = Letter(text=_paused(task), reply_to=_reply_to(task))
                 await self._outbox.post(_chat(task), letter, key=f"parked:{task.id}:{task.steps}")
-            case "cancelled" if task.owner.startswith(TURN):
+            case "cancelled" if task.owner.startswith(OF_TURNS):
                 await self._stopped(task, said)
             case "cancelled" if task.id not in self.stopped_here:
                 text = f"⏹ #{task.number} was stopped: {preview(task.prompt)}"
@@ -124,7 +123,7 @@ class Telling:
         for task in await self._aside(left):
             chats.setdefault(key_of(task.owner), []).append(task)
         for key, tasks in chats.items():
-            what = ["the turn" if one.owner.startswith(TURN) else f"task #{one.number}" for one in tasks]
+            what = ["the turn" if one.owner.startswith(OF_TURNS) else f"task #{one.number}" for one in tasks]
             text = f"↻ I was restarted. What was under way goes on: {', '.join(what)}."
             await self._outbox.post(chat_of(key), Letter(text=text), key=f"again:{self._teller().worker}:{key}")
 
@@ -147,14 +146,14 @@ class Telling:
     async def _acknowledge(self, task: Task) -> None:
         """Say first that a task was started, should it be quicker than the answer to the command that started it."""
         event = options_of(task).event
-        if event and not task.owner.startswith(TURN):
+        if event and not task.owner.startswith(OF_TURNS):
             letter = Letter(text=started(task.prompt, task.id), reply_to=_reply_to(task))
             await self._outbox.post(_chat(task), letter, key=reply_key(event))
 
     async def _post_outcome(self, task: Task) -> None:
         await self._acknowledge(task)
         chat, key, reply_to = _chat(task), f"outcome:{task.id}", _reply_to(task)
-        if task.owner.startswith(TURN):
+        if task.owner.startswith(OF_TURNS):
             text = task.result or "(no text)"
             if task.state == "failed":
                 text = f"{task.result}\n\n❌ {task.error}".strip()
@@ -179,7 +178,7 @@ class Telling:
         log = await self._aside(lambda: self._store.log(task.id))
         asked = [one.at for one in log if isinstance(one.event, ApprovalRequested)]
         self._open[task.id] = request, asked[-1] if asked else time.time()
-        who = "" if task.owner.startswith(TURN) else f"#{task.number} "
+        who = "" if task.owner.startswith(OF_TURNS) else f"#{task.number} "
         whole = Letter()
         if request.kind == "ask":
             lines = [f"❓ {who}{both_ends(request.preview, PREVIEW)}"]
@@ -195,7 +194,7 @@ class Telling:
                 text = f"All of what {request.tool} would do:"
                 whole = Letter(text=text, content=both_ends(shown, LARGEST_WHOLE), file_name="would-run.txt")
         chat, key, buttons = _chat(task), f"ask:{request.request_id}", question_buttons(task, request)
-        last = _how_to_answer(request, "" if task.owner.startswith(TURN) else f" {task.number}")
+        last = _how_to_answer(request, "" if task.owner.startswith(OF_TURNS) else f" {task.number}")
         letter = Letter(text="\n".join([*lines, last]), buttons=buttons, reply_to=_reply_to(task))
         if whole.content:
             await self._outbox.post(chat, whole, key=f"{key}:whole")
@@ -326,7 +325,7 @@ def task_outcome(task: Task) -> str:
 
 
 def _paused(task: Task) -> str:
-    what = "The turn" if task.owner.startswith(TURN) else f"#{task.number}"
+    what = "The turn" if task.owner.startswith(OF_TURNS) else f"#{task.number}"
     return (
         f"⏸ {what} is paused: {task.activity}. /tasks resume {task.number} goes on, /tasks stop {task.number} ends it."
     )

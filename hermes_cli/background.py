@@ -26,7 +26,7 @@ from agent.task_runs import PARKED, RunTask
 from agent.tasks import TaskPool
 from agent.tools.bench import close_bench
 from hermes_cli.step_log import StepLog
-from hermes_cli.task_facts import needs_person, settled
+from hermes_cli.task_facts import needs_person, of_chats, settled
 from hermes_cli.text import count
 
 if TYPE_CHECKING:
@@ -194,8 +194,12 @@ class Background:
         """Every task that reports here, oldest first."""
         return self._chat.store.tasks(owner=self._chat.owner)
 
+    def seen(self) -> list[Task]:
+        """These, and below them those of chats."""
+        return [*self.all(), *of_chats(self._chat.store)]
+
     def live(self) -> list[Task]:
-        """Those that are not over, oldest first."""
+        """Those that report here and are not over, oldest first."""
         return self.pool.live(self._chat.owner)
 
     def untold(self) -> bool:

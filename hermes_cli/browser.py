@@ -91,7 +91,7 @@ class TaskBrowser:
 
     def open(self) -> None:
         self._said, self._filter, self._zoomed, self._pane = "", "", False, "log"
-        self._tasks = self._chat.background.all()
+        self._tasks = self._seen()
         urgent = [task for task in self._tasks if task.state == "waiting"]
         live = [task for task in self._tasks if task.state in LIVE_STATES]
         if first := (urgent or live or self._tasks)[-1:]:
@@ -305,7 +305,7 @@ class TaskBrowser:
         """Read what is new, and draw it if it can be seen."""
         self._cancel_timer()
         began = time.perf_counter()
-        self._tasks = self._chat.background.all()
+        self._tasks = self._seen()
         if not self._chosen and self._tasks:
             self._choose(self._tasks[-1].id)
         if self._pane == "result":
@@ -315,6 +315,9 @@ class TaskBrowser:
         self.redraw(only_if_changed=True)
         spent = time.perf_counter() - began
         self._timer = self._chat.loop.call_later(max(LOOK, spent * BUSY_SHARE), self._look)
+
+    def _seen(self) -> list[Task]:
+        return sorted(self._chat.background.seen(), key=lambda task: task.number)
 
     def _read_log(self) -> None:
         if self._steps is not None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 
 from agent.records import Task
+from agent.task_rows import key_of
 from agent.visible import visible
 from hermes_cli.glyphs import Glyphs
 from hermes_cli.step_log import LABEL, LogLine
@@ -107,8 +108,8 @@ class Rows:
 
 
 def matches(task: Task, words: str) -> bool:
-    """Whether a task's number, state, name or prompt has all of the words."""
-    text = f"#{task.number} {task.state} {task.name} {task.prompt}".casefold()
+    """Whether a task's number, state, chat, name or prompt has all of the words."""
+    text = f"#{task.number} {task.state} {key_of(task.owner)} {task.name} {task.prompt}".casefold()
     return all(word in text for word in words.casefold().split())
 
 

@@ -33,7 +33,7 @@ def argument_values(session: "Callable[[], Chat]") -> Mapping[ArgumentSource, "A
     def tasks(kind: str) -> Iterable[tuple[str, str]]:
         from hermes_cli.task_facts import KINDS, title
 
-        for task in reversed(session().background.all()):
+        for task in reversed(session().background.seen()):
             if KINDS[kind](task):
                 yield (str(task.number), f"{task.state}  {title(task, 40)}")
 

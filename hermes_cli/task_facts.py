@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from agent import leftovers
 from agent.commands import preview
 from agent.errors import HermesError
-from agent.records import LIVE_STATES, OF_TERMINALS, TASK_SOURCE, Receipt, Task, is_held
-from agent.task_rows import receipt_of, receipt_text
+from agent.records import LIVE_STATES, OF_CHATS, OF_TERMINALS, OF_TURNS, TASK_SOURCE, Receipt, Task, is_held
+from agent.task_rows import key_of, receipt_of, receipt_text
 from agent.visible import visible
 from hermes_cli.text import count, money, seconds
 
@@ -27,6 +27,10 @@ KINDS: dict[str, Callable[[Task], bool]] = {
     "finished task": lambda task: task.state not in LIVE_STATES,
 }
 """Which tasks a command is for."""
+
+
+LATELY = 24 * 3600.0
+"""Seconds."""
 
 
 def number(text: str) -> int | None:
@@ -46,12 +50,22 @@ def pick(tasks: Sequence[Task], text: str) -> Task | None:
 
 
 def find(store: "Store", text: str) -> Task:
-    """A task of any terminal. Raises: HermesError."""
-    if (task := pick(store.tasks(owner=OF_TERMINALS, number=number(text)), text)) is None:
+    """A task of any terminal or chat, or a chat's turn: one that is over by its number only. Raises: HermesError."""
+    meant = number(text)
+    turns = store.tasks(owner=OF_TURNS, number=meant, states=LIVE_STATES if meant is None else None)
+    # Last those whose names count most here.
+    found = [*turns, *(task for kind in (OF_CHATS, OF_TERMINALS) for task in store.tasks(owner=kind, number=meant))]
+    if (task := pick(found, text)) is None:
         raise HermesError(
             f"There is no task {text!r}.", hint="`/tasks` lists them, and `hermes tasks` those of every terminal."
         )
     return task
+
+
+def of_chats(store: "Store") -> list[Task]:
+    """The background tasks of chats that are live, or ended lately; oldest first."""
+    since = time.time() - LATELY
+    return [task for task in store.tasks(owner=OF_CHATS) if task.state in LIVE_STATES or task.finished > since]
 
 
 def needs_person(task: Task) -> bool:
@@ -62,8 +76,9 @@ def needs_person(task: Task) -> bool:
 
 
 def title(task: Task, limit: int = 60) -> str:
-    """Its name, or the beginning of its prompt."""
-    return task.name or preview(task.prompt, limit)
+    """Its name, or the beginning of its prompt; before it the chat that it belongs to."""
+    where = key_of(task.owner)
+    return f"{f'[{where}] ' if where else ''}{task.name or preview(task.prompt, limit)}"
 
 
 def age(task: Task) -> float:

@@ -1,4 +1,4 @@
-"""`hermes tasks`: the background tasks of every terminal, from the shell. Results on stdout, `--json` for programs."""
+"""`hermes tasks`: background tasks of terminals and chats, from the shell. Results on stdout, `--json` for programs."""
 
 import shutil
 import sys
@@ -15,7 +15,8 @@ from agent import task_orders
 from agent.config import load_config
 from agent.errors import HermesError
 from agent.protocols import Decision
-from agent.records import LIVE_STATES, OF_TERMINALS, Store, Task
+from agent.records import LIVE_STATES, OF_CHATS, OF_TERMINALS, Store, Task
+from agent.task_rows import key_of
 from agent.tasks import TaskPool
 from agent.visible import visible
 from hermes_cli import task_facts
@@ -50,13 +51,14 @@ def _default(context: typer.Context, json: Json = False) -> None:
         raise HermesError("--json stands behind the command.", hint=f"hermes tasks {context.invoked_subcommand} --json")
 
 
-@app.command("list", help="what runs, waits and has ended, of every terminal")
+@app.command("list", help="what runs, waits and has ended, of every terminal and chat")
 def list_(
     json: Json = False,
     everything: Annotated[bool, typer.Option("--all", help="also those that ended long ago")] = False,
 ) -> None:
     store = _store()
-    found = store.tasks(owner=OF_TERMINALS)
+    found = [task for kind in (OF_TERMINALS, OF_CHATS) for task in store.tasks(owner=kind)]
+    found.sort(key=lambda task: task.number)
     over = [task for task in found if task.state not in LIVE_STATES]
     dropped = {task.id for task in ([] if everything else over[:-LISTED])}
     found = [task for task in found if task.id not in dropped]
@@ -328,12 +330,20 @@ def _pool(store: Store) -> TaskPool:
 
 
 def _have_run(store: Store, task: Task) -> None:
-    """See that somebody takes up what was queued just now: the terminal it reports to, or else a worker."""
+    """See that somebody takes up what was queued just now: a chat's the gateway, others the terminal that they report
+    to, or else a worker.
+    """
+    from agent.handoff import SERVES
     from agent.store.leases import is_alive
     from hermes_cli.worker import start
 
-    here = store.present().get(task.owner)
-    if here is None or not is_alive(here):
+    chat = key_of(task.owner)
+    here = store.present().get(f"{SERVES}{chat.partition(':')[0]}" if chat else task.owner)
+    if here is not None and is_alive(here):
+        return
+    if chat:
+        typer.echo("No gateway runs now; the next one goes on with it.", err=True)
+    else:
         start(load_config().dirs)
 
 

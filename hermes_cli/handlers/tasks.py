@@ -14,7 +14,7 @@ from agent.errors import HermesError
 from agent.events import ApprovalRequested, TurnFinished
 from agent.protocols import Decision, Task
 from agent.records import LIVE_STATES, OF_TERMINALS
-from agent.task_rows import receipt_of
+from agent.task_rows import key_of, receipt_of
 from agent.visible import visible
 from hermes_cli import task_facts
 from hermes_cli.handlers import worktrees
@@ -123,7 +123,7 @@ def need_notice(chat: "Chat", task: Task) -> str:
 
 def _list(chat: "Chat", _arguments: str) -> None:
     def look() -> tuple[list[tuple[Task, str]], int]:
-        found = chat.background.all()
+        found = chat.background.seen()
         old = {task.id for task in [task for task in found if task.state not in LIVE_STATES][:-LISTED]}
         return [(task, _doing(chat, task)) for task in found if task.id not in old], len(old)
 
@@ -161,9 +161,12 @@ def _files(task: Task) -> str:
 
 def _doing(chat: "Chat", task: Task) -> str:
     """What a task does or waits for; its name or prompt when it does nothing."""
+    where = f"[{key}] " if (key := key_of(task.owner)) else ""
     if task.state == "waiting" and (request := chat.background.pool.open_request(task.id)):
-        return f"needs you: {request.tool} {request.title}"
-    return f"{task.name}: {task.activity}" if task.name and task.activity else task.activity or title(task, 200)
+        return f"{where}needs you: {request.tool} {request.title}"
+    if not task.activity:
+        return title(task, 200)
+    return f"{where}{task.name}: {task.activity}" if task.name else f"{where}{task.activity}"
 
 
 def _show(chat: "Chat", which: str) -> None:

@@ -78,13 +78,35 @@ def test_a_question_is_answered_in_words(sub_command: Run, store: SqliteStore) -
     assert (decision.allowed, decision.reason) == (True, "neither of them")
 
 
-def test_the_tasks_of_chats_are_not_commanded_from_here(sub_command: Run, store: SqliteStore) -> None:
-    turn = store.create_task(prompt="a turn of a chat", owner="telegram:1", settings="{}")
-    assert sub_command("tasks").stdout == "No background tasks.\n"
-    assert "There is no task '1'" in sub_command("tasks", "stop", "1").stderr
+def test_what_is_ordered_of_all_tasks_leaves_those_of_chats_alone(sub_command: Run, store: SqliteStore) -> None:
+    task = store.create_task(prompt="look", owner="chat:telegram:1", settings="{}")
     assert "No task is running" in sub_command("tasks", "stop", "all").stderr
-    store.update_task(turn.id, state="done", finished=1.0, told=True)
+    store.update_task(task.id, state="done", finished=1.0, told=True)
     assert sub_command("tasks", "prune", "--yes").stdout == "Forgot 0 tasks.\n"
+
+
+def test_a_chat_s_task_is_listed_with_its_chat_and_a_turn_is_found_by_its_number(
+    sub_command: Run, store: SqliteStore
+) -> None:
+    task = store.create_task(prompt="look", owner="chat:telegram:7", settings="{}")
+    turn = store.create_task(prompt="hello", owner="turn:telegram:7", settings="{}")
+    (line,) = sub_command("tasks").stdout.splitlines()
+    assert line.startswith("#1 ")
+    assert line.endswith("[telegram:7] look")
+    assert task.id in sub_command("tasks", "show", task.id[:12]).stdout
+    assert sub_command("tasks", "stop", "2").stdout == "Stopped #2.\n"
+    assert turn.id in sub_command("tasks", "show", "2").stdout
+
+
+def test_no_worker_is_started_for_a_chat_s_task(sub_command: Run, store: SqliteStore, home: Path) -> None:
+    task = store.create_task(prompt="look", owner="chat:telegram:7", settings="{}")
+    store.update_task(task.id, state="parked", held=True)
+    resumed = sub_command("tasks", "resume", "1")
+    assert (resumed.stdout, resumed.stderr) == ("#1 goes on.\n", "No gateway runs now; the next one goes on with it.\n")
+    assert not (home / "hermes-home" / "state" / "worker.log").exists()
+    store.enter("gateway:telegram", new_lease())
+    store.update_task(task.id, state="parked", held=True)
+    assert sub_command("tasks", "resume", "1").stderr == ""
 
 
 def test_without_tasks_it_says_so(sub_command: Run) -> None:

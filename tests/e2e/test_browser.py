@@ -1,9 +1,15 @@
 """The task browser: what it shows, what its keys do, and that the prompt beneath comes back as it was."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+from agent.approvals import decision_key
+from agent.config import directories
+from agent.events import ApprovalRequested
+from agent.protocols import Decision
+from agent.store.sqlite import SqliteStore
 from tests.support.openai_server import OpenAIServer, Stream, Tool, call, say
 from tests.support.screen import Terminal
 
@@ -179,3 +185,19 @@ def test_a_question_of_a_task_is_answered_there(start: Start) -> None:
         browse(hermes).wait_for("2. SQLite").type("a").wait_for("answer #1 (2 choices; a number or words):")
         hermes.type("2").press("enter").wait_for("Answered.").wait_for("over")
         assert server.bodies[1]["messages"][-1]["content"].endswith("SQLite")
+
+
+def test_the_tasks_of_chats_are_listed_below_and_answered_from_here(start: Start, tmp_path: Path) -> None:
+    store = SqliteStore(directories({"HERMES_HOME": str(tmp_path / "hermes")}).database)
+    task = store.create_task(prompt="look around", owner="chat:telegram:7", settings="{}")
+    request = ApprovalRequested("r1", "c1", "terminal", "execute", "touch made", "touch made", "/tmp", "touch *")
+    store.append_event(task.id, request)
+    store.update_task(task.id, state="waiting")
+    hermes = start()
+    hermes.send("/tasks").wait_for("[telegram:7] needs you: terminal touch made")
+    browse(hermes).wait_for("[telegram:7] look around").type("q")
+    back(hermes).send("/tasks deny 1 not now").wait_for("Denied for #1: terminal touch made")
+    assert store.decision(task.session_id, decision_key("r1")) == Decision(False, "not now", via="terminal")
+    # A terminal runs no chat's task.
+    hermes.send("/tasks").wait_for(lambda seen: "queued" in seen.text)
+    store.close()

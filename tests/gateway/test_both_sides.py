@@ -1,6 +1,8 @@
 """A task between a terminal and a chat: two pools over one database, and what is answered first counts."""
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +101,28 @@ async def test_who_comes_second_hears_what_was_answered(both: Both) -> None:
     decision = both.pool.answered(task.id)
     assert decision is not None
     assert not decision[1].allowed
+
+
+async def in_the_shell(*words: str) -> str:
+    """What `hermes …` prints, run as a process of its own beside the gateway."""
+    command = (sys.executable, "-m", "hermes_cli.main", *words)
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    process = await asyncio.create_subprocess_exec(*command, env=env, stdout=-1, stderr=-1)
+    out, err = await process.communicate()
+    return (out + err).decode()
+
+
+async def test_a_task_of_a_chat_is_watched_and_answered_in_the_shell(both: Both) -> None:
+    await both.serve.platform.say("/background look", user_id="9")
+    await both.serve.platform.until(lambda: any(one.buttons for one in both.serve.platform.shown), 15)
+    (task,) = both.store.tasks(owner="chat:")
+    listed = await in_the_shell("tasks")
+    assert f"#{task.number}" in listed
+    assert "[memory:1] look" in listed
+    assert "terminal wants to run" in await in_the_shell("tasks", "show", str(task.number))
+    assert await in_the_shell("tasks", "approve", task.id) == f"Approved for #{task.number}: terminal touch x\n"
+    await both.serve.shows("✅ Approved in the terminal: terminal touch x")
+    await both.until(lambda: both.state(task.id) == "done")
 
 
 def test_of_two_that_answer_at_once_one_does(tmp_path: Path) -> None:
