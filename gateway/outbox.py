@@ -83,10 +83,17 @@ async def stays(chat: Chat, chat_id: str) -> None:
     del chat, chat_id
 
 
+def always(platform: Platform) -> bool:
+    """Where nobody knows how connections stand."""
+    del platform
+    return True
+
+
 class Outbox:
     """Sends what is posted. Belongs to one event loop; the store is used on threads of its own.
 
     `refused` hears of each message that a platform will never take; `moved` moves what is kept of a chat to its new id.
+    What is for a platform that `reaches` denies waits, however long, until `look` is called when it says yes.
     """
 
     def __init__(
@@ -98,11 +105,12 @@ class Outbox:
         is_alive: IsAlive,
         refused: Callable[[Outbound], None] = lambda _: None,
         moved: Callable[[Chat, str], Awaitable[None]] = stays,
+        reaches: Callable[[Platform], bool] = always,
     ) -> None:
         self._store = store
         self._adapters = adapters
         self._lease, self._is_alive = lease, is_alive
-        self._refused, self._moved = refused, moved
+        self._refused, self._moved, self._reaches = refused, moved, reaches
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="outbox")
         self._senders: dict[str, asyncio.Task[None]] = {}
         self._news: dict[str, asyncio.Event] = {}
@@ -220,7 +228,7 @@ class Outbox:
 
     def wake(self, where: str) -> None:
         """There may be something to send to this chat."""
-        if self._closing.is_set():
+        if self._closing.is_set() or not self._reaches(chat_of(where).platform):
             return
         self._news.setdefault(where, asyncio.Event()).set()
         if where not in self._senders:
@@ -242,7 +250,7 @@ class Outbox:
     async def _send_all(self, where: str) -> None:
         news = self._news[where]
         try:
-            while not self._closing.is_set():
+            while not self._closing.is_set() and self._reaches(chat_of(where).platform):
                 news.clear()
                 pause = await self._send_next(where)
                 if pause is None and not news.is_set():

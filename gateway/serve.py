@@ -190,11 +190,12 @@ class Gateway:
             happened=self.runner.happened,
             may=self.runner.may,
             limits=self.runner.limits,
+            reaches=self._reaches,
             audio=parts.audio,
             spoken=config.dirs.state / "spoken",
         )
         self.runner.loop = asyncio.get_running_loop()
-        self.supervisor = Supervisor(list(parts.adapters.values()), self.runner.receive)
+        self.supervisor = Supervisor(list(parts.adapters.values()), self.runner.receive, self.service.connected)
         self._marks = [_mark(one) for one in self.configs.values()]
         self._entered: list[str] = []
         self._forgot = -FORGET
@@ -229,6 +230,9 @@ class Gateway:
             self.runner.hooks.close()
             with contextlib.suppress(StoreError):
                 await asyncio.to_thread(self._depart)
+
+    def _reaches(self, platform: Platform) -> bool:
+        return self.supervisor.reaches(platform)
 
     async def _heard(self, platform: Platform) -> Mapping[Chat, float]:
         """From when on each place of late may hold what nobody has heard: somewhat before what was heard last there."""

@@ -37,7 +37,7 @@ from gateway.home import Homes
 from gateway.lines import Item, Lines
 from gateway.live import LiveAnswer, Lives
 from gateway.media import Received, as_image, as_prompt, as_said, take_in
-from gateway.outbox import Letter, Outbox, address
+from gateway.outbox import Letter, Outbox, address, always
 from gateway.platforms.base import Adapter, CanReact, MessageEvent
 from gateway.preparing import Preparing, passes
 from gateway.session import Chat, chat_of
@@ -130,6 +130,7 @@ class Service:
         happened: Happened = nobody_hears,
         may: May = nobody_may,
         limits: LimitsOf = no_limits,
+        reaches: Callable[[Platform], bool] = always,
         audio: Audio | None = None,
         spoken: Path | None = None,
         redact: Callable[[str], str] | None = None,
@@ -153,7 +154,13 @@ class Service:
         self.turns = pool(run=self._run_turn, workers=turn_workers, kind=OF_TURNS)
         self.tasks = pool(run=self._run_task, workers=task_workers, kind=OF_CHATS)
         self.outbox = Outbox(
-            store, adapters, lease=new_lease(), is_alive=is_alive, refused=self._refused, moved=self.moved
+            store,
+            adapters,
+            lease=new_lease(),
+            is_alive=is_alive,
+            refused=self._refused,
+            moved=self.moved,
+            reaches=reaches,
         )
         self.conversations = Conversations(
             store,
@@ -253,6 +260,10 @@ class Service:
             denial = Decision(False, f"Nobody answered within {seconds:.0f} seconds.")
             await self.aside(partial(self.tasks.answer, task_id, denial))
         await self.aside(self.turns.look)
+
+    def connected(self) -> None:
+        """A platform can be reached: send what waits for it."""
+        self._spawn(self.outbox.look())
 
     async def moved(self, chat: Chat, chat_id: str) -> None:
         """A chat has another id: its conversations, tasks, home and files are the new one's. Raises: StoreError."""

@@ -9,9 +9,11 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from gateway.config import Platform
 from gateway.platforms.base import Adapter, Receive, Refused
 
 _log = logging.getLogger(__name__)
@@ -40,11 +42,14 @@ class Link:
 
 
 class Supervisor:
-    """Keeps platforms connected, each by itself: one that fails or hangs holds up no other."""
+    """Keeps platforms connected, each by itself: one that fails or hangs holds up no other.
 
-    def __init__(self, adapters: list[Adapter], receive: Receive) -> None:
+    `connected` hears of each that is.
+    """
+
+    def __init__(self, adapters: list[Adapter], receive: Receive, connected: Callable[[], None] = lambda: None) -> None:
         self.links = [Link(adapter, since=time.time()) for adapter in adapters]
-        self._receive = receive
+        self._receive, self._connected = receive, connected
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -61,6 +66,9 @@ class Supervisor:
         for link in self.links:
             _state(link, "stopped")
 
+    def reaches(self, platform: Platform) -> bool:
+        return any(link.state == "connected" for link in self.links if link.adapter.platform == platform)
+
     async def over(self) -> None:
         """Return when no platform is left that is tried again."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -72,6 +80,7 @@ class Supervisor:
                 _state(link, "connecting")
                 await link.adapter.connect(self._receive)
                 _state(link, "connected")
+                self._connected()
                 await link.adapter.wait()
                 return
             except Refused as error:

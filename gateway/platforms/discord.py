@@ -404,6 +404,9 @@ class Discord:
     def _refusal(self, error: discord.HTTPException) -> RetryAfter | Unavailable | Refused:
         if error.status == 429:
             return RetryAfter(_LONGEST_WAIT * 2)
+        if error.status == 401:
+            # It refuses no message: what is to be sent waits for the new token.
+            return Unavailable("Discord does not take the token any more.")
         text = self._redact(error.text or f"status {error.status}")
         if error.status >= 500:
             return Unavailable(f"Discord cannot be reached: status {error.status}.")

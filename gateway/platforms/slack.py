@@ -146,10 +146,6 @@ class Slack:
         return "The connection is lost; reconnecting." if session is None or session.closed else ""
 
     @property
-    def _connected(self) -> bool:
-        return self._socket is not None or self._listener is not None or self._fatal is not None
-
-    @property
     def http_port(self) -> int:
         """Where HTTP requests arrive, 0 in Socket Mode."""
         return self._listener.port if self._listener is not None else 0
@@ -158,7 +154,7 @@ class Slack:
         self._receive, self._fatal = receive, None
         self._ended.clear()
         try:
-            with self._translated():
+            with self._translated(connecting=True):
                 answer = await self._client.auth_test()
                 self._user_id = str(answer.get("user_id") or "")
                 self._url = str(answer.get("url") or "")
@@ -419,12 +415,15 @@ class Slack:
     # -- errors ------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
-        """The SDK's errors as the gateway's; texts without the tokens."""
+    def _translated(self, *, connecting: bool = False) -> Iterator[None]:
+        """The SDK's errors as the gateway's; texts without the tokens.
+
+        A token that is not taken refuses the connection, but no message: that waits for the new token.
+        """
         try:
             yield
         except SlackApiError as error:
-            raise self._refusal(error) from None
+            raise self._refusal(error, connecting=connecting) from None
         except (SlackClientError, aiohttp.ClientError, TimeoutError, OSError) as error:
             uncertain = isinstance(error, aiohttp.ClientError | TimeoutError) and not isinstance(
                 error, aiohttp.ClientConnectorError
@@ -444,10 +443,9 @@ class Slack:
             self._ended.set()
         return True
 
-    def _refusal(self, error: SlackApiError) -> DeliveryError:
+    def _refusal(self, error: SlackApiError, *, connecting: bool) -> DeliveryError:
         answer = error.response
-        if self._connected and self._note_revoked(error):
-            # What is to be sent waits for the new token.
+        if not connecting and self._note_revoked(error):
             return Unavailable("Slack does not take the token any more.", hint=_NEW_TOKEN)
         status = int(getattr(answer, "status_code", 0) or getattr(answer, "status", 0))
         data = getattr(answer, "data", None)

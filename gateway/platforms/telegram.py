@@ -140,7 +140,7 @@ class Telegram:
         self._receive, self._fatal = receive, None
         self._ended.clear()
         try:
-            with self._translated():
+            with self._translated(connecting=True):
                 await self._bot.initialize()
                 if self._options.webhook_url:
                     await self._listen()
@@ -367,17 +367,19 @@ class Telegram:
     # -- errors ------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
-        """The SDK's errors as the gateway's; texts without the token, and without the chain that holds it."""
+    def _translated(self, *, connecting: bool = False) -> Iterator[None]:
+        """The SDK's errors as the gateway's; texts without the token, and without the chain that holds it.
+
+        A token that is not taken refuses the connection, but no message: that waits for the new token.
+        """
         try:
             yield
         except faults.RetryAfter as error:
             raise RetryAfter(_seconds(error)) from None
         except faults.InvalidToken:
-            if self._work is not None or self._listener is not None:
-                # What is to be sent waits for the new token.
-                raise Unavailable("Telegram does not take the token any more.") from None
-            raise Refused("Telegram does not know this bot token.", hint="Ask @BotFather for it.") from None
+            if connecting:
+                raise Refused("Telegram does not know this bot token.", hint="Ask @BotFather for it.") from None
+            raise Unavailable("Telegram does not take the token any more.") from None
         except faults.ChatMigrated as error:
             raise ChatMoved(str(error.new_chat_id)) from None
         except (faults.Forbidden, faults.BadRequest) as error:

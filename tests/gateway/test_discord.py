@@ -377,6 +377,12 @@ async def test_a_token_that_is_revoked_ends_the_connection(server: DiscordServer
     assert bot.problem
 
 
+async def test_a_token_that_is_revoked_refuses_no_message(server: DiscordServer, inbox: Inbox, bot: Discord) -> None:
+    server.token = "other"
+    with pytest.raises(Unavailable, match="token"):
+        await bot.send(HERE, "hi")
+
+
 async def test_the_token_is_in_no_log(server: DiscordServer, inbox: Inbox, caplog: pytest.LogCaptureFixture) -> None:
     adapter = opened(server)
     for name in ("discord", "aiohttp", ""):

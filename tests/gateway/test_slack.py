@@ -385,6 +385,12 @@ async def test_a_token_that_is_not_known_is_refused(server: SlackServer, inbox: 
         await opened(server).connect(inbox)
 
 
+async def test_a_token_that_is_not_known_refuses_no_message(server: SlackServer) -> None:
+    server.bot_token = "other"
+    with pytest.raises(Unavailable, match="token"):
+        await opened(server).send(HERE, "hi")
+
+
 async def test_no_token_is_in_a_log(server: SlackServer, inbox: Inbox, caplog: pytest.LogCaptureFixture) -> None:
     adapter = opened(server)
     for name in ("slack_sdk", "slack_bolt", "aiohttp", ""):

@@ -355,6 +355,12 @@ async def test_a_token_that_is_not_known_is_refused(server: TelegramServer, inbo
     assert TOKEN.partition(":")[2] not in f"{caught.value.explain()} {caught.value.__cause__}"
 
 
+async def test_a_token_that_is_not_known_refuses_no_message(server: TelegramServer) -> None:
+    server.token = "1:other"
+    with pytest.raises(Unavailable, match="token"):
+        await opened(server).send(HERE, "hi")
+
+
 async def test_a_token_that_is_revoked_ends_the_connection(server: TelegramServer, inbox: Inbox, bot: Telegram) -> None:
     server.token = "1:other"
     with pytest.raises(Refused, match="token"):

@@ -8,8 +8,12 @@ from typing import Any
 import pytest
 
 from agent.config import Config
+from agent.errors import HermesError
 from agent.store.sqlite import SqliteStore
+from gateway.config import Platform
+from gateway.outbox import Letter, address, encode
 from gateway.serve import Gateway, open_gateway
+from gateway.session import Chat
 from tests.gateway.test_received import PNG
 from tests.gateway.test_serve import configured  # noqa: F401  (a fixture)
 from tests.gateway.test_voice import AudioServer
@@ -108,3 +112,20 @@ async def test_a_file_that_the_answer_names_is_sent_from_where_chats_work_and_no
     assert [call.files for call in server.calls if call.method == "sendDocument"] == [{"report.txt": b"figures"}]
     (said,) = [text for text in server.messages.values() if "Not sent" in text]
     assert said.endswith(": link/config.toml, ../telegram-8/report.txt, " + str(config.dirs.database))
+
+
+async def test_what_was_to_be_sent_waits_for_a_token_that_telegram_takes(
+    server: TelegramServer, set_up: Callable[[str], Config]
+) -> None:
+    config, here = set_up(""), Chat(platform=Platform.TELEGRAM, chat_id="7")
+    store = SqliteStore(config.dirs.database)
+    for text in ("one", "two"):
+        store.post(address(here), encode(Letter(text=text)))
+    server.token = "1:other"
+    with pytest.raises(HermesError, match="No platform is left"):
+        await (await open_gateway(config, store)).run(asyncio.Event())
+    assert (len(store.unsent()), store.refused(), server.of("sendMessage")) == (2, [], [])
+    store.close()
+    server.token = TOKEN
+    async with serving(config):
+        await server.until(lambda: [*server.messages.values()] == ["one", "two"])
