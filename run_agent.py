@@ -59,7 +59,7 @@ class AIAgent:
     of the environment, out of what tools return and of what events tell of errors and questions. With a `worktree` the
     tools work there instead of in `cwd`, and what they changed is committed when a turn is over. The agent
     may look at the background tasks of `owner`, if there is one. One that was sent by a `parent` keeps what it changes
-    and what it costs in the parent's accounts.
+    and what it costs in the parent's accounts. `chat` is the platform of the chat that it answers in.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class AIAgent:
         owner: str = "",
         parent: "AIAgent | None" = None,
         limits: Limits | None = None,
+        chat: str = "",
     ) -> None:
         self.session_id = session_id or new_session_id()
         self.settings = settings or Settings()
@@ -88,7 +89,7 @@ class AIAgent:
         self._choice = choice or catalog.OFFLINE
         self._model = model
         self._price = price
-        self._parent, self._limits = parent, limits
+        self._parent, self._limits, self._chat = parent, limits, chat
         self._gate = gate or Gatekeeper(Policy("ask"), nobody, session_id=self.session_id)
         self._given, self._worktree = tools, worktree
         self.allowance = Allowance(self.settings.max_steps)
@@ -304,7 +305,7 @@ class AIAgent:
     def _instructions(self) -> str:
         trusted = trust.is_trusted(self._state, self.cwd, self.settings.trusted_folders)
         notes = memory.for_prompt(self._directories.config) if self._sources == AT_THE_MACHINE else ""
-        text = prompt.build(self.cwd, trusted=trusted, notes=self._redact(notes))
+        text = prompt.build(self.cwd, trusted=trusted, notes=self._redact(notes), chat=self._chat)
         return self._house.renamed(text) if self._house else text
 
     def _run(

@@ -17,15 +17,21 @@ Stamp = tuple[int, int, int, int]
 """What changes when a file is written: its time (ns), size, inode and mode."""
 
 
-def build(cwd: Path, *, trusted: bool = True, notes: str = "") -> str:
+IN_TERMINAL = "works in a person's terminal. You have tools that act on their machine"
+IN_CHAT = "people write to in a chat. You have tools that act on the machine of whoever runs you"
+
+
+def build(cwd: Path, *, trusted: bool = True, notes: str = "", chat: str = "") -> str:
     """The prompt for a session that works in `cwd`: `notes`, then the project's instructions, nearest last, if trusted.
+
+    `chat` is the platform of the chat that it answers in, "" at a terminal.
 
     Built once as long as nothing changed: tasks that start together would stand in line to read the same files.
     """
     date, found = time.strftime("%Y-%m-%d (%A)"), _stamped(cwd) if trusted else ()
     with _building:
         fresh = any(time.time_ns() - stamp[0] < SETTLED_NS for _path, stamp in found)
-        return (_built.__wrapped__ if fresh else _built)(cwd, date, found, notes)
+        return (_built.__wrapped__ if fresh else _built)(cwd, date, found, notes, chat)
 
 
 def project_files(cwd: Path) -> list[Path]:
@@ -43,9 +49,11 @@ _building = threading.Lock()
 
 
 @lru_cache(maxsize=64)
-def _built(cwd: Path, date: str, found: tuple[tuple[Path, Stamp], ...], notes: str) -> str:
-    text = _template().format(cwd=cwd, platform=_platform(), date=date)
-    parts, left = ["\n\n".join(filter(None, (text, notes)))], PROJECT_FILES_LIMIT
+def _built(cwd: Path, date: str, found: tuple[tuple[Path, Stamp], ...], notes: str, chat: str) -> str:
+    does = IN_CHAT if chat else IN_TERMINAL
+    text = _template("system").format(does=does, cwd=cwd, platform=_platform(), date=date)
+    there = _template("chat").format(name=chat.capitalize()) if chat else ""
+    parts, left = ["\n\n".join(filter(None, (text, there, notes)))], PROJECT_FILES_LIMIT
     for path, _stamp in reversed(found):
         content = _content(path)
         cut = "" if len(content) <= left else f"\n[… cut; the whole is in {path}]"
@@ -101,8 +109,8 @@ def prose(name: str) -> str:
 
 
 @cache
-def _template() -> str:
-    return (Path(__file__).parent / "prompts" / "system.md").read_text("utf-8")
+def _template(name: str) -> str:
+    return (Path(__file__).parent / "prompts" / f"{name}.md").read_text("utf-8")
 
 
 @cache

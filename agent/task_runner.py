@@ -167,6 +167,7 @@ class TaskRunner:
             # A conversation that was taken along goes on with the tools that it had.
             owner=task.owner if options.context else "",
             limits=options.limits,
+            chat=task_rows.key_of(task.owner).partition(":")[0],
         )
 
     def _worktree(self, task: Task, options: TaskOptions) -> Worktree | None:

@@ -107,6 +107,15 @@ def agent_with(*answers: object, **fields: object) -> tuple[AIAgent, ScriptedMod
     return AIAgent(model=model, tools=(), **fields), model  # type: ignore[arg-type]
 
 
+def test_an_agent_in_a_chat_is_told_so_and_how_a_file_is_sent_in_few_words(tmp_path: Path) -> None:
+    at_terminal, in_chat = build(tmp_path), build(tmp_path, chat="telegram")
+    assert "in a person's terminal" in at_terminal
+    assert "terminal" not in in_chat
+    assert "a chat on Telegram" in in_chat
+    assert "[report](report.txt)" in in_chat
+    assert len(in_chat.split()) - len(at_terminal.split()) < 120
+
+
 def test_the_system_prompt_is_stored_once_and_stays(tmp_path: Path) -> None:
     agent, model = agent_with("one", "two", cwd=tmp_path)
     agent.run_turn("first")

@@ -129,3 +129,14 @@ async def test_what_was_to_be_sent_waits_for_a_token_that_telegram_takes(
     server.token = TOKEN
     async with serving(config):
         await server.until(lambda: [*server.messages.values()] == ["one", "two"])
+
+
+async def test_the_agent_knows_that_it_answers_in_a_chat(
+    server: TelegramServer, model: OpenAIServer, set_up: Callable[[str], Config]
+) -> None:
+    async with serving(set_up("")):
+        server.says("hello")
+        server.says("/background look")
+        await server.until(lambda: sum("Seen." in text for text in server.messages.values()) == 2, 20)
+    prompts = [body["messages"][0]["content"] for body in model.bodies]
+    assert ["a chat on Telegram" in prompt for prompt in prompts] == [True, True]
