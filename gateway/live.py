@@ -124,8 +124,9 @@ class LiveAnswer:
 
     async def _type(self, adapter: CanType) -> None:
         while True:
-            with contextlib.suppress(DeliveryError):
-                await adapter.typing(self._chat)
+            if not self._outbox.paused(self._chat):
+                with contextlib.suppress(DeliveryError):
+                    await adapter.typing(self._chat)
             await asyncio.sleep(adapter.typing_interval)
 
     async def _draw(self, adapter: CanEdit, after: tuple[asyncio.Task[None], ...]) -> None:
@@ -140,16 +141,14 @@ class LiveAnswer:
             try:
                 await self._show(adapter)
             except RetryAfter as error:
-                self._not_before = time.monotonic() + error.seconds
+                self._outbox.pause(self._chat, error.seconds)
                 self._changed.set()
             except (DeliveryError, StoreError) as error:
                 _log.info("live answer: %s", error)
                 return
 
     async def _wait_for_room(self, interval: float) -> None:
-        pause = self._not_before - time.monotonic()
-        if pause > 0:
-            await asyncio.sleep(pause)
+        await asyncio.sleep(max(self._not_before - time.monotonic(), self._outbox.paused(self._chat), 0.0))
         self._not_before = time.monotonic() + interval
 
     async def _show(self, adapter: CanEdit) -> None:

@@ -114,6 +114,7 @@ class Outbox:
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="outbox")
         self._senders: dict[str, asyncio.Task[None]] = {}
         self._news: dict[str, asyncio.Event] = {}
+        self._not_before: dict[Chat, float] = {}
         self._closing = asyncio.Event()
 
     async def start(self) -> None:
@@ -235,6 +236,19 @@ class Outbox:
             sender = asyncio.create_task(self._send_all(where), name=f"outbox {where}")
             self._senders[where] = sender
 
+    def pause(self, chat: Chat, seconds: float) -> None:
+        """The platform wants it: so long nothing is sent there, by whomever."""
+        whole = replace(chat, thread_id="")
+        self._not_before[whole] = max(self._not_before.get(whole, 0.0), time.monotonic() + seconds)
+
+    def paused(self, chat: Chat) -> float:
+        """Seconds for which nothing may be sent there, 0.0 for none."""
+        whole = replace(chat, thread_id="")
+        if (left := self._not_before.get(whole, 0.0) - time.monotonic()) > 0:
+            return left
+        self._not_before.pop(whole, None)
+        return 0.0
+
     async def settled(self, chat: Chat) -> None:
         """Return when nothing is on its way to this chat."""
         while sender := self._senders.get(address(chat)):
@@ -262,6 +276,8 @@ class Outbox:
 
     async def _send_next(self, where: str) -> float | None:
         """Send one message. Gives the seconds to wait before the next look, None when there is nothing to send."""
+        if paused := self.paused(chat_of(where)):
+            return paused
         try:
             one = await self._aside(lambda: self._store.take_outbound(where, self._lease, time.time()))
             if one is not None:
@@ -284,6 +300,7 @@ class Outbox:
                 await self._aside(lambda: _check(letter))
             sent = await _send(adapter, chat, one, letter)
         except RetryAfter as error:
+            self.pause(chat, error.seconds)
             await self._postpone(one, error.seconds, str(error))
         except Unavailable as error:
             if time.time() - one.at > GIVE_UP_AFTER:

@@ -28,7 +28,7 @@ from gateway.authorization import Verdict
 from gateway.config import Platform
 from gateway.conversations import Busy
 from gateway.outbox import REPEAT, UNKNOWN
-from gateway.platforms.base import ChatMoved, MessageEvent, Refused
+from gateway.platforms.base import ChatMoved, MessageEvent, Refused, RetryAfter
 from gateway.platforms.memory import MemoryPlatform
 from gateway.service import Prompt, Service
 from gateway.session import Chat, session_key
@@ -167,6 +167,27 @@ async def test_the_answer_grows_while_it_is_written(tmp_path: Path) -> None:
         await house.shows(lambda: house.platform.texts("1") == ["It is done."])
         await house.quiet()
         assert len(house.platform.shown) == 1
+
+
+async def test_a_pause_that_the_platform_wants_of_an_edit_holds_for_whatever_is_sent_there(tmp_path: Path) -> None:
+    more, last = threading.Event(), threading.Event()
+    async with served(tmp_path, [[Say("It is "), Until(more), Say("almost "), Until(last), Say("done.")]]) as house:
+        here = Chat(platform=Platform.MEMORY, chat_id="1")
+        await house.platform.say("is it?")
+        await house.shows(lambda: house.platform.texts("1") == ["It is"])
+        house.platform.fail_next(RetryAfter(1.0))
+        more.set()
+        await house.shows(lambda: house.service.outbox.paused(here) > 0)
+        until = time.monotonic() + house.service.outbox.paused(here)
+        last.set()
+        await house.platform.say("/version")
+        await house.platform.say("/version", chat_id="2")
+        await house.shows(lambda: bool(house.platform.texts("2")))
+        assert house.platform.texts("1") == ["It is"]
+        assert time.monotonic() < until
+        await house.shows(lambda: len(house.platform.texts("1")) == 2)
+        assert time.monotonic() >= until
+        await house.shows(lambda: house.platform.texts("1")[0] == "It is almost done.")
 
 
 async def test_what_the_tools_do_is_one_line_that_changes(tmp_path: Path) -> None:
