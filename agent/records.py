@@ -99,6 +99,11 @@ class Limits:
     network: bool = False
     hidden: tuple[str, ...] = ()
 
+    @property
+    def walled(self) -> bool:
+        """Whether commands run unasked, because all that they reach is the workspace."""
+        return "terminal" not in self.without and not self.network
+
 
 @dataclass(frozen=True, slots=True)
 class TaskOptions:

@@ -195,7 +195,10 @@ class TaskRunner:
         if options.sender and options.sender == self._owner:
             return self._policy
         mode = options.approvals or self._config.values.approvals
-        return self._policy.under(convert("approvals", mode, "the task"), task.session_id)
+        policy = self._policy.under(convert("approvals", mode, "the task"), task.session_id)
+        # The file tools ask no more than the commands beside them, which a wall lets write in this folder unasked.
+        walled = options.limits is not None and options.limits.walled
+        return replace(policy, mode="edits") if walled and policy.mode == "ask" else policy
 
     def _folder(self, task: Task) -> Path:
         session = self._store.session(task.session_id)

@@ -44,11 +44,16 @@ class Call:
         return self.arguments.partition(" ")[2].strip()
 
     def tasks(self) -> list[Task]:
-        """The background tasks this person may see, oldest first: an admin those of every chat and terminal."""
+        """The background tasks this person may see, oldest first.
+
+        An admin sees those of every chat and terminal, and the turns that wait for an answer.
+        """
         store = self.service.store
         if not self.verdict.admin:
             return store.tasks(owner=OF_CHATS + self.key)
-        return sorted([*store.tasks(owner=OF_CHATS), *store.tasks(owner=OF_TERMINALS)], key=lambda task: task.number)
+        asking = store.tasks(owner=OF_TURNS, states=frozenset({"waiting"}))
+        found = [*asking, *store.tasks(owner=OF_CHATS), *store.tasks(owner=OF_TERMINALS)]
+        return sorted(found, key=lambda task: task.number)
 
     def find(self, text: str) -> Task:
         """One of them, or a turn (the chat's own; for admins anybody's), by number or id. Raises: HermesError."""
@@ -59,10 +64,10 @@ class Call:
                 owner=OF_TURNS if self.verdict.admin else OF_TURNS + self.key, states=LIVE_STATES
             ),
         ]
-        found = [task for task in own if wanted and (str(task.number) == wanted or task.id.startswith(wanted))]
+        found = {task.id: task for task in own if wanted and (str(task.number) == wanted or task.id.startswith(wanted))}
         if len(found) != 1:
             raise HermesError(f"There is no task {text!r} here.", hint="/tasks lists them.")
-        return found[0]
+        return next(iter(found.values()))
 
 
 Command = Callable[[Call], Awaitable[str | Prompt]]

@@ -2,18 +2,36 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from agent.chats import ChatStore
 from agent.handoff import HOME
 from gateway.config import Platform
 from gateway.outbox import address
-from gateway.session import Chat, chat_of
+from gateway.session import Chat, SessionSource, chat_of
 
 LINK = "link:"
 """What the note of a connection's state begins with; the platform follows."""
 
+DIRECT = "direct:"
+"""What the note of a person's direct chat begins with; the platform and the person's id follow."""
+
 QUIET = 3600.0
 """Seconds in which a chat is reported once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hearers:
+    """Who can allow what an agent asks: whether there may be somebody `here`, where it works, and in which `others`."""
+
+    here: bool = True
+    others: tuple[Chat, ...] = ()
+
+
+def anybody(chat: Chat) -> Hearers:
+    """Where whoever is in a chat may answer."""
+    del chat
+    return Hearers()
 
 
 class Homes:
@@ -23,6 +41,7 @@ class Homes:
         self._store = store
         self._admins = admins
         self._told: dict[str, float] = {}
+        self._met: set[str] = set()
 
     def set(self, chat: Chat) -> None:
         """Raises: StoreError."""
@@ -38,10 +57,27 @@ class Homes:
         homes.sort(key=lambda home: home.platform != platform)
         return next((home for home in homes if home != but), None)
 
-    def for_question(self, chat: Chat) -> Chat | None:
-        """Where else a question of this chat is to be asked: only admins answer, and this may be nobody of them."""
-        home = self.of(chat.platform) if self._admins.get(chat.platform) else None
-        return home if home != chat else None
+    def met(self, source: SessionSource) -> None:
+        """Somebody wrote in a direct chat: should they be an admin, questions come there. Raises: StoreError."""
+        name = f"{DIRECT}{source.platform.value}:{source.user_id}"
+        where = address(source.chat)
+        if (known := f"{name} {where}") not in self._met:
+            self._store.note(name, where)
+            self._met.add(known)
+
+    def for_question(self, chat: Chat) -> Hearers:
+        """Where only admins answer: in the home, or else in the direct chats of those who have written."""
+        admins = self._admins.get(chat.platform)
+        if not admins:
+            return Hearers()
+        lead = f"{DIRECT}{chat.platform.value}:"
+        direct = {name.removeprefix(lead): chat_of(where) for name, where in self._store.notes(lead).items()}
+        alone_here = {person for person, place in direct.items() if place == chat}
+        home = self.of(chat.platform)
+        places = [home] if home else [direct[admin] for admin in sorted(admins) if admin in direct]
+        return Hearers(
+            here=not alone_here or bool(alone_here & admins), others=tuple(one for one in places if one != chat)
+        )
 
     def is_news(self, where: str) -> bool:
         """Whether nothing was reported of this chat for a while."""

@@ -115,6 +115,9 @@ class GatewayRunner:
         if verdict.allowed and len(event.text) + len(event.quoted) > LONGEST:
             await self.service.say(event.source.chat, f"That is too long: {LONGEST:,} characters are the most.")
         elif verdict.allowed:
+            if not event.source.is_group:
+                homes = self.service.homes
+                await self.service.aside(lambda: homes.met(event.source))
             await self.service.receive(event, self._key(event))
         elif verdict.stranger:
             await self._offer_pairing(event)

@@ -182,7 +182,8 @@ class Service:
             request_of=self.tasks.open_request,
             folder=self.conversations.folder,
             dirs=dirs,
-            also_ask=self.homes.for_question,
+            deny=self._denied,
+            hearers=self.homes.for_question,
         )
         self._preparing = Preparing(self._fetched, self._look)
         self.lines = Lines(self._deal_with, self._busy, ready=self._preparing.is_ready, passes=passes)
@@ -260,6 +261,11 @@ class Service:
             denial = Decision(False, f"Nobody answered within {seconds:.0f} seconds.")
             await self.aside(partial(self.tasks.answer, task_id, denial))
         await self.aside(self.turns.look)
+
+    def _denied(self, task_id: str, why: str) -> None:
+        """Nobody can be asked. May wait for the store."""
+        self.tasks.answer(task_id, Decision(False, why))
+        self.turns.look()
 
     def connected(self) -> None:
         """A platform can be reached: send what waits for it."""

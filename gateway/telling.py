@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -17,6 +18,7 @@ from agent.secret_files import has_secret_name, holds_secret
 from agent.store.rules import MAX_ATTEMPTS
 from agent.task_rows import key_of, options_of
 from agent.visible import both_ends, visible
+from gateway.home import Hearers, anybody
 from gateway.outbox import LARGEST_WHOLE, Letter, Outbox, address
 from gateway.platforms.base import Button, MediaKind
 from gateway.session import Chat, chat_of
@@ -39,6 +41,9 @@ FILE_LIMIT = 20_000_000
 
 MOST_FILES = 10
 
+NOBODY_TO_ASK = "Only an admin of this gateway can allow that, and none can be asked."
+SET_HOME = "An admin can change that: /sethome, in a chat of theirs."
+
 _CODE = re.compile(r"(?ms)^[ \t]*(`{3,}|~{3,}).*?(?:^[ \t]*\1|\Z)|`[^`\n]*`")
 _NAMED = re.compile(r"!?\[[^\]\n]*\]\((?:file://)?([^)\s]+)\)|^MEDIA:\s*(\S.*?)\s*$", re.MULTILINE)
 _KINDS: dict[str, MediaKind] = {
@@ -53,7 +58,7 @@ class Telling:
     Each outcome is owed once by the store's ledger, and each message has a key, so that whatever is done again after a
     crash is posted once. `aside` runs what waits for the store. `request_of` gives what a task waits for, `folder`
     where a conversation's files are; of what is Hermes's own (`dirs`) only the conversation's folder is sent from.
-    `also_ask` names another chat that hears a question, of those who may answer it.
+    `hearers` says who can answer a question of a chat; where there is nobody, `deny` gives the answer to the task.
     """
 
     def __init__(
@@ -66,7 +71,8 @@ class Telling:
         request_of: Callable[[str], ApprovalRequested | None],
         folder: Callable[[str], Path],
         dirs: Directories | None = None,
-        also_ask: Callable[[Chat], Chat | None] = lambda chat: None,
+        deny: Callable[[str, str], None],
+        hearers: Callable[[Chat], Hearers] = anybody,
     ) -> None:
         self._store = store
         self._outbox = outbox
@@ -74,7 +80,7 @@ class Telling:
         self._teller = teller
         self._request_of = request_of
         self._folder, self._dirs = folder, dirs
-        self._also_ask = also_ask
+        self._hearers, self._deny = hearers, deny
         self._open: dict[str, tuple[ApprovalRequested, float]] = {}
         self.stopped_here: set[str] = set()
         """Live tasks that their own chat has stopped: it is told in the answer to that."""
@@ -175,36 +181,35 @@ class Telling:
         if request is None:
             return
         await self._acknowledge(task)
+        hearers = await self._hear(request, _chat(task))
+        if not hearers.here and not hearers.others:
+            await self._aside(lambda: self._deny(task.id, NOBODY_TO_ASK))
+            text = f"❌ Denied: {request.tool} {visible(request.title)}\n{NOBODY_TO_ASK} {SET_HOME}"
+            await self._outbox.post(_chat(task), Letter(text=text), key=f"ask:{request.request_id}")
+            return
         log = await self._aside(lambda: self._store.log(task.id))
         asked = [one.at for one in log if isinstance(one.event, ApprovalRequested)]
         self._open[task.id] = request, asked[-1] if asked else time.time()
-        who = "" if task.owner.startswith(OF_TURNS) else f"#{task.number} "
-        whole = Letter()
-        if request.kind == "ask":
-            lines = [f"❓ {who}{both_ends(request.preview, PREVIEW)}"]
-        else:
-            shown = visible(request.preview)
-            title = both_ends(" ".join(visible(request.title).split()), TITLE)
-            lines = [f"⏸ {who}May I? {request.tool}: {_as_code(title)}"]
-            if shown.strip() and shown.strip() != title:
-                fence = "`" * max(3, _longest_run(shown) + 1)
-                lines.append(f"{fence}\n{both_ends(shown, PREVIEW)}\n{fence}")
-            if len(shown) > PREVIEW:
-                lines.append("All of it is in the file above.")
-                text = f"All of what {request.tool} would do:"
-                whole = Letter(text=text, content=both_ends(shown, LARGEST_WHOLE), file_name="would-run.txt")
-        chat, key, buttons = _chat(task), f"ask:{request.request_id}", question_buttons(task, request)
-        last = _how_to_answer(request, "" if task.owner.startswith(OF_TURNS) else f" {task.number}")
-        letter = Letter(text="\n".join([*lines, last]), buttons=buttons, reply_to=_reply_to(task))
+        is_turn = task.owner.startswith(OF_TURNS)
+        question, whole = _question(request, "" if is_turn else f"#{task.number} ")
+        buttons, key = question_buttons(task, request), f"ask:{request.request_id}"
+        how = _how_to_answer(request, "" if is_turn else f" {task.number}")
+        letter = Letter(text=f"{question}\n{how}", buttons=buttons, reply_to=_reply_to(task))
+        if not hearers.here:
+            letter = replace(letter, text=f"{question}\nAn admin is asked.", buttons=())
         if whole.content:
-            await self._outbox.post(chat, whole, key=f"{key}:whole")
-        await self._outbox.post(chat, letter, key=key)
-        other = await self._aside(lambda: self._also_ask(chat))
-        if other is not None:
+            await self._outbox.post(_chat(task), whole, key=f"{key}:whole")
+        await self._outbox.post(_chat(task), letter, key=key)
+        for other in hearers.others:
+            also = f"{key}:also:{address(other)}"
             if whole.content:
-                await self._outbox.post(other, whole, key=f"{key}:also:whole")
-            last = f"For {address(chat)}. {_how_to_answer(request, f' {task.number}')}"
-            await self._outbox.post(other, Letter(text="\n".join([*lines, last]), buttons=buttons), key=f"{key}:also")
+                await self._outbox.post(other, whole, key=f"{also}:whole")
+            last = f"For {address(_chat(task))}. {_how_to_answer(request, f' {task.number}')}"
+            await self._outbox.post(other, Letter(text=f"{question}\n{last}", buttons=buttons), key=also)
+
+    async def _hear(self, request: ApprovalRequested, chat: Chat) -> Hearers:
+        """Whoever may write may answer in words."""
+        return Hearers() if request.kind == "ask" else await self._aside(lambda: self._hearers(chat))
 
     async def _answered(self, task: Task) -> None:
         """Its question, if one is open, has been answered: each chat that was asked sees so, wherever it was."""
@@ -212,10 +217,10 @@ class Telling:
             return
         request, _ = found
         decision = await self._aside(lambda: self._store.decision(task.session_id, decision_key(request.request_id)))
-        key = f"ask:{request.request_id}"
-        for chat, of in ((_chat(task), key), (await self._aside(lambda: self._also_ask(_chat(task))), f"{key}:also")):
-            if chat is not None:
-                await self._outbox.change(chat, settled(request, decision, chat), of=of, key=f"{of}:answered")
+        key, here = f"ask:{request.request_id}", _chat(task)
+        others = (await self._hear(request, here)).others
+        for chat, of in ((here, key), *((other, f"{key}:also:{address(other)}") for other in others)):
+            await self._outbox.change(chat, settled(request, decision, chat), of=of, key=f"{of}:answered")
 
     async def _stopped(self, task: Task, said: str) -> None:
         live = await self._outbox.open_live(_chat(task), f"turn:{task.id}")
@@ -308,6 +313,24 @@ def question_buttons(task: Task, request: ApprovalRequested) -> tuple[tuple[Butt
             Button(label="Deny", data=f"no:{named}", style="bad"),
         ),
     )
+
+
+def _question(request: ApprovalRequested, who: str) -> tuple[str, Letter]:
+    """What is asked, and a letter with all of what would run, without content where the question holds it."""
+    if request.kind == "ask":
+        return f"❓ {who}{both_ends(request.preview, PREVIEW)}", Letter()
+    shown = visible(request.preview)
+    title = both_ends(" ".join(visible(request.title).split()), TITLE)
+    lines = [f"⏸ {who}May I? {request.tool}: {_as_code(title)}"]
+    if shown.strip() and shown.strip() != title:
+        fence = "`" * max(3, _longest_run(shown) + 1)
+        lines.append(f"{fence}\n{both_ends(shown, PREVIEW)}\n{fence}")
+    if len(shown) <= PREVIEW:
+        return "\n".join(lines), Letter()
+    lines.append("All of it is in the file above.")
+    whole = both_ends(shown, LARGEST_WHOLE)
+    text = f"All of what {request.tool} would do:"
+    return "\n".join(lines), Letter(text=text, content=whole, file_name="would-run.txt")
 
 
 def _how_to_answer(request: ApprovalRequested, number: str) -> str:
