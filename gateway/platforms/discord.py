@@ -218,22 +218,23 @@ class Discord:
     async def _take_all(self, inbox: asyncio.Queue[tuple[_Happened | None, bool]], receive: Receive) -> None:
         while True:
             what, edited = await inbox.get()
-            if what is None:
-                try:
-                    await self._catch_up(receive)
-                finally:
-                    self._missing -= 1
-                continue
             try:
-                event = await self._event(what, edited=edited)
-            except Exception:  # noqa: BLE001  (one message that cannot be read is not the end of all others)
-                _log.exception("discord: message or interaction %s cannot be read", what.id)
-                continue
-            if event is None:
-                continue
-            await self._store(receive, event)
-            if isinstance(what, discord.Interaction):
-                await _acknowledge(what, event)
+                await self._take(what, receive, edited=edited)
+            except Exception:  # noqa: BLE001  (one thing that cannot be dealt with is not the end of all others)
+                _log.exception("discord: %s", f"message or interaction {what.id}" if what else "what was missed")
+
+    async def _take(self, what: _Happened | None, receive: Receive, *, edited: bool) -> None:
+        if what is None:
+            try:
+                return await self._catch_up(receive)
+            finally:
+                self._missing -= 1
+        if (event := await self._event(what, edited=edited)) is None:
+            return None
+        await self._store(receive, event)
+        if isinstance(what, discord.Interaction):
+            await _acknowledge(what, event)
+        return None
 
     async def _catch_up(self, receive: Receive) -> None:
         """Hand on what was written while no session was open. What cannot be had, or not soon, is left."""
@@ -257,7 +258,7 @@ class Discord:
                 async for message in channel.history(limit=MISSED, after=after, oldest_first=True):
                     if (event := await self._event(message, edited=False)) is not None:
                         await self._store(receive, event)
-            except (discord.DiscordException, Refused, aiohttp.ClientError, OSError, AttributeError) as error:
+            except (discord.DiscordException, Refused, aiohttp.ClientError, OSError, *NONSENSE) as error:
                 _log.info("discord: what was missed in %s: %s", chat, self._redact(str(error)))
 
     async def _store(self, receive: Receive, event: MessageEvent) -> None:
@@ -421,7 +422,7 @@ async def _acknowledge(interaction: discord.Interaction, event: MessageEvent) ->
             f"`{event.text.replace('`', chr(39))[:1900]}`", ephemeral=True
         ),
     }
-    with contextlib.suppress(discord.DiscordException, aiohttp.ClientError, OSError):
+    with contextlib.suppress(discord.DiscordException, aiohttp.ClientError, OSError, *NONSENSE):
         await answers[event.kind]()
 
 

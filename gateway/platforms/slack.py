@@ -188,6 +188,8 @@ class Slack:
                         _log.info("slack: what was missed in %s: %s", chat, self._redact(str(error)))
                         if error.response.status_code == 429:
                             return
+                    except NONSENSE:
+                        _log.exception("slack: what was missed in %s", chat)
 
     async def _missed(self, chat: Chat, since: float) -> list[dict[str, Any]]:
         """The oldest first. Raises: SlackApiError."""

@@ -377,6 +377,16 @@ async def test_a_token_that_is_revoked_ends_the_connection(server: DiscordServer
     assert bot.problem
 
 
+async def test_an_answer_to_a_press_that_makes_no_sense_is_not_the_end_of_hearing(
+    server: DiscordServer, inbox: Inbox, bot: Discord
+) -> None:
+    server.fail_next("interaction.callback", Nonsense())
+    await server.interacts(2, {"id": "1", "name": "help", "type": 1})
+    await server.says("am I heard?")
+    await inbox.first(2)
+    assert inbox.texts == ["/help", "am I heard?"]
+
+
 async def test_a_token_that_is_revoked_refuses_no_message(server: DiscordServer, inbox: Inbox, bot: Discord) -> None:
     server.token = "other"
     with pytest.raises(Unavailable, match="token"):
