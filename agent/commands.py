@@ -370,6 +370,7 @@ COMMAND_TABLE: tuple[CommandDef, ...] = (
         surfaces=EVERYWHERE,
         example="/help tasks",
     ),
+    CommandDef("start", "Info", "what this is, and how to use it", surfaces=CHATS),
     CommandDef("usage", "Info", "tokens and cost of this session, of today, of each model", surfaces=EVERYWHERE),
     CommandDef("context", "Info", "what takes up the model's window", surfaces=EVERYWHERE),
     CommandDef("version", "Info", "version of Hermes and what it runs on", surfaces=EVERYWHERE),

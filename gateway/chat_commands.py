@@ -28,6 +28,15 @@ async def _help(call: Call) -> str:
     return "\n".join(map(_explained, found)) or f"Nothing is known of {call.arguments!r}. See /help."
 
 
+async def _start(call: Call) -> str:
+    """What Telegram has people say first."""
+    del call
+    return (
+        "I am Hermes, an agent. Write what you want to know or have done; files, pictures and voice messages may come "
+        "along. /background <prompt> does something aside, /new begins a new conversation, /help lists the commands."
+    )
+
+
 def _explained(command: CommandDef) -> str:
     subs = [
         f"  {sub.name} {sub.arguments} - {sub.summary}"
@@ -114,7 +123,9 @@ async def _go_on_with(call: Call) -> str:
             ]
             return "\n".join([*lines, "/resume N goes on with one."]) if lines else "There are no other conversations."
         wanted = call.arguments.lower()
-        if wanted.isdecimal() and 0 < int(wanted) <= len(others):
+        if wanted == "latest":
+            found = others[:1]
+        elif wanted.isdecimal() and 0 < int(wanted) <= len(others):
             found = [others[int(wanted) - 1]]
         else:
             found = [one for one in others if one.id.startswith(wanted) or wanted in one.title.lower()]
@@ -239,6 +250,7 @@ async def _version(call: Call) -> str:
 
 _COMMANDS: dict[str, Command] = {
     "help": _help,
+    "start": _start,
     "background": task_commands.background,
     "tasks": task_commands.tasks,
     "new": _new,

@@ -138,6 +138,15 @@ async def test_a_stranger_pairs_and_is_answered_then_and_not_after_it_is_revoked
         assert sum("hermes 0" in text for text in serve.platform.texts("2") + serve.platform.texts("1")) == 1
 
 
+async def test_start_is_greeted_and_strangers_are_not(configured: Callable[[str], Config]) -> None:
+    async with serving(configured(ADA)) as serve:
+        await serve.platform.say("/start", chat_id="2", user_id="8")
+        await serve.shows("I do not know you", "2")
+        await serve.platform.say("/start")
+        await serve.shows("I am Hermes")
+        assert not any("I am Hermes" in text for text in serve.platform.texts("2"))
+
+
 async def test_a_command_of_admins_is_refused_to_others(configured: Callable[[str], Config]) -> None:
     config = configured('[gateway.memory]\nallow = ["7"]\nadmins = ["9"]\n')
     async with serving(config) as serve:

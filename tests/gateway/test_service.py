@@ -617,6 +617,9 @@ async def test_undo_retry_history_and_resume(tmp_path: Path) -> None:
         assert "1. the fourth" in await said(house, "/resume")
         assert await said(house, "/resume fourth") == "This goes on with: the fourth"
         assert await said(house, "six") == "re six (4)"
+        await said(house, "/new")
+        assert "This goes on with: " in await said(house, "/resume latest")
+        assert await said(house, "seven") == "re seven (6)"
         assert "session:reset" in house.happened
         assert house.happened.count("agent:start") == house.happened.count("agent:end")
 
