@@ -37,12 +37,13 @@ class HookRegistry:
     """Hooks by event name; a name that ends in `:*` covers every event that begins so."""
 
     def __init__(self) -> None:
-        self._hooks: dict[str, list[Hook]] = {}
-        self._room = _Room()
+        self._hooks: dict[str, list[tuple[str, Hook]]] = {}
+        self._rooms: list[_Room] = []
         self._waiting = 0
 
-    def register(self, event: str, hook: Hook) -> None:
-        self._hooks.setdefault(event, []).append(hook)
+    def register(self, event: str, hook: Hook, *, name: str = "") -> None:
+        """`name` is for the log."""
+        self._hooks.setdefault(event, []).append((name or getattr(hook, "__qualname__", "hook"), hook))
 
     def load(self, folder: Path) -> list[str]:
         """Register what is in the hooks folder; gives the names. What cannot be loaded is logged and left out.
@@ -56,8 +57,9 @@ class HookRegistry:
             except Exception as error:  # noqa: BLE001  (hooks are other people's code)
                 _log.error("hook %s is not loaded: %s", path.name, error)
                 continue
+            self._rooms.append(room := _Room(handle))
             for event in events:
-                self.register(event, self._room.hook(handle))
+                self.register(event, room.run, name=path.name)
             loaded.append(path.name)
         return loaded
 
@@ -66,9 +68,8 @@ class HookRegistry:
         return any(True for _ in self._for(event))
 
     async def emit(self, event: str, facts: Mapping[str, object]) -> None:
-        """Run the hooks of an event, in order. One that raises or hangs is logged, and stops nothing."""
-        for hook in self._for(event):
-            await self._run(hook, event, facts)
+        """Run the hooks of an event. One that raises or hangs is logged, and holds up no other."""
+        await asyncio.gather(*(self._run(name, hook, event, facts) for name, hook in self._for(event)))
 
     async def emit_soon(self, event: str, facts: Mapping[str, object]) -> None:
         """The same; left out when hooks are so slow that too much waits for them."""
@@ -82,43 +83,56 @@ class HookRegistry:
             self._waiting -= 1
 
     def close(self) -> None:
-        self._room.close()
+        for room in self._rooms:
+            room.close()
 
-    def _for(self, event: str) -> Iterator[Hook]:
+    def _for(self, event: str) -> Iterator[tuple[str, Hook]]:
         for name, hooks in list(self._hooks.items()):
             if name == event or (name.endswith(":*") and event.startswith(name[:-1])):
                 yield from hooks
 
-    async def _run(self, hook: Hook, event: str, facts: Mapping[str, object]) -> None:
+    async def _run(self, name: str, hook: Hook, event: str, facts: Mapping[str, object]) -> None:
         try:
             await asyncio.wait_for(hook(event, facts), TIMEOUT)
+        except _Hangs:
+            _log.warning("hook %s hangs still, and is not told of %s", name, event)
         except TimeoutError:
-            _log.warning("a hook for %s took longer than %s s", event, TIMEOUT)
+            _log.warning("hook %s took longer than %s s for %s", name, TIMEOUT, event)
         except Exception:  # noqa: BLE001  (hooks are other people's code)
-            _log.exception("a hook for %s failed", event)
+            _log.exception("hook %s failed for %s", name, event)
+
+
+class _Hangs(Exception):  # noqa: N818  (says what it does)
+    """It was given up before, and has not let go of its thread since."""
 
 
 class _Room:
-    """A loop on a thread of its own, so that a hook that blocks holds up hooks only. Begins with the first run."""
+    """A loop on a thread of its own for one hook, so that one that blocks holds up itself only. Begins with the first
+    run.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, handle: Hook) -> None:
+        self._handle = handle
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._free: Future[None] | None = None
 
-    def hook(self, handle: Hook) -> Hook:
-        async def run(event: str, facts: Mapping[str, object]) -> None:
-            await asyncio.wrap_future(self._submit(handle, event, facts))
-
-        return run
-
-    def _submit(self, handle: Hook, event: str, facts: Mapping[str, object]) -> "Future[None]":
+    async def run(self, event: str, facts: Mapping[str, object]) -> None:
+        """Raises: _Hangs; then it was not run."""
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
-            threading.Thread(target=self._loop.run_forever, daemon=True, name="hooks").start()
+            threading.Thread(target=self._loop.run_forever, daemon=True, name="hook").start()
+        if self._free is not None and not self._free.done():
+            raise _Hangs
 
         async def awaited() -> None:
-            await handle(event, facts)
+            await self._handle(event, facts)
 
-        return asyncio.run_coroutine_threadsafe(awaited(), self._loop)
+        try:
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(awaited(), self._loop))
+        except asyncio.CancelledError:
+            self._free = free = Future[None]()
+            self._loop.call_soon_threadsafe(free.set_result, None)
+            raise
 
     def close(self) -> None:
         if self._loop is not None:

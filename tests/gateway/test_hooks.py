@@ -70,6 +70,25 @@ async def test_a_hook_that_raises_hangs_or_blocks_stops_nothing(
     assert caplog.text.count("took longer") == 2
 
 
+async def test_a_hook_that_blocks_loses_only_itself(
+    hook: Callable[[str, str, str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(module, "TIMEOUT", 0.2)
+    hook("blocks", '["x"]', "import time\nasync def handle(event, facts):\n    time.sleep(2)")
+    heard = hook("works", '["x"]', WRITES) / "heard"
+    registry = HookRegistry()
+    registry.load(tmp_path / "hooks")
+    for number in range(2):
+        await registry.emit("x", {"n": number})
+    registry.close()
+    assert heard.read_text() == "x 0\nx 1\n"
+    assert "hook blocks took longer than 0.2 s for x" in caplog.text
+    assert "hook blocks hangs still" in caplog.text
+
+
 @pytest.mark.parametrize("which", ["", "HOOK.toml", "handler.py"])
 def test_what_others_can_write_is_not_run(
     hook: Callable[[str, str, str], Path], tmp_path: Path, caplog: pytest.LogCaptureFixture, which: str

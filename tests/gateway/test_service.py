@@ -262,7 +262,7 @@ async def test_an_unknown_command_gets_the_nearest(tmp_path: Path) -> None:
         await house.platform.say("/bakground hello")
         await house.platform.say("/statsu")
         await house.shows(lambda: len(house.platform.texts("1")) == 2)
-        assert "Did you mean /status?" in house.platform.texts("1")[1]
+        assert "Did you mean /status or" in house.platform.texts("1")[1]
 
 
 # -- background ------------------------------------------------------------------------------------
@@ -621,7 +621,8 @@ async def test_undo_retry_history_and_resume(tmp_path: Path) -> None:
         assert "This goes on with: " in await said(house, "/resume latest")
         assert await said(house, "seven") == "re seven (6)"
         assert "session:reset" in house.happened
-        assert house.happened.count("agent:start") == house.happened.count("agent:end")
+        # What is shown may be ahead of what is told.
+        await house.shows(lambda: house.happened.count("agent:start") == house.happened.count("agent:end"))
 
 
 async def test_another_chat_s_conversations_cannot_be_resumed(tmp_path: Path) -> None:
@@ -717,6 +718,7 @@ async def test_a_live_message_that_may_stand_in_the_chat_is_followed_by_a_marked
         await first.platform.say("think")
         await first.shows(lambda: first.platform.texts("1") == ["I am"])
         (task,) = store.tasks()
+        await first.shows(lambda: getattr(store.posted(f"turn:{task.id}"), "message_id", "") not in ("", UNKNOWN))
         live = store.posted(f"turn:{task.id}")
         assert live is not None
         store.set_live(live.id, UNKNOWN)  # as it stands when a process dies while it sends
