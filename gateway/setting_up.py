@@ -1,6 +1,7 @@
 """Setting a platform up: what it needs is asked for, tried, and written down."""
 
 import asyncio
+from collections.abc import Mapping
 
 import tomlkit
 import typer
@@ -12,7 +13,10 @@ from gateway.config import Platform, PlatformConfig, is_person, platform_configs
 from gateway.platforms.base import MessageEvent
 from gateway.platforms.registry import REGISTRY, open_adapter
 
-TOKENS: dict[Platform, tuple[tuple[str, str], ...]] = {
+Secrets = tuple[tuple[str, str], ...]
+"""Names of secrets, and what each is."""
+
+TOKENS: dict[Platform, Secrets] = {
     Platform.TELEGRAM: (("bot_token", "the bot's token, from @BotFather"),),
     Platform.DISCORD: (("bot_token", "the bot's token, from the developer portal"),),
     Platform.SLACK: (
@@ -20,6 +24,11 @@ TOKENS: dict[Platform, tuple[tuple[str, str], ...]] = {
         ("app_token", "the app-level token for Socket Mode (xapp-…)"),
     ),
 }
+SLACK_OVER_HTTP: Secrets = (TOKENS[Platform.SLACK][0], ("signing_secret", "the app's signing secret"))
+TELEGRAM_WEBHOOK: Secrets = (
+    *TOKENS[Platform.TELEGRAM],
+    ("webhook_secret", "a secret for the webhook, 16 to 256 letters, digits, _ and -"),
+)
 
 CONNECT_WITHIN = 30.0
 
@@ -30,28 +39,53 @@ def set_up(dirs: Directories, name: str) -> None:
     if name.lower() not in {*REGISTRY}:
         raise ConfigError(f"There is no platform {name!r}.", hint=f"There are {', '.join(REGISTRY)}.")
     platform = Platform(name.lower())
-    for secret, what in TOKENS[platform]:
-        if token := typer.prompt(what, hide_input=True, default="", show_default=False).strip():
-            store_key(dirs, f"{platform.value}_{secret}", token)
+    while (problem := _ask_secrets(dirs, platform)) is not None:
+        typer.echo(problem.explain(), err=True)
     ids = _people(platform, "Ids of people who may speak (empty: they ask, and you let them in by code)", "")
     # Who sets up a bot for one person is that person.
     alone = ids[0] if len(ids) == 1 else ""
     admins = _people(platform, "Ids of admins, who answer its questions and may /handoff, /model, /sethome", alone)
-    try_out(_config(dirs, platform))
     _write(dirs, platform, [one for one in ids if one not in admins], admins)
-    typer.echo(f"{platform.value} knows the token. Now: hermes gateway")
+    typer.echo("Now: hermes gateway")
     if not ids and not admins:
         typer.echo("Write to the bot; it answers with a code for `hermes pairing approve`.")
     if admins:
         typer.echo("Then write /sethome to the bot: notices and open questions come there.")
 
 
+def _ask_secrets(dirs: Directories, platform: Platform) -> HermesError | None:
+    """Ask for what the platform wants in the mode that is chosen, and try it. Gives what is wrong with it.
+
+    Raises: HermesError, when nothing else was typed than is kept already.
+    """
+    table, typed = load_config().values.gateway.get(platform.value, {}), False
+    for secret, what in _secrets(platform, table):
+        if value := typer.prompt(what, hide_input=True, default="", show_default=False).strip():
+            store_key(dirs, f"{platform.value}_{secret}", value)
+            typed = True
+    try:
+        try_out(_config(dirs, platform))
+    except HermesError as error:
+        if not typed:
+            raise
+        return error
+    typer.echo(f"{platform.value} knows the token.")
+    return None
+
+
+def _secrets(platform: Platform, table: Mapping[str, object]) -> Secrets:
+    if platform == Platform.SLACK and table.get("mode") == "http":
+        return SLACK_OVER_HTTP
+    return TELEGRAM_WEBHOOK if platform == Platform.TELEGRAM and table.get("webhook_url") else TOKENS[platform]
+
+
 def _people(platform: Platform, what: str, default: str) -> list[str]:
-    """Raises: ConfigError."""
-    ids: list[str] = typer.prompt(what, default=default).replace(",", " ").split()
-    if wrong := [one for one in ids if not is_person(platform, one)]:
-        raise ConfigError(f"{wrong[0]!r} is no id of a person on {platform.value}.", hint="Names are not taken.")
-    return ids
+    while True:
+        ids: list[str] = typer.prompt(what, default=default).replace(",", " ").split()
+        wrong = [one for one in ids if not is_person(platform, one)]
+        if not wrong:
+            return ids
+        typer.echo(f"{wrong[0]!r} is no id of a person on {platform.value}. Names are not taken.", err=True)
 
 
 def _config(dirs: Directories, platform: Platform) -> PlatformConfig:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway import setting_up
+from gateway.config import Platform
 from tests.support.telegram_server import TOKEN, TelegramServer
 
 HERMES = Path(sys.executable).with_name("hermes")
@@ -68,6 +70,24 @@ async def test_what_cannot_be_is_said_and_nobody_is_let_in(tmp_path: Path, answe
         assert says in said
         assert "Traceback" not in said
         assert "allow" not in (tmp_path / "h" / "config.toml").read_text()
+
+
+async def test_a_token_and_an_id_that_are_wrong_are_asked_for_again(tmp_path: Path) -> None:
+    async with TelegramServer() as server:
+        wrong = "123456789:AAE-wrong_token-0123456789abcdefghij"
+        code, said = await set_up(server, tmp_path / "h", wrong, TOKEN, "Ann", "7", "")
+        assert code == 0, said
+        assert said.index("does not know this bot token") < said.index("knows the token") < said.index("'Ann' is no id")
+        assert 'admins = ["7"]' in (tmp_path / "h" / "config.toml").read_text()
+
+
+def test_what_is_asked_for_is_what_the_chosen_mode_wants() -> None:
+    def asked(platform: Platform, **table: str) -> list[str]:
+        return [name for name, _ in setting_up._secrets(platform, table)]
+
+    assert asked(Platform.SLACK) == ["bot_token", "app_token"]
+    assert asked(Platform.SLACK, mode="http") == ["bot_token", "signing_secret"]
+    assert asked(Platform.TELEGRAM, webhook_url="https://example.org/hook") == ["bot_token", "webhook_secret"]
 
 
 async def test_without_ids_people_ask_for_a_code(tmp_path: Path) -> None:
