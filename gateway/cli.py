@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from agent.config import Config
     from agent.findings import Finding
+    from agent.people import Person
     from agent.store.sqlite import SqliteStore
     from gateway.config import PlatformConfig
 
@@ -36,10 +37,11 @@ def main(context: typer.Context) -> None:
         return
     import asyncio
 
-    from gateway.logs import log_to
+    from gateway.logs import log_to, tell_on
     from gateway.serve import serve
 
     log_to(directories().state / "gateway.log")
+    tell_on(sys.stderr)
     asyncio.run(serve())
 
 
@@ -178,7 +180,18 @@ def approve(platform: str, code: str) -> None:
     person = _store().approve_pairing(_platform(platform), code, now=time.time())
     if person is None:
         raise HermesError("Nobody has this code.", hint="Codes are good for an hour, and once.")
+    _welcome(person)
     typer.echo(f"{person.name or 'Somebody'} ({person.platform} {person.user_id}) may speak now.")
+
+
+def _welcome(person: "Person") -> None:
+    """Tell them where they asked."""
+    from gateway.home import DIRECT
+    from gateway.outbox import Letter, encode
+
+    store, note = _store(), f"{DIRECT}{person.platform}:{person.user_id}"
+    if where := store.notes(note).get(note):
+        store.post(where, encode(Letter(text="You are let in. Write what you want done; /help lists the commands.")))
 
 
 @pairing_app.command("list", help="who was let in, and who waits")

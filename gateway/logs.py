@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterable
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from typing import TextIO
 
 from agent.redact import Redactor
 
@@ -13,6 +14,9 @@ _LOUD = ("httpx", "httpcore", "telegram", "discord", "slack_sdk", "slack_bolt", 
 
 LOG_SIZE = 5_000_000
 """Bytes of a log file, of which two older ones are kept."""
+
+TOLD = logging.getLogger("gateway.told")
+"""What whoever started the gateway sees of it."""
 
 _secrets: set[str] = set()
 _redact = Redactor()
@@ -44,6 +48,13 @@ def log_to(path: Path) -> None:
     logging.getLogger().addHandler(handler)
     logging.getLogger().setLevel(logging.WARNING)
     logging.getLogger("gateway").setLevel(logging.INFO)
+
+
+def tell_on(stream: TextIO) -> None:
+    """Say on a terminal that the gateway has started, what is connected, and that it has ended; the log has all."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    TOLD.addHandler(handler)
 
 
 class _Clean:

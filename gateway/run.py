@@ -174,6 +174,8 @@ class GatewayRunner:
             lambda: self._session_db.ask_to_pair(source.platform.value, source.user_id, source.user_name, now=now)
         )
         if code:
+            homes = self.service.homes
+            await self.service.aside(lambda: homes.met(source))
             order = f"hermes pairing approve {source.platform.value} {code}"
             text = f"I do not know you. Whoever runs this gateway can let you in, within the hour:\n`{order}`"
             await self.service.say(source.chat, text)

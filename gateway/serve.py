@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from agent import __version__
 from agent.commands import commands_for
 from agent.config import Config, load_config, read_keys
 from agent.errors import ConfigError, HermesError, StoreError
@@ -30,7 +31,7 @@ from gateway.config import Platform, PlatformConfig, platform_configs
 from gateway.conversations import Busy, Folders
 from gateway.home import LINK
 from gateway.hooks import HookRegistry
-from gateway.logs import keep_out
+from gateway.logs import TOLD, keep_out
 from gateway.model import ModelOfChats
 from gateway.pauses import Collector, short_pauses
 from gateway.platforms.base import Adapter, CatchesUp, HasMenu
@@ -215,6 +216,7 @@ class Gateway:
             for platform, adapter in self.runner.adapters.items():
                 if isinstance(adapter, CatchesUp):
                     adapter.heard = partial(self._heard, platform)
+            TOLD.info("Hermes %s serves %s. Ctrl+C stops it.", __version__, ", ".join(self.configs))
             self.supervisor.start()
             self.runner.happened("gateway:startup", {"platforms": [*self.configs]})
             _notify("READY=1")
@@ -230,6 +232,7 @@ class Gateway:
             self.runner.hooks.close()
             with contextlib.suppress(StoreError):
                 await asyncio.to_thread(self._depart)
+            TOLD.info("The gateway has stopped.")
 
     def _reaches(self, platform: Platform) -> bool:
         return self.supervisor.reaches(platform)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gateway.config import Platform
+from gateway.logs import TOLD
 from gateway.platforms.base import Adapter, Receive, Refused
 
 _log = logging.getLogger(__name__)
@@ -80,11 +81,12 @@ class Supervisor:
                 _state(link, "connecting")
                 await link.adapter.connect(self._receive)
                 _state(link, "connected")
+                TOLD.info("%s: connected", link.adapter.platform.value)
                 self._connected()
                 await link.adapter.wait()
                 return
             except Refused as error:
-                _log.error("%s: %s", link.adapter.platform.value, error)
+                TOLD.error("%s: %s", link.adapter.platform.value, error.explain())
                 _state(link, "refused", error.explain())
                 with contextlib.suppress(Exception):
                     await link.adapter.disconnect()
@@ -92,7 +94,7 @@ class Supervisor:
             except Exception as error:  # noqa: BLE001  (an SDK may raise anything; the platform is tried again)
                 link.failures = 1 if time.monotonic() - began > STEADY else link.failures + 1
                 pause = min(FIRST_PAUSE * 2.0 ** (link.failures - 1), LONGEST_PAUSE) * random.uniform(0.8, 1.2)
-                _log.warning(
+                TOLD.warning(
                     "%s: %s: %s; next try in %.0f s", link.adapter.platform.value, type(error).__name__, error, pause
                 )
                 _state(link, "waiting", str(error))

@@ -1,8 +1,6 @@
 """A task between a terminal and a chat: two pools over one database, and what is answered first counts."""
 
 import asyncio
-import os
-import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from agent.store.sqlite import SqliteStore
 from agent.task_runner import TaskRunner
 from agent.tasks import TaskPool
 from tests.gateway.test_serve import Serving, configured, serving  # noqa: F401  (one is a fixture)
+from tests.support.shell import in_the_shell
 
 HOUSE = '[gateway.memory]\nallow = ["7"]\nadmins = ["9"]\n'
 MINE = "terminal:1"
@@ -101,15 +100,6 @@ async def test_who_comes_second_hears_what_was_answered(both: Both) -> None:
     decision = both.pool.answered(task.id)
     assert decision is not None
     assert not decision[1].allowed
-
-
-async def in_the_shell(*words: str) -> str:
-    """What `hermes …` prints, run as a process of its own beside the gateway."""
-    command = (sys.executable, "-m", "hermes_cli.main", *words)
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    process = await asyncio.create_subprocess_exec(*command, env=env, stdout=-1, stderr=-1)
-    out, err = await process.communicate()
-    return (out + err).decode()
 
 
 async def test_a_task_of_a_chat_is_watched_and_answered_in_the_shell(both: Both) -> None:

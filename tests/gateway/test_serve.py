@@ -1,6 +1,7 @@
 """A gateway process, whole: settings, who is let in, pairing, leaving, and never two of them."""
 
 import asyncio
+import io
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,10 +15,12 @@ from agent.events import TurnFinished
 from agent.protocols import Task
 from agent.store.sqlite import SqliteStore
 from gateway.config import Platform
+from gateway.logs import TOLD, tell_on
 from gateway.platforms.base import Heard, heard_nothing
 from gateway.platforms.memory import MemoryPlatform
 from gateway.serve import Gateway, check, open_gateway, settings_of
 from gateway.session import Chat
+from tests.support.shell import in_the_shell
 
 ADA = '[gateway.memory]\nallow = ["7"]\n'
 
@@ -145,6 +148,32 @@ async def test_start_is_greeted_and_strangers_are_not(configured: Callable[[str]
         await serve.platform.say("/start")
         await serve.shows("I am Hermes")
         assert not any("I am Hermes" in text for text in serve.platform.texts("2"))
+
+
+async def test_who_is_let_in_by_a_code_is_told(configured: Callable[[str], Config]) -> None:
+    async with serving(configured("[gateway.memory]\npairing = true\n")) as serve:
+        await serve.platform.say("hello", chat_id="2", user_id="8")
+        await serve.shows("hermes pairing approve memory ", "2")
+        code = serve.platform.texts("2")[0].rstrip("`").split()[-1]
+        assert "may speak now" in await in_the_shell("pairing", "approve", "memory", code)
+        await serve.shows("You are let in.", "2")
+
+
+async def test_start_connections_and_end_are_told(
+    configured: Callable[[str], Config], caplog: pytest.LogCaptureFixture
+) -> None:
+    seen = io.StringIO()
+    tell_on(seen)
+    caplog.set_level("INFO", "gateway")
+    try:
+        async with serving(configured(ADA)):
+            pass
+    finally:
+        TOLD.handlers.clear()
+    first, second, last = seen.getvalue().splitlines()
+    assert first.endswith(" serves memory. Ctrl+C stops it.")
+    assert second == "memory: connected"
+    assert last == "The gateway has stopped."
 
 
 async def test_a_command_of_admins_is_refused_to_others(configured: Callable[[str], Config]) -> None:
