@@ -3,19 +3,36 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
+
+from agent.commands import commands_for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """How one platform writes. `limit` is the longest message, in the units that `measure` counts in rendered text."""
+    """How one platform writes. `limit` is the longest message, in the units that `measure` counts in rendered text.
+
+    `command` is what stands there before the name of a command.
+    """
 
     render: Callable[[str], str]
     measure: Callable[[str], int]
     limit: int
+    command: str = "/"
 
     def fits(self, markdown: str) -> bool:
         return self.measure(self.render(markdown)) <= self.limit
+
+    def commands(self, text: str) -> str:
+        """A text of our own, with the commands in it as they are given on this platform."""
+        return text if self.command == "/" else _commands().sub(lambda found: f"{self.command}{found[1]}", text)
+
+
+@cache
+def _commands() -> re.Pattern[str]:
+    names = "|".join(name for command in commands_for("gateway") for name in command.names)
+    return re.compile(rf"(?<![\w/])/({names})(?![\w/])")
 
 
 PLAIN = Dialect(render=str, measure=len, limit=4000)

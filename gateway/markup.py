@@ -334,7 +334,7 @@ def _with(writer: Writer) -> Callable[[str], str]:
 TELEGRAM = Dialect(render=_with(_TelegramHTML()), measure=lambda markup: utf16(shown_by_telegram(markup)), limit=4096)
 """HTML; 4096 UTF-16 code units once its entities are parsed."""
 
-SLACK = Dialect(render=_with(_SlackMrkdwn()), measure=len, limit=3000)
+SLACK = Dialect(render=_with(_SlackMrkdwn()), measure=len, limit=3000, command="/hermes ")
 """mrkdwn; the longest text of one section block, which is what has buttons under it."""
 
 DISCORD = Dialect(render=_with(_DiscordMarkdown()), measure=utf16, limit=2000)

@@ -249,6 +249,11 @@ class Outbox:
         self._not_before.pop(whole, None)
         return 0.0
 
+    def commands(self, chat: Chat, text: str) -> str:
+        """A text of our own, with the commands in it as they are given in that chat."""
+        adapter = self._adapters.get(chat.platform)
+        return adapter.dialect.commands(text) if adapter is not None else text
+
     async def settled(self, chat: Chat) -> None:
         """Return when nothing is on its way to this chat."""
         while sender := self._senders.get(address(chat)):

@@ -244,7 +244,8 @@ class Service:
         return await self._loop.run_in_executor(self._readers, look)
 
     async def say(self, chat: Chat, text: str, *, key: str = "", reply_to: str = "") -> None:
-        await self.outbox.post(chat, Letter(text=text, reply_to=reply_to), key=key)
+        """Say something of our own: commands in it are named as they are given there."""
+        await self.outbox.post(chat, Letter(text=self.outbox.commands(chat, text), reply_to=reply_to), key=key)
 
     async def notice(self, text: str, *, about: Platform, but: Chat | None = None) -> None:
         """Tell whoever looks after this gateway: in the home of that platform, or of another one; never in `but`."""

@@ -101,7 +101,8 @@ class Telling:
             case "done" | "failed":
                 await self.outcome(task)
             case "parked" if task.held:
-                letter = Letter(text=_paused(task), reply_to=_reply_to(task))
+                text = self._outbox.commands(_chat(task), _paused(task))
+                letter = Letter(text=text, reply_to=_reply_to(task))
                 await self._outbox.post(_chat(task), letter, key=f"parked:{task.id}:{task.steps}")
             case "cancelled" if task.owner.startswith(OF_TURNS):
                 await self._stopped(task, said)
@@ -184,7 +185,8 @@ class Telling:
         hearers = await self._hear(request, _chat(task))
         if not hearers.here and not hearers.others:
             await self._aside(lambda: self._deny(task.id, NOBODY_TO_ASK))
-            text = f"❌ Denied: {request.tool} {visible(request.title)}\n{NOBODY_TO_ASK} {SET_HOME}"
+            how = self._outbox.commands(_chat(task), SET_HOME)
+            text = f"❌ Denied: {request.tool} {visible(request.title)}\n{NOBODY_TO_ASK} {how}"
             await self._outbox.post(_chat(task), Letter(text=text), key=f"ask:{request.request_id}")
             return
         log = await self._aside(lambda: self._store.log(task.id))
@@ -193,7 +195,7 @@ class Telling:
         is_turn = task.owner.startswith(OF_TURNS)
         question, whole = _question(request, "" if is_turn else f"#{task.number} ")
         buttons, key = question_buttons(task, request), f"ask:{request.request_id}"
-        how = _how_to_answer(request, "" if is_turn else f" {task.number}")
+        how = self._outbox.commands(_chat(task), _how_to_answer(request, "" if is_turn else f" {task.number}"))
         letter = Letter(text=f"{question}\n{how}", buttons=buttons, reply_to=_reply_to(task))
         if not hearers.here:
             letter = replace(letter, text=f"{question}\nAn admin is asked.", buttons=())
@@ -204,7 +206,8 @@ class Telling:
             also = f"{key}:also:{address(other)}"
             if whole.content:
                 await self._outbox.post(other, whole, key=f"{also}:whole")
-            last = f"For {address(_chat(task))}. {_how_to_answer(request, f' {task.number}')}"
+            how = self._outbox.commands(other, _how_to_answer(request, f" {task.number}"))
+            last = f"For {address(_chat(task))}. {how}"
             await self._outbox.post(other, Letter(text=f"{question}\n{last}", buttons=buttons), key=also)
 
     async def _hear(self, request: ApprovalRequested, chat: Chat) -> Hearers:

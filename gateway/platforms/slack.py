@@ -54,14 +54,11 @@ from gateway.platforms.base import (
     Unavailable,
     heard_nothing,
 )
-from gateway.platforms.slack_events import COMMAND, event_of_action, event_of_command, event_of_message, plain
+from gateway.platforms.slack_events import COMMAND, PATH, event_of_action, event_of_command, event_of_message, plain
 from gateway.platforms.web import Listener
 from gateway.session import Chat
 
 _log = logging.getLogger(__name__)
-
-PATH = "/slack/events"
-"""Where HTTP requests of all kinds arrive."""
 
 QUOTE_WITHIN = 3.0
 """Seconds that Slack has to say what a thread is about."""
@@ -245,6 +242,7 @@ class Slack:
             return self._me
 
         app = AsyncApp(
+            name="hermes",  # without one Bolt looks for the caller's file, which holds up the loop
             client=self._client,
             authorize=authorize,
             signing_secret=self._signing_secret or None,

@@ -12,6 +12,9 @@ from gateway.session import SessionSource
 
 COMMAND = "/hermes"
 
+PATH = "/slack/events"
+"""Where HTTP requests of all kinds arrive."""
+
 _HEARD = frozenset({"", "file_share", "thread_broadcast", "me_message"})
 """Kinds of messages that people write; all others are notices."""
 
@@ -56,9 +59,15 @@ def _message(message: Mapping[str, Any], channel: str, me: str, *, edited: str =
 
 
 def event_of_command(body: Mapping[str, Any]) -> MessageEvent:
-    """`/hermes status` is /status, `/hermes what is this?` a message, `/hermes` alone /help."""
+    """`/hermes status` is /status, `/hermes what is this?` a message, `/hermes` alone /help.
+
+    One word that is nearly a command is taken for one, so that whoever gave it hears of the nearest.
+    """
     text = plain(str(body.get("text") or "")).strip() or "help"
-    is_command = isinstance(commands.parse(f"/{text}", "gateway"), commands.Parsed)
+    parsed = commands.parse(f"/{text}", "gateway")
+    is_command = isinstance(parsed, commands.Parsed) or (
+        isinstance(parsed, commands.Unknown) and bool(parsed.near) and len(text.split()) == 1
+    )
     return MessageEvent(
         text=f"/{text}" if is_command else text,
         source=_source(str(body["channel_id"]), str(body["user_id"]), str(body.get("user_name") or "")),

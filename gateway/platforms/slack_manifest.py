@@ -3,7 +3,7 @@
 from typing import Any
 
 from agent import commands
-from gateway.platforms.slack_events import COMMAND
+from gateway.platforms.slack_events import COMMAND, PATH
 
 _SCOPES = (
     "app_mentions:read", "channels:history", "chat:write", "chat:write.public", "commands", "files:read", "files:write",
@@ -16,7 +16,9 @@ _HINT = 100
 
 
 def slack_manifest(*, address: str = "") -> dict[str, Any]:
-    """For Socket Mode; with `address` (the public one, `https://…/slack/events`) for HTTP."""
+    """For Socket Mode; with `address` (the public one, `https://…`) for HTTP."""
+    if address and not address.rstrip("/").endswith(PATH):
+        address = f"{address.rstrip('/')}{PATH}"
     where = {"url": address} if address else {}
     requests = {"request_url": address} if address else {}
     command = {

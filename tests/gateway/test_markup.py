@@ -218,3 +218,12 @@ def test_a_very_long_text_is_looked_at_piece_by_piece() -> None:
 def test_what_shows_nothing_is_not_sent() -> None:
     assert [split(text, TELEGRAM) for text in ("", " \n ", "[](x", "\x00")] == [(), (), ("[](x",), ()]
     assert unescape(TELEGRAM.render("&nbsp;")).strip() == ""
+
+
+def test_commands_are_named_as_they_are_given_on_the_platform() -> None:
+    text = "/approve 3 [session|always] · /deny 3. See `/help`; /home/new and src/new are paths, /statsu is nothing."
+    assert TELEGRAM.commands(text) == DISCORD.commands(text) == text
+    assert SLACK.commands(text) == (
+        "/hermes approve 3 [session|always] · /hermes deny 3. See `/hermes help`; "
+        "/home/new and src/new are paths, /statsu is nothing."
+    )

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -27,6 +28,7 @@ from gateway import calls, chat_commands, task_commands
 from gateway.authorization import Verdict
 from gateway.config import Platform
 from gateway.conversations import Busy
+from gateway.formatting import PLAIN
 from gateway.outbox import REPEAT, UNKNOWN
 from gateway.platforms.base import ChatMoved, MessageEvent, Refused, RetryAfter
 from gateway.platforms.memory import MemoryPlatform
@@ -367,6 +369,17 @@ async def test_a_question_has_buttons_and_a_press_answers_it(tmp_path: Path) -> 
         await house.platform.press(question, question.buttons[0][0].data)
         await house.shows(lambda: "Written." in house.platform.texts("1"))
         assert (tmp_path / "a.txt").read_text() == "alpha"
+
+
+async def test_hints_name_commands_as_they_are_given_there(tmp_path: Path) -> None:
+    async with served(tmp_path, [Call("write_file", path="a.txt", content="alpha"), "Written."]) as house:
+        house.platform.dialect = replace(PLAIN, command="/hermes ")
+        await house.platform.say("/statsu")
+        await house.shows(lambda: "Did you mean /hermes status or" in "".join(house.platform.texts("1")))
+        await house.platform.say("/help")
+        await house.shows(lambda: "/hermes background <prompt>" in "".join(house.platform.texts("1")))
+        await house.platform.say("write a.txt")
+        await house.shows(lambda: "/hermes approve [session|always] · /hermes deny" in house.platform.texts("1")[-1])
 
 
 async def test_a_question_is_answered_by_a_command_too(tmp_path: Path) -> None:

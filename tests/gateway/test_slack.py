@@ -162,7 +162,14 @@ async def test_a_press_is_stored_and_then_acknowledged(server: SlackServer, inbo
 
 @pytest.mark.parametrize(
     ("text", "means"),
-    [("background write a poem", "/background write a poem"), ("", "/help"), ("what is this?", "what is this?")],
+    [
+        ("background write a poem", "/background write a poem"),
+        ("", "/help"),
+        ("what is this?", "what is this?"),
+        ("statsu", "/statsu"),
+        ("statsu of what?", "statsu of what?"),
+        ("zzz", "zzz"),
+    ],
 )
 async def test_a_slash_command_is_as_if_it_were_typed(
     server: SlackServer, inbox: Inbox, bot: Slack, text: str, means: str
@@ -428,9 +435,10 @@ def test_the_manifest_is_made_from_the_table() -> None:
         name in command["usage_hint"] for name in [command.name for command in commands.commands_for("gateway")][:3]
     )
     assert manifest["settings"]["socket_mode_enabled"]
-    over_http = slack_manifest(address="https://bot.example/slack/events")
-    assert not over_http["settings"]["socket_mode_enabled"]
-    assert over_http["settings"]["event_subscriptions"]["request_url"] == "https://bot.example/slack/events"
+    for address in ("https://bot.example", "https://bot.example/", "https://bot.example/slack/events"):
+        over_http = slack_manifest(address=address)
+        assert not over_http["settings"]["socket_mode_enabled"]
+        assert over_http["settings"]["event_subscriptions"]["request_url"] == "https://bot.example/slack/events"
 
 
 # -- threads, and tokens that are revoked ----------------------------------------------------------
