@@ -38,7 +38,7 @@ from agent.events import (
 from agent.visible import visible
 from hermes_cli.blocks import BlockCutter
 from hermes_cli.glyphs import ASCII, Glyphs
-from hermes_cli.text import clip, columns, compacted, echoed, harmless, seconds
+from hermes_cli.text import clip, columns, compacted, echoed, harmless, seconds, wrap
 
 _TO_ASCII = str.maketrans("·…•–—−×╭╮╰╯─│┌┐└┘├┤┬┴┼━┃", "-~*---x++++-|+++++++++-|")
 """One column for one column, so that nothing laid out moves."""
@@ -190,12 +190,24 @@ class Renderer:
         """The unfinished block as it is, for nothing more will come of it."""
         yield from map(self._answer, self._cutter.finish())
 
-    def person(self, text: str) -> str:
-        """What the person said, as it stands in the scrollback."""
+    def person(self, text: str, rows: int = 0) -> str:
+        """What the person said, as it stands in the scrollback; with `rows` no more than so many of it."""
+        if rows:
+            text = self._first_words(text.strip(), rows)
         return echoed(text, self.look.glyphs.prompt, colours=self.look.colours, width=self.look.width())
 
-    def answer(self, text: str) -> str:
-        """A whole answer, blocks and all."""
+    def _first_words(self, text: str, rows: int) -> str:
+        width = self.look.width() - 3
+        shown = [row for line in text[: rows * width].split("\n") for row in wrap(line, width)]
+        if len(shown) <= rows and len(text) <= rows * width:
+            return text
+        return "\n".join([*shown[:rows], f"{self.look.glyphs.ellipsis} more"])
+
+    def answer(self, text: str, rows: int = 0) -> str:
+        """An answer, blocks and all; with `rows` no more than so many of it."""
+        if rows:
+            body = self.text(self._first_rows(text, rows, as_it_is=False))
+            return "\n" + self._prefixed(body, f"{self.look.glyphs.answer} ", "")
         cutter = BlockCutter()
         self._bullet = True
         return "".join(self._answer(block) for block in [*cutter.feed(text), *cutter.finish()])

@@ -29,7 +29,7 @@ from hermes_cli.sessions import (
     settled,
     title,
 )
-from hermes_cli.text import place, shortened
+from hermes_cli.text import place
 
 if TYPE_CHECKING:
     from hermes_cli.chat import Chat
@@ -40,8 +40,8 @@ Then = Callable[[Message], None]
 Unfinished = Literal["ask", "go on", "leave"]
 """What becomes of a last turn that did not come to its end."""
 
-RECAP, RECAP_LINES, CALLS = 3, 8, 5
-"""Exchanges told again when a session is resumed, lines of each, and tool calls."""
+RECAP, RECAP_ROWS, CALLS = 3, 8, 5
+"""Exchanges told again when a session is resumed, rows of each of their parts, and tool calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,10 +217,10 @@ def _recap(chat: "Chat", session: Session, messages: Sequence[Message]) -> None:
     more = f"{dot}{earlier} earlier exchange{'' if earlier == 1 else 's'}: /history" if earlier > 0 else ""
     chat.screen.show("\n" + renderer.note(f"Resumed: {head}{more}"))
     for exchange in said[-RECAP:]:
-        chat.screen.show(renderer.person(shortened(exchange.prompt, RECAP_LINES)))
+        chat.screen.show(renderer.person(exchange.prompt, RECAP_ROWS))
         show_calls(chat, exchange.calls)
         if exchange.answer:
-            chat.screen.show(renderer.answer(shortened(exchange.answer, RECAP_LINES)))
+            chat.screen.show(renderer.answer(exchange.answer, RECAP_ROWS))
     chat.answer = said[-1].answer if said else ""
 
 

@@ -39,6 +39,17 @@ def test_code_that_is_cut_stays_code() -> None:
     assert "```" not in "".join(rows)
 
 
+@pytest.mark.parametrize("text", ["many words in one line " * 5_000, "\n".join(["line"] * 50)], ids=["long", "many"])
+def test_a_recap_takes_no_more_rows_than_it_may_whatever_was_said(text: str) -> None:
+    renderer = Renderer(Look(lambda: 60, False, UNICODE))
+    for shown in (renderer.person(text, 8), renderer.answer(text, 8)):
+        *rows, last = shown.strip("\n").split("\n")
+        assert len(rows) <= 8
+        assert last.startswith("  …")
+    assert renderer.person("one\ntwo", 8) == "\n› one\n  two\n"
+    assert renderer.answer("one **two**", 8) == "\n● one two\n"
+
+
 ROWS = [(Text("web_search"), Text("on"), Text("looks for pages in the web")), (Text("todo"), Text("off"), Text(""))]
 
 
