@@ -107,7 +107,7 @@ def test_a_command_given_wrongly_says_how_it_is_right(run: Run) -> None:
 
 
 def test_every_command_that_takes_nothing_works(run: Run) -> None:
-    not_alone = ["background", "queue", "steer", "stop", "copy", "quit", "doctor"]
+    not_alone = ["background", "btw", "queue", "steer", "stop", "copy", "quit", "doctor"]
     not_alone += [
         "detach",
         "compress",
