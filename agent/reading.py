@@ -68,8 +68,17 @@ def places(line: Line, start: Path) -> Iterator[tuple[Command, frozenset[Path]]]
             target = command.words[1].text if len(command.words) == 2 and command.words[1].kind == "text" else ""
             lost = lost or not target or target.startswith("-")
             # It may fail, so the places before it count on.
-            here += [folder / target for folder in here]
-            lost = lost or len(here) > 32
+            there = [folder / target for folder in here]
+            here += there
+            lost = lost or len(here) > 32 or any(map(_strays, there))
+
+
+def _strays(place: Path) -> bool:
+    """Whether `cd` may lead elsewhere than the disk says: Bash strikes out `link/..` as it is written."""
+    try:
+        return ".." in place.parts and Path(os.path.normpath(place)).resolve() != place.resolve()
+    except (OSError, RuntimeError, ValueError):
+        return True
 
 
 def read_by(command: Command, folders: frozenset[Path], cwd: Path) -> frozenset[Path] | None:

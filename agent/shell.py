@@ -32,11 +32,13 @@ class Word:
     """A word of a command, quotes taken away.
 
     "text" is what the program gets, "glob" stands for names of files, "open" is known only when it runs; the
-    text of an open word is as it was written.
+    text of an open word is as it was written. `quoted` is one that is nothing but an expansion in quotes: it stays one
+    word, whatever comes of it.
     """
 
     text: str
     kind: Literal["text", "glob", "open"] = "text"
+    quoted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +157,7 @@ _EXPANSION = re.compile(r"\$(?:\w+|[?#!@*$-])|\$\{#?\w+\}|\$\{\w+(?::?-|##?|%%?)
 _ARITHMETIC = re.compile(r"\$\(\([\d\s+*/%()<>=!&|-]*\)\)", re.ASCII)
 _LOOSE_DOLLAR = re.compile(r"""\$[\w({'"@*#?$!-]""", re.ASCII)
 _CALCULATES = re.compile(r"-(?:eq|ne|lt|le|gt|ge|v|R)(?:\s|$)|\[[^\]]*\$")
+_UNSPLIT = re.compile(r"[\w./:@%+,=-]+")
 _EXPANDING = frozenset({"simple_expansion", "expansion", "command_substitution", "arithmetic_expansion"})
 
 
@@ -326,14 +329,10 @@ class _Reader:
 
     def _by_turns(self, command: Command) -> Iterator[Command]:
         """The command once for each value of a loop's variable that is a word of it."""
+        found = [command]
         for name, values in self._turns.items():
-            forms = (f"${name}", f"${{{name}}}")
-            if values and any(word.kind == "open" and word.text in forms for word in command.words):
-                for value in values:
-                    words = (value if word.kind == "open" and word.text in forms else word for word in command.words)
-                    yield from self._by_turns(replace(command, words=tuple(words)))
-                return
-        yield command
+            found = [turn for one in found for turn in _turns_of(one, name, values)]
+        yield from found
 
     def _case(self, node: "Node") -> None:
         self._between(node, _BLANKS)
@@ -560,7 +559,7 @@ class _Reader:
             return self._odd(node)
         if inside:
             plain = f'"{self.text(inside[0])}"' == written
-            return Word(self.text(inside[0]) if plain else written, "open")
+            return Word(self.text(inside[0]) if plain else written, "open", quoted=plain)
         return Word(re.sub(r"\\([$`\"\\\n])", lambda found: found[1].strip("\n"), written[1:-1]))
 
     def _unseen_expansion(self, node: "Node", start: int, end: int, *, quote: str = "") -> bool:
@@ -593,3 +592,17 @@ class _Reader:
         elif not _EXPANSION.fullmatch(written):
             self.fail("it holds an expansion of an unusual kind")
             self._rest(node)
+
+
+def _turns_of(command: Command, name: str, values: tuple[Word, ...]) -> list[Command]:
+    def is_it(word: Word) -> bool:
+        return word.kind == "open" and word.text in (f"${name}", f"${{{name}}}")
+
+    def put(word: Word, value: Word) -> Word:
+        # Without quotes Bash takes what comes of it apart at blanks, and looks for wildcards in it.
+        whole = word.quoted or (value.kind == "text" and _UNSPLIT.fullmatch(value.text))
+        return value if is_it(word) and whole else word
+
+    if not any(is_it(word) for word in command.words):
+        return [command]
+    return [replace(command, words=tuple(put(word, value) for word in command.words)) for value in values] or [command]

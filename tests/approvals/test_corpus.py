@@ -57,6 +57,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     (top / "secret").write_text("secret")
     for name in ("a.txt", "a b.txt", "names", "data.json", "src/b.txt", "src/main.py", "tests/test_main.py"):
         (cwd / name).write_text("text\n")
+    (cwd / "src" / "deep").mkdir()
+    (cwd / "lin").symlink_to("src/deep")
     (cwd / "link-outside").symlink_to(top)
     (cwd / "loop").symlink_to("loop")
     (cwd / "-x").symlink_to(top / "secret")
