@@ -23,7 +23,7 @@ def event_of(update: telegram.Update, bot_id: int, bot_name: str) -> MessageEven
         return moved
     if message is None or message.chat.type == "channel" or _is_bot(message):
         return None
-    text = message.text or message.caption or ""
+    text = message.text or message.caption or _in_words(message)
     attachments = tuple(_attachments(message))
     if not text and not attachments:
         return None
@@ -41,6 +41,17 @@ def event_of(update: telegram.Update, bot_id: int, bot_name: str) -> MessageEven
         attachments=attachments,
         album=message.media_group_id or "",
     )
+
+
+def _in_words(message: telegram.Message) -> str:
+    """What is neither text nor a file, as the agent can read it."""
+    if sticker := message.sticker:
+        return f"(a sticker: {sticker.emoji or sticker.set_name or 'without a sign'})"
+    if place := message.location:
+        return f"(a location: {place.latitude}, {place.longitude})"
+    if person := message.contact:
+        return f"(a contact: {' '.join(filter(None, (person.first_name, person.last_name)))}, {person.phone_number})"
+    return ""
 
 
 def _moved(message: telegram.Message, event_id: str) -> MessageEvent | None:

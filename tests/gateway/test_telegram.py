@@ -115,6 +115,17 @@ async def test_a_topic_is_a_thread_and_its_root_is_no_reply(
     assert [event.addressed for event in inbox.events] == [False, False]
 
 
+async def test_what_is_no_text_and_no_file_is_put_into_words(
+    server: TelegramServer, inbox: Inbox, bot: Telegram
+) -> None:
+    size = {"file_unique_id": "s", "width": 1, "height": 1, "is_animated": False, "is_video": False, "type": "regular"}
+    server.says(None, sticker={"file_id": "S1", "emoji": "👍", **size})
+    server.says(None, location={"latitude": 52.5, "longitude": 13.4})
+    server.says(None, contact={"phone_number": "+491234", "first_name": "Bo"})
+    await inbox.first(3)
+    assert inbox.texts == ["(a sticker: 👍)", "(a location: 52.5, 13.4)", "(a contact: Bo, +491234)"]
+
+
 async def test_an_edit_is_told_as_such(server: TelegramServer, inbox: Inbox, bot: Telegram) -> None:
     server.says("corrected", kind="edited_message", edit_date=2)
     assert (await inbox.first()).kind == "edit"
