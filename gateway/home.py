@@ -1,7 +1,7 @@
 """Home channels: where a platform's notices go, and the questions of people who may not answer them."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from agent.chats import ChatStore
@@ -51,9 +51,12 @@ class Homes:
         found = self._store.notes(f"{HOME}{platform.value}")
         return chat_of(next(iter(found.values()))) if found else None
 
-    def for_notice(self, platform: Platform, but: Chat | None = None) -> Chat | None:
-        """The home of that platform, or of another one where it has none; never `but`."""
+    def for_notice(
+        self, platform: Platform, reaches: Callable[[Platform], bool], but: Chat | None = None
+    ) -> Chat | None:
+        """The home of that platform, or of another one where it has none; never `but`, nor one that is not reached."""
         homes = [chat_of(where) for where in self._store.notes(HOME).values()]
+        homes = [home for home in homes if reaches(home.platform)]
         homes.sort(key=lambda home: home.platform != platform)
         return next((home for home in homes if home != but), None)
 

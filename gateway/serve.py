@@ -218,6 +218,8 @@ class Gateway:
                     adapter.heard = partial(self._heard, platform)
             TOLD.info("Hermes %s serves %s. Ctrl+C stops it.", __version__, ", ".join(self.configs))
             self.supervisor.start()
+            with contextlib.suppress(StoreError):  # it is noted later
+                await self._note_links()  # what stands there is of the process before
             self.runner.happened("gateway:startup", {"platforms": [*self.configs]})
             _notify("READY=1")
             menus = asyncio.create_task(self._publish_menus())

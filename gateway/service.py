@@ -139,7 +139,7 @@ class Service:
         self.store, self.adapters = store, adapters
         self._loop = asyncio.get_running_loop()
         self._run, self._obey, self._press, self.happened = run, obey, press, happened
-        self._may, self.limits = may, limits
+        self._may, self.limits, self._reaches = may, limits, reaches
         self._is_alive = is_alive
         self._threads = executor or ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
         pool = partial(
@@ -248,8 +248,11 @@ class Service:
         await self.outbox.post(chat, Letter(text=self.outbox.commands(chat, text), reply_to=reply_to), key=key)
 
     async def notice(self, text: str, *, about: Platform, but: Chat | None = None) -> None:
-        """Tell whoever looks after this gateway: in the home of that platform, or of another one; never in `but`."""
-        if (home := await self.aside(lambda: self.homes.for_notice(about, but))) is not None:
+        """Tell whoever looks after this gateway: in the home of that platform, or of another one; never in `but`.
+
+        Where none can be reached nobody is told: the log has it, and later it would be wrong.
+        """
+        if (home := await self.aside(lambda: self.homes.for_notice(about, self._reaches, but))) is not None:
             await self.say(home, text)
 
     async def look_after(self, seconds: float) -> None:

@@ -150,6 +150,18 @@ async def test_start_is_greeted_and_strangers_are_not(configured: Callable[[str]
         assert not any("I am Hermes" in text for text in serve.platform.texts("2"))
 
 
+async def test_how_the_connections_of_the_process_before_stood_is_forgotten(
+    configured: Callable[[str], Config],
+) -> None:
+    config = configured(ADA)
+    store = SqliteStore(config.dirs.database)
+    store.note("link:memory", '{"state": "refused", "problem": "of yesterday"}')
+    async with serving(config, store):
+        async with asyncio.timeout(5):
+            while "yesterday" in store.notes("link:memory")["link:memory"]:
+                await asyncio.sleep(0.01)
+
+
 async def test_who_is_let_in_by_a_code_is_told(configured: Callable[[str], Config]) -> None:
     async with serving(configured("[gateway.memory]\npairing = true\n")) as serve:
         await serve.platform.say("hello", chat_id="2", user_id="8")
