@@ -1,6 +1,6 @@
 """The slash commands, once, as data. Dispatch, /help, completion, menus and docs are views of this table."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -439,11 +439,15 @@ def search(word: str, surface: Surface) -> list[CommandDef]:
     return [command for command in commands_for(surface) if word in " ".join((*command.names, command.summary)).lower()]
 
 
-def help_lines(surface: Surface) -> Iterator[str]:
-    """Plain help, a line a command under a line a category: for chats and for plain terminals."""
+def help_lines(surface: Surface, may: Callable[[str], bool] = lambda name: True) -> Iterator[str]:
+    """Plain help, a line a command under a line a category: for chats and for plain terminals.
+
+    Of commands by name only those that one `may` give.
+    """
     for category, commands in by_category(surface).items():
-        yield category
-        for command in commands:
+        mine = [command for command in commands if may(command.name)]
+        yield from [category] if mine else ()
+        for command in mine:
             yield f"  {command.usage}{alias_note(command)} - {command.summary}"
 
 

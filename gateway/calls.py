@@ -55,9 +55,20 @@ class Call:
         found = [*asking, *store.tasks(owner=OF_CHATS), *store.tasks(owner=OF_TERMINALS)]
         return sorted(found, key=lambda task: task.number)
 
+    def _may_command(self, task: Task) -> bool:
+        if self.verdict.admin:
+            return task.owner.startswith((OF_CHATS, OF_TURNS, OF_TERMINALS))
+        return task.owner in (OF_CHATS + self.key, OF_TURNS + self.key)
+
     def find(self, text: str) -> Task:
-        """One of them, or a turn (the chat's own; for admins anybody's), by number or id. Raises: HermesError."""
+        """One of them, or a turn (the chat's own; for admins anybody's), by number or id.
+
+        A turn that is over is found by its whole id, which buttons have. Raises: HermesError.
+        """
         wanted = text.removeprefix("#").strip()
+        whole = self.service.store.task(wanted)
+        if whole is not None and self._may_command(whole):
+            return whole
         own = [
             *self.tasks(),
             *self.service.store.tasks(

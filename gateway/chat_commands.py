@@ -1,9 +1,10 @@
 """What each command does in a chat. Adding one: a row in `agent/commands.py`, a function here."""
 
+import platform
 import time
 
 from agent import __version__
-from agent.commands import CommandDef, Parsed, commands_for, help_lines, preview, search
+from agent.commands import CommandDef, Parsed, alias_note, commands_for, help_lines, preview, search
 from agent.context import Gauge, parts, size_of_tools
 from agent.errors import HermesError
 from agent.messages import Usage
@@ -43,17 +44,20 @@ def _explained(command: CommandDef) -> str:
         for sub in command.subcommands
         if sub.name in task_commands.SUBCOMMANDS
     ]
-    return "\n".join([f"{command.usage} - {command.summary}", *subs])
+    example = [f"Example: {command.example}"] if command.example else []
+    return "\n".join([f"{command.usage}{alias_note(command)} - {command.summary}", *subs, *example])
 
 
 async def _new(call: Call) -> str:
-    def begin() -> tuple[str, str]:
-        conversations = call.service.conversations
-        conversations.stop(call.key)
-        return conversations.session(call.key), conversations.begin(call.key)
+    conversations = call.service.conversations
 
-    old, new = await call.service.aside(begin)
+    def end() -> str:
+        conversations.stop(call.key)
+        return conversations.session(call.key)
+
+    old = await call.service.aside(end)
     call.service.happened("session:end", {"chat": call.key, "session": old})
+    new = await call.service.aside(lambda: conversations.begin(call.key))
     call.service.happened("session:reset", {"chat": call.key, "session": new})
     return "A new conversation. Background tasks go on."
 
@@ -183,13 +187,13 @@ async def _status(call: Call) -> str:
         live = [task for task in call.tasks() if task.state in LIVE_STATES]
         doing = f"{turn.state}, {turn.activity or 'starting'}, {now - turn.created:.0f} s" if turn else "none"
         lines = [
+            f"model: {call.model.name() if call.model else 'unknown'}",
+            f"directory: {service.conversations.folder(call.key)}",
             f"session: {service.conversations.session(call.key)}",
             f"turn: {doing}",
             f"tasks: {len(live)} live",
         ]
-        lines += [
-            f"{platform.value}: {adapter.problem or 'connected'}" for platform, adapter in service.adapters.items()
-        ]
+        lines += [f"{where.value}: {adapter.problem or 'connected'}" for where, adapter in service.adapters.items()]
         return "\n".join(lines)
 
     return await service.aside(look)
@@ -245,7 +249,7 @@ async def _title(call: Call) -> str:
 
 async def _version(call: Call) -> str:
     del call
-    return f"hermes {__version__}"
+    return f"hermes {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
 
 
 _COMMANDS: dict[str, Command] = {

@@ -195,9 +195,10 @@ class GatewayRunner:
     # -- commands that others rely on by name -----------------------------------------------------
 
     async def _handle_help_command(self, event: MessageEvent) -> str:
-        """The commands for chats, by category."""
-        del event
-        return "\n".join(commands.help_lines("gateway"))
+        """The commands for chats, by category; where it is known who asks, those that they may give."""
+        if self.service is None:
+            return "\n".join(commands.help_lines("gateway"))
+        return "\n".join(commands.help_lines("gateway", (await self._judge(event)).may))
 
     async def _handle_background_command(self, event: MessageEvent) -> str:
         """Start a task, and say so at once."""

@@ -10,7 +10,7 @@ from agent.errors import HermesError
 from agent.events import StepFinished, ToolFinished, TurnFinished, TurnStarted
 from agent.protocols import Decision, Task
 from agent.records import LIVE_STATES, OF_CHATS, OF_TURNS, TaskOptions
-from agent.task_rows import key_of
+from agent.task_rows import key_of, receipt_of
 from gateway.authorization import Verdict
 from gateway.calls import Call
 from gateway.conversations import started_by
@@ -22,6 +22,8 @@ LISTED = 15
 """Tasks in a list, newest last."""
 
 LOG_LINES = 40
+
+RECEIPT_LINES = 20
 
 
 async def background(call: Call) -> str:
@@ -170,18 +172,31 @@ def _line(call: Call, task: Task) -> str:
     if task.state == "waiting" and (request := call.service.tasks.open_request(task.id)):
         doing = f"needs you: {request.tool} {request.title}"
     where = f" [{key_of(task.owner) or 'terminal'}]" if task.owner != OF_CHATS + call.key else ""
-    return f"#{task.number} {task.state}{where}  {doing}"
+    return f"#{task.number} {task.state}{where}  {doing} · {_spent(task)} · {task.id[:9]}"
+
+
+def _spent(task: Task) -> str:
+    seconds = (task.finished or time.time()) - (task.started or task.created)
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def _show(call: Call, number: str, text: str) -> str:
     del text
     task = call.find(number)
-    spent = (task.finished or time.time()) - (task.started or task.created)
     lines = [
-        f"#{task.number} {task.state} · {spent:.0f} s · {task.steps} step{'s' * (task.steps != 1)}",
+        f"#{task.number} {task.state} · {_spent(task)} · {task.steps} step{'s' * (task.steps != 1)} · {task.id}",
         preview(task.prompt, 200),
     ]
-    return "\n\n".join([*lines, *[part for part in (task.error, task.result) if part]])
+    return "\n\n".join([*lines, *[part for part in (task.error, task.result, _receipt(task)) if part]])
+
+
+def _receipt(task: Task) -> str:
+    """The commands with their exit codes, and the files changed."""
+    done = receipt_of(task)
+    runs = [
+        f"{one.command}  {'cut off' if one.exit_code is None else f'exit {one.exit_code}'}" for one in done.commands
+    ]
+    return "\n".join(f"`{line}`" for line in [*runs, *(f"changed {name}" for name in done.files)][:RECEIPT_LINES])
 
 
 def _log(call: Call, number: str, text: str) -> str:

@@ -17,6 +17,7 @@ HOUSE = '[gateway.memory]\nallow = ["7"]\nadmins = ["9"]\n'
 
 SAYS = {
     "help": ("/help", "/background"),
+    "start": ("/start", "I am Hermes"),
     "new": ("/new", "A new conversation"),
     "history": ("/history", "› list files"),
     "retry": ("/retry", "no files"),
@@ -29,7 +30,7 @@ SAYS = {
     "steer": ("/steer list files", "no files"),
     "compress": ("/compress the cart", "nothing to compress"),
     "stop": ("/stop", "No turn is running"),
-    "status": ("/status", "turn: none"),
+    "status": ("/status", "model: offline"),
     "approve": ("/approve", "Nothing waits for an answer"),
     "deny": ("/deny", "Nothing waits for an answer"),
     "handoff": ("/handoff terminal", "Handed over"),
@@ -38,7 +39,7 @@ SAYS = {
     "model": ("/model", "offline"),
     "usage": ("/usage", "tokens in"),
     "context": ("/context", "tokens"),
-    "version": ("/version", "hermes 0"),
+    "version": ("/version", "Python 3."),
 }
 """Command → what is written, and what the answer holds, after one exchange."""
 
@@ -80,6 +81,21 @@ async def answer(serve: Serving, text: str) -> str:
             await asyncio.sleep(0.01)
     await idle(serve)
     return "\n".join(serve.platform.texts("1")[before:])
+
+
+async def test_a_command_is_explained_with_its_aliases_and_an_example(config: Config) -> None:
+    async with serving(config) as serve:
+        said = await answer(serve, "/help bg")
+    assert "(/bg)" in said
+    assert "Example: /background" in said
+
+
+async def test_help_names_what_one_may_give(config: Config) -> None:
+    async with serving(config) as serve:
+        assert "/model" in await answer(serve, "/help")
+        await serve.platform.say("/help", chat_id="2", user_id="7")
+        await serve.shows("/background", "2")
+        assert not any("/model" in text or "/approve" in text for text in serve.platform.texts("2"))
 
 
 def test_all_of_the_table_are_here() -> None:

@@ -614,6 +614,44 @@ async def said(house: House, text: str, **more: object) -> str:
     return house.platform.shown[before].text
 
 
+async def test_a_question_of_a_turn_that_is_over_was_answered_already(tmp_path: Path) -> None:
+    async with served(tmp_path, [Call("write_file", path="a.txt", content="alpha"), "Written."]) as house:
+        await house.platform.say("write a.txt")
+        await house.shows(lambda: any(shown.buttons for shown in house.platform.shown))
+        question = next(shown for shown in house.platform.shown if shown.buttons)
+        yes = question.buttons[0][0].data
+        await house.platform.press(question, yes)
+        await house.shows(lambda: "Written." in house.platform.texts("1"))
+        await house.quiet()
+        await house.platform.press(question, yes)
+        await house.shows(lambda: "answered already: ✅ Approved" in house.platform.texts("1")[-1])
+
+
+async def test_new_ends_the_old_session_before_the_new_one_begins(tmp_path: Path) -> None:
+    async with served(tmp_path, ["hi"]) as house:
+        await said(house, "hello")
+        house.happened.clear()
+        await said(house, "/new")
+        assert house.happened == ["session:end", "session:start", "session:reset"]
+
+
+async def test_the_list_of_tasks_has_ids_and_show_has_a_receipt(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("alpha")
+    async with served(tmp_path, [Call("terminal", command="cat a.txt"), "Alpha."]) as house:
+        task_id = (await said(house, "/background look")).rpartition(" ")[2]
+        await house.shows(lambda: any("Alpha." in text for text in house.platform.texts("1")))
+        await house.quiet()
+        assert task_id[:9] in await said(house, "/tasks")
+        assert "`cat a.txt  exit 0`" in await said(house, "/tasks 1")
+
+
+async def test_no_notice_goes_to_a_home_that_cannot_be_reached(tmp_path: Path) -> None:
+    async with served(tmp_path, []) as house:
+        await said(house, "/sethome", chat_id="9", user_id="9")
+        assert house.service.homes.for_notice(Platform.MEMORY, lambda platform: False) is None
+        assert house.service.homes.for_notice(Platform.MEMORY, lambda platform: True) is not None
+
+
 async def test_undo_retry_history_and_resume(tmp_path: Path) -> None:
     async with served(tmp_path, lambda messages: f"re {messages[-1].content} ({len(messages)})") as house:
         assert await said(house, "one") == "re one (2)"
