@@ -147,8 +147,11 @@ def prunable(tasks: Sequence[Task], before: float) -> list[Task]:
 
 def forgettable(store: "Store", tasks: Sequence[Task]) -> tuple[list[Task], list[str]]:
     """Those of finished tasks that can be forgotten, and a line about those that stay: they became conversations."""
+    from hermes_cli.seats import open_sessions
+
+    open_ = open_sessions(store)
     sources = {task.id: session.source for task in tasks if (session := store.session(task.session_id))}
-    stay = [task for task in tasks if sources.get(task.id, TASK_SOURCE) != TASK_SOURCE]
+    stay = [task for task in tasks if sources.get(task.id, TASK_SOURCE) != TASK_SOURCE or task.session_id in open_]
     if not stay:
         return list(tasks), []
     numbers = ", ".join(f"#{task.number}" for task in stay)

@@ -23,6 +23,7 @@ from agent.records import Receipt
 from agent.store.leases import new_lease
 from agent.store.sqlite import SqliteStore
 from agent.task_rows import counted, encoded
+from hermes_cli.seats import Seats
 from hermes_cli.step_log import StepLog
 from tests.cli.conftest import Run
 
@@ -213,8 +214,13 @@ def test_what_stays_as_a_conversation_is_named_before_and_not_counted(sub_comman
         f"Forget 1 finished task of all terminals, with results and logs? {line}"
         in sub_command("tasks", "prune").stderr
     )
+    opened = finished(store, "opened as the conversation of a terminal")
+    here = Seats(store)
+    here.take(opened.session_id)
+    line = "#2, #3 stay: they went on as conversations."
     assert sub_command("tasks", "prune", "--yes").stdout == f"Forgot 1 task.\n{line}\n"
-    assert [one.number for one in store.tasks()] == [2]
+    assert [one.number for one in store.tasks()] == [2, 3]
+    here.close()
 
 
 def test_advice_for_a_shell_names_its_own_commands(sub_command: Run, store: SqliteStore) -> None:
