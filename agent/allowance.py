@@ -3,6 +3,7 @@
 import threading
 
 from agent.messages import Usage
+from agent.money import dollars
 
 
 class Allowance:
@@ -40,8 +41,8 @@ class Allowance:
         if not limit or spent == Usage():
             return ""
         if spent.cost is None:
-            return f"What the model costs is not known, so no limit of ${limit:g} can be kept."
-        return f"Stopped at ${spent.cost:.2f} of ${limit:g}." if spent.cost >= limit else ""
+            return f"What the model costs is not known, so no limit of {dollars(limit)} can be kept."
+        return f"Stopped at {dollars(spent.cost)} of {dollars(limit)}." if spent.cost >= limit else ""
 
     def promise(self, wanted: int, among: int = 1) -> int:
         """Steps for the first of so many agents, `wanted` at most; one is left for the turn itself. May be 0."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from agent.config import Settings
 from agent.messages import Usage
+from agent.money import dollars
 from agent.records import Store, Task, TaskOptions
 
 
@@ -23,7 +24,7 @@ class _Limit:
         spent = self.spent()
         if math.floor(spent / self.most) <= self.allowed:
             return ""
-        return f"{self.whose} budget of ${self.most:g} is used up (${spent:.2f})"
+        return f"{self.whose} budget of {dollars(self.most)} is used up ({dollars(spent)})"
 
 
 class Budgets:
@@ -54,7 +55,7 @@ class Budgets:
             used = row.usage if (row := store.task(task.id)) is not None else Usage()
             if used == Usage() or used.cost is not None or free():
                 return ""
-            return f"what its model costs is not known, so its budget of ${own:g} cannot be kept"
+            return f"what its model costs is not known, so its budget of {dollars(own)} cannot be kept"
 
         # Whoever resumes it knows by then.
         self._unknown = unknown if own and new else str

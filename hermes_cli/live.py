@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 
+from agent.money import dollars
 from agent.visible import visible
-from hermes_cli.text import clip, columns, count, harmless, money, seconds, tail_rows, wrap
+from hermes_cli.text import clip, columns, count, harmless, seconds, tail_rows, wrap
 
 if TYPE_CHECKING:
     from agent.events import ToolFinished
@@ -186,7 +187,7 @@ def status_text(chat: "Chat", width: int) -> str:
     elif chat.filled:
         parts.append((4, f"{count(chat.filled)} tokens"))
     if chat.usage.cost is not None:
-        parts.append((5, money(chat.usage.cost)))
+        parts.append((5, dollars(chat.usage.cost)))
     states = Counter(task.state for task in live)
     parked = states.pop("parked", 0)
     if active := states.total():

@@ -21,9 +21,10 @@ from agent.events import (
     TurnSuspended,
 )
 from agent.messages import Usage
+from agent.money import dollars
 from agent.records import LIVE_STATES
 from agent.visible import visible
-from hermes_cli.text import compacted, count, harmless, money, seconds
+from hermes_cli.text import compacted, count, harmless, seconds
 
 if TYPE_CHECKING:
     from agent.records import LoggedEvent, Store, Task
@@ -165,5 +166,5 @@ def _block(label: str, text: str) -> Iterator[LogLine]:
 
 
 def _spent(usage: Usage) -> str:
-    cost = "" if usage.cost is None else f", {money(usage.cost)}"
+    cost = "" if usage.cost is None else f", {dollars(usage.cost)}"
     return f"{count(usage.input_tokens)} in, {count(usage.output_tokens)} out{cost}"

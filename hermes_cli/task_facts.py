@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from agent import leftovers
 from agent.commands import preview
 from agent.errors import HermesError
+from agent.money import dollars
 from agent.records import LIVE_STATES, OF_CHATS, OF_TERMINALS, OF_TURNS, TASK_SOURCE, Receipt, Task, is_held
 from agent.task_rows import key_of, receipt_of, receipt_text
 from agent.visible import visible
-from hermes_cli.text import count, money, seconds
+from hermes_cli.text import count, seconds
 
 if TYPE_CHECKING:
     from agent.events import ApprovalRequested
@@ -87,7 +88,7 @@ def age(task: Task) -> float:
 
 
 def used(task: Task) -> str:
-    cost = "" if task.usage.cost is None else f" {money(task.usage.cost)}"
+    cost = "" if task.usage.cost is None else f" {dollars(task.usage.cost)}"
     return f"{count(task.usage.input_tokens + task.usage.output_tokens)} tok{cost}"
 
 
@@ -99,7 +100,7 @@ def ran(task: Task) -> float:
 def summary(task: Task) -> str:
     """Time, steps and cost, on one line."""
     steps = f"{task.steps} step{'' if task.steps == 1 else 's'}"
-    cost = [] if task.usage.cost is None else [money(task.usage.cost)]
+    cost = [] if task.usage.cost is None else [dollars(task.usage.cost)]
     return " · ".join([seconds(ran(task)), steps, *cost])
 
 

@@ -180,11 +180,6 @@ def size(value: float) -> str:
     return f"{value:.0f} {unit}" if value >= 10 or unit == "B" else f"{value:.1f} {unit}"
 
 
-def money(value: float) -> str:
-    """US dollars: $0.06, and $0.0004 where two places would say nothing."""
-    return f"${value:.2f}" if value >= 0.01 or value == 0 else f"${value:.4f}"
-
-
 def compacted(event: Compacted) -> str:
     """One line about a conversation that was made to fit."""
     how = "summarised" if event.how == "summary" else "shortened without a summary"

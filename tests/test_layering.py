@@ -68,6 +68,7 @@ FLOORS: dict[str, int] = {
     "agent.config": 1,
     "agent.events": 0,
     "agent.messages": 0,
+    "agent.money": 0,
     "agent.errors": 0,
     "agent.findings": 0,
     "agent.cancel": 0,

@@ -10,9 +10,10 @@ from agent.context import Gauge, Part, parts, size_of_tools
 from agent.errors import HermesError
 from agent.messages import Usage
 from agent.models import portable
+from agent.money import dollars
 from agent.prompt import own_part
 from agent.records import Session, UsageRow
-from hermes_cli.text import clip, count, money
+from hermes_cli.text import clip, count
 
 if TYPE_CHECKING:
     from hermes_cli.chat import Chat
@@ -86,7 +87,7 @@ def _usage_table(renderer: "Renderer", own: list[UsageRow], found: list[UsageRow
     lines += [(model, _sum(row for row in found if row.model == model)) for model in models]
     rows = []
     for number, (name, spent) in enumerate(lines):
-        cost = money(spent.cost) if spent.cost is not None else "unknown" if spent != Usage() else ""
+        cost = dollars(spent.cost) if spent.cost is not None else "unknown" if spent != Usage() else ""
         tokens = (spent.input_tokens, spent.cached_tokens, spent.output_tokens, spent.reasoning_tokens)
         style = "" if number < 2 else "dim"
         rows.append((Text(clip(name, 40), "cyan"), *(Text(count(each), style) for each in tokens), Text(cost, style)))

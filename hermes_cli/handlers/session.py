@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from agent.errors import HermesError
-from hermes_cli.text import count, money, seconds
+from agent.money import dollars
+from hermes_cli.text import count, seconds
 
 if TYPE_CHECKING:
     from hermes_cli.chat import Chat
@@ -62,7 +63,7 @@ def status(chat: "Chat", arguments: str) -> None:
         ("queued", str(len(chat.steering) + len(chat.queued))),
         ("tasks", f"{len(live) - parked} live, {parked} parked, {len(tasks)} in all"),
         ("tokens", f"{count(chat.usage.input_tokens)} in, {count(chat.usage.output_tokens)} out"),
-        ("cost", money(chat.usage.cost) if chat.usage.cost is not None else "unknown"),
+        ("cost", dollars(chat.usage.cost) if chat.usage.cost is not None else "unknown"),
     ]
     chat.screen.show(
         "\n" + chat.screen.renderer().table([(Text(name, "cyan"), Text(value)) for name, value in rows if value])

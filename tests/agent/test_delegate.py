@@ -430,7 +430,7 @@ def test_a_task_s_budget_counts_them_and_a_person_who_allows_more_lets_them_go_o
     model = playing([delegate("look"), "Well."], ("look", [*busy, "Looked."]))
     yard = Yard(model, tmp_path, policy=Policy("ask"))
     yard.submit(max_cost=1.0)
-    assert "budget of $1 is used up" in yard.wait("parked").activity
+    assert "budget of $1.00 is used up" in yard.wait("parked").activity
     assert yard.row().usage.cost == 1.0
     assert yard.row().steps == 4
     yard.pool.resume(yard.row().id)

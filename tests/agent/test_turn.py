@@ -389,7 +389,7 @@ def test_a_turn_stops_when_it_has_cost_what_it_may() -> None:
     bench = Bench(tools=[Note()])
     end = bench.turn("x", lambda messages: [Say("step"), Call("note"), Finish(Usage(10, 1, cost=0.2))], max_cost=0.5)
     assert isinstance(end, TurnFinished)
-    assert (end.outcome, end.steps, end.error) == ("limit", 3, "Stopped at $0.60 of $0.5.")
+    assert (end.outcome, end.steps, end.error) == ("limit", 3, "Stopped at $0.60 of $0.50.")
     assert "max_cost" in end.hint
     check_history(bench.history)
 

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 
+from agent.money import dollars
 from hermes_cli.blocks import MOST_LINES, BlockCutter
 from hermes_cli.paste import MOST_CHARACTERS, Pastes
 from hermes_cli.paste import MOST_LINES as MOST_PASTED
@@ -15,7 +16,6 @@ from hermes_cli.text import (
     count,
     echoed,
     harmless,
-    money,
     seconds,
     tail_rows,
     without_markdown,
@@ -300,9 +300,11 @@ def test_numbers_of_tokens_are_for_people(value: int, shown: str) -> None:
     assert count(value) == shown
 
 
-@pytest.mark.parametrize(("value", "shown"), [(0, "$0.00"), (0.06, "$0.06"), (0.0004, "$0.0004"), (12.5, "$12.50")])
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0, "$0.00"), (0.06, "$0.06"), (0.0004, "$0.0004"), (1e-06, "$0.000001"), (12.5, "$12.50")]
+)
 def test_sums_of_money_are_for_people(value: float, shown: str) -> None:
-    assert money(value) == shown
+    assert dollars(value) == shown
 
 
 # -- pastes ----------------------------------------------------------------------------------------
