@@ -116,6 +116,8 @@ def export_session(
     chosen = format_of(format_) if format_ else format_of(Path(file).suffix) or "markdown"
     if chosen is None:
         raise UsageError(f"{format_!r} is no format.", hint=f"There are: {', '.join(FORMATS)}.")
+    if file == "-" and as_json:
+        raise UsageError("--json tells where the file is, and - makes none.", hint="As JSON on stdout: -f json")
     store = _store()
     session = _one(store, which)
     if file == "-":

@@ -110,6 +110,7 @@ def test_what_a_terminal_has_open_is_neither_deleted_nor_pruned(sub_command: Sub
         (("show", "20260"), "Several sessions fit"),
         (("prune", "--older-than", "soon"), "no duration"),
         (("export", "cook", "--format", "pdf"), "no format"),
+        (("export", "cook", "-", "--json"), "-f json"),
     ],
 )
 def test_what_cannot_be_done_is_explained(
