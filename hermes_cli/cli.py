@@ -27,7 +27,7 @@ from agent.findings import Finding
 from agent.models import catalog
 from hermes_cli import tasks_cli, tools_cli
 from hermes_cli.editor import edit
-from hermes_cli.options import OPTIONS, SUBCOMMANDS, Option
+from hermes_cli.options import OPTIONS, SUBCOMMANDS, Option, UsageError
 from hermes_cli.sessions_cli import backup, sessions_app, titles
 from hermes_cli.task_facts import in_shell
 
@@ -63,8 +63,9 @@ def run(arguments: Sequence[str], others: Mapping[str, typer.Typer], checks: Che
     """
     completion_init()
     there = {group.name for group in app.registered_groups}
-    for name in others.keys() - there:
-        app.add_typer(others[name], name=name)
+    for name, other in others.items():
+        if name not in there:
+            app.add_typer(other, name=name)
     command = typer.main.get_command(app)
     try:
         result = command.main(list(arguments), prog_name="hermes", standalone_mode=True, obj=checks)
@@ -240,5 +241,5 @@ def completion(shell: Annotated[str, typer.Argument(help="bash, zsh, fish or pow
     from typer._completion_shared import get_completion_script
 
     if shell not in ("bash", "zsh", "fish", "powershell"):
-        raise HermesError(f"No completion for {shell!r}.", hint="There is: bash, zsh, fish, powershell.")
+        raise UsageError(f"No completion for {shell!r}.", hint="There is: bash, zsh, fish, powershell.")
     typer.echo(get_completion_script(prog_name="hermes", complete_var="_HERMES_COMPLETE", shell=shell))

@@ -37,6 +37,11 @@ def test_help_names_every_option_and_every_sub_command(sub_command: Run, flag: s
 # -- config ----------------------------------------------------------------------------------------
 
 
+def test_help_lists_in_the_same_order_each_time(run: Run) -> None:
+    told = {run("--help", env={"PYTHONHASHSEED": str(seed)}).stdout for seed in range(3)}
+    assert len(told) == 1
+
+
 def test_every_setting_is_shown_with_where_it_comes_from(sub_command: Run, home: Path) -> None:
     assert sub_command("config", "set", "max_steps", "9").returncode == 0
     lines = sub_command("config", "show", env={"HERMES_VERBOSE": "1"}).stdout.splitlines()
@@ -184,6 +189,12 @@ def test_a_database_that_others_can_read_is_told(sub_command: Run, home: Path) -
 
 
 # -- completion ------------------------------------------------------------------------------------
+
+
+def test_a_shell_without_a_completion_is_a_mistake_of_the_command_line(run: Run) -> None:
+    done = run("completion", "tcsh")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "bash, zsh, fish" in done.stderr
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
