@@ -38,7 +38,7 @@ from agent.events import (
 from agent.visible import visible
 from hermes_cli.blocks import BlockCutter
 from hermes_cli.glyphs import ASCII, Glyphs
-from hermes_cli.text import clip, columns, compacted, echoed, harmless, seconds, wrap
+from hermes_cli.text import clip, columns, compacted, echoed, harmless, said, seconds, wrap
 
 _TO_ASCII = str.maketrans("·…•–—−×╭╮╰╯─│┌┐└┘├┤┬┴┼━┃", "-~*---x++++-|+++++++++-|")
 """One column for one column, so that nothing laid out moves."""
@@ -82,7 +82,7 @@ class _Markdown(Markdown):
 
 
 def _body(text: str, as_it_is: bool) -> RenderableType:
-    return Text(harmless(text)) if as_it_is else _Markdown(harmless(text))
+    return Text(said(text)) if as_it_is else _Markdown(said(text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +127,12 @@ class Renderer:
     @property
     def tail(self) -> str:
         """The unfinished block."""
-        return harmless(self._cutter.tail)
+        return said(self._cutter.tail)
 
     @property
     def thought(self) -> str:
         """The reasoning of the step, as long as nothing has come of it."""
-        return harmless("".join(self._thought))
+        return said("".join(self._thought))
 
     def event(self, event: Event) -> Iterator[str]:
         """What this event adds to the finished text, a piece at a time."""
@@ -353,7 +353,7 @@ class Renderer:
         )
 
     def _answer(self, block: str) -> str:
-        body = self.text(_Markdown(harmless(block)), narrower=3).strip("\n") + "\n"
+        body = self.text(_Markdown(said(block)), narrower=3).strip("\n") + "\n"
         bullet, self._bullet = self._bullet, False
         sign = f"{self.look.glyphs.answer} " if bullet else "  "
         air, self._goes_on = "" if self._goes_on else "\n", False

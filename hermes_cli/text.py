@@ -36,6 +36,11 @@ def harmless(text: str, *, keep_colours: bool = False) -> str:
     return _CONTROLS.sub("", text)
 
 
+def said(text: str) -> str:
+    """What a model said, made harmless; a carriage return ends a line, so that none hides what stands before it."""
+    return harmless(text.replace("\r\n", "\n").replace("\r", "\n")) if "\r" in text else harmless(text)
+
+
 def echoed(text: str, sign: str, *, colours: bool, width: int) -> str:
     """What the person sent, as it stands in the scrollback; further rows are indented."""
     body = "\n  ".join(row for line in harmless(text.rstrip()).split("\n") for row in wrap(line, width - 3))

@@ -93,3 +93,10 @@ def test_reasoning_is_there_to_be_seen_until_the_answer_begins() -> None:
 def test_reasoning_stays_for_those_who_want_to_see_everything() -> None:
     shown, _ = events(StepStarted(1), ReasoningDelta("Let me see."), TextDelta("Yes."), verbose=True)
     assert shown == "\n    Let me see.\n"
+
+
+def test_a_carriage_return_of_the_model_hides_nothing_it_said() -> None:
+    _, renderer = events(TextDelta("owned text\rover"))
+    assert "owned text" in renderer.tail
+    assert "owned text" in Renderer(Look(lambda: 60, False, UNICODE)).answer("owned text\rover")
+    assert "owned text" in "".join(panel("owned text\r\rover"))
