@@ -303,14 +303,14 @@ class PromptScreen:
     def _say_below(self, text: str) -> None:
         """A passing word in the live region."""
 
-        def over() -> None:
-            self._hint = ""
-            self.refresh()
-
         self._hint = text
         if timer := self._timers.get("hint"):
             timer.cancel()
-        self._timers["hint"] = asyncio.get_running_loop().call_later(TWICE, over)
+        self._timers["hint"] = asyncio.get_running_loop().call_later(TWICE, self._say_nothing_below)
+        self.refresh()
+
+    def _say_nothing_below(self) -> None:
+        self._hint = ""
         self.refresh()
 
     def _status(self) -> str:

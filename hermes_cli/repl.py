@@ -247,6 +247,7 @@ class Repl(PromptScreen):
             self.buffer.reset()
             self._say_below("draft set aside; Ctrl+S brings it back")
         elif self._stashed:
+            self._say_nothing_below()
             self.buffer.insert_text(self._stashed.pop())
 
     @property

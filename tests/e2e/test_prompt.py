@@ -147,6 +147,7 @@ def test_ctrl_s_sets_the_draft_aside_and_brings_it_back(start: Start) -> None:
     hermes.type("half a thought").press("ctrl+s").wait_for(lambda seen: seen.draft == "")
     hermes.send("/version").wait_for("prompt_toolkit 3")
     hermes.press("ctrl+s").wait_for(lambda seen: seen.draft == "half a thought")
+    assert "brings it back" not in hermes.settle().text
 
 
 def test_the_draft_can_be_edited_in_an_editor(start: Start, folder: Path) -> None:
