@@ -112,7 +112,9 @@ def run_turn(
             if messages[-1].role == "assistant":
                 return finish("done", "\n\n".join(answers) or messages[-1].content)
             if (taken := steps + allowance.sent[0]) >= max_steps:
-                error = HermesError(f"Stopped after {taken} steps.", hint="Say `go on`, or raise max_steps.")
+                error = HermesError(
+                    f"Stopped after {taken} step{'' if taken == 1 else 's'}.", hint="Say `go on`, or raise max_steps."
+                )
                 return finish("limit", _last_text(messages), error)
             if reason := allowance.over():
                 error = HermesError(reason, hint="Say `go on`, or change max_cost.")

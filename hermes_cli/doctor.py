@@ -163,7 +163,7 @@ def _model(config: Config, env: Mapping[str, str]) -> Iterator[Finding]:
         from agent.models.openai import list_models
 
         names = list_models(choice, timeout=5.0)
-        yield Finding(True, f"endpoint answers: {len(names)} models")
+        yield Finding(True, f"endpoint answers: {len(names)} model{'' if len(names) == 1 else 's'}")
         if choice.model and names and choice.model not in names:
             yield Finding(None, f"the endpoint does not list {choice.model}", "It may answer all the same.")
     except HermesError as error:

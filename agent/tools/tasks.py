@@ -78,7 +78,8 @@ def _line(task: Task) -> str:
     age = f"{now - (task.started or task.created):.0f}s"
     doing = f" · {preview(task.activity)}" if task.activity else ""
     name = f" ({preview(task.name)})" if task.name else ""
-    return f"#{task.number}{name} {task.state} · {age} · {task.steps} steps{doing} · asked: {preview(task.prompt)}"
+    steps = f"{task.steps} step{'' if task.steps == 1 else 's'}"
+    return f"#{task.number}{name} {task.state} · {age} · {steps}{doing} · asked: {preview(task.prompt)}"
 
 
 def _told(event: Event) -> Iterator[str]:

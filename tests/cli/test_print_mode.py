@@ -72,6 +72,7 @@ def test_a_limit_has_a_number_of_its_own_and_what_there_is_of_an_answer(run: Run
     with OpenAIServer(steps) as server:
         done = run("-p", "hi", "--max-steps", "1", env=at(server))
     assert (done.returncode, done.stdout) == (3, "Looking.\n")
+    assert "after 1 step." in done.stderr
     assert "max_steps" in done.stderr
 
 
