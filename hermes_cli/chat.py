@@ -252,6 +252,11 @@ class Chat:
         self.screen.refresh()
         return True
 
+    @property
+    def asks(self) -> int:
+        """Calls of the turn that wait for an answer. What the person was asked about an order of theirs is none."""
+        return len(self._desk.pending())
+
     def ask(self, question: Question) -> None:
         """Put a question before those that stand; one a subject."""
         if not any(other.about == question.about for other in self.questions):

@@ -177,7 +177,7 @@ def status_text(chat: "Chat", width: int) -> str:
     """The status line: as much as fits, the least needed dropped first, never the full width."""
     glyphs = chat.screen.glyphs
     live = chat.background.standing
-    waiting = sum(task.state == "waiting" for task in live) + len(chat.questions)
+    waiting = sum(task.state == "waiting" for task in live) + chat.asks
     choice = chat.model.choice
     parts: list[tuple[int, str]] = [(1, (chat.model.name or choice.provider) if choice else glyphs.ellipsis)]
     if choice is not None and (window := chat.model.window):

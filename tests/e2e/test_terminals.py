@@ -237,6 +237,14 @@ def test_a_dumb_terminal_gets_plain_lines(start: Start) -> None:
         assert b"\x1b" not in hermes.raw
 
 
+def test_the_persons_own_dialogs_are_nothing_that_needs_them(start: Start) -> None:
+    with OpenAIServer([call("terminal", command="touch made")], default="Well.") as server:
+        hermes = start(server)
+        hermes.send("/bg make it").wait_for(lambda seen: "1 needs you" in seen.status)
+        hermes.press("ctrl+d").wait_for("Not everything is over:")
+        assert "1 needs you" in hermes.settle().status
+
+
 def test_leaving_a_dumb_terminal_with_live_tasks_asks(start: Start) -> None:
     with OpenAIServer(default=say("too late", delay=30)) as server:
         hermes = start(server, env={"TERM": "dumb"})
