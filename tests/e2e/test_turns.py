@@ -208,7 +208,7 @@ def test_what_is_asked_is_shown_in_full_however_long_it_is(start: Start) -> None
 
 def test_a_question_too_big_for_the_terminal_shows_both_ends_its_choices_and_the_draft(start: Start) -> None:
     with OpenAIServer([call("terminal", command=f"echo beginning {'x' * 3000} ending > made"), "done"]) as server:
-        hermes = start(server, columns=60, rows=15)
+        hermes = start(server, columns=60, rows=20)
         hermes.send("make it").wait_for("y yes, once").type("draft")
         hermes.wait_for(lambda seen: seen.draft == "draft")
         for words in (QUESTION, "echo beginning", "(it writes to", "Ctrl+O shows them", "Esc interrupts"):
