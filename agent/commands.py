@@ -1,6 +1,6 @@
 """The slash commands, once, as data. Dispatch, /help, completion, menus and docs are views of this table."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -398,8 +398,11 @@ class Unknown:
     near: tuple[str, ...]
 
     def explain(self) -> str:
-        advice = f"Did you mean {' or '.join(f'/{name}' for name in self.near)}?" if self.near else "See /help."
-        return f"There is no command /{self.name}. {advice}"
+        if not self.near:
+            return f"There is no command /{self.name}. See /help."
+        *others, last = (f"/{name}" for name in self.near)
+        meant = f"{', '.join(others)} or {last}" if others else last
+        return f"There is no command /{self.name}. Did you mean {meant}?"
 
 
 def parse(line: str, surface: Surface) -> Parsed | Unknown | None:
@@ -556,7 +559,7 @@ def _find(name: str, surface: Surface) -> tuple[CommandDef | None, tuple[str, ..
         return known[beginnings[0]], ()
     import difflib
 
-    return None, tuple(_few(beginnings or difflib.get_close_matches(name, known, 3, 0.6)))
+    return None, tuple(beginnings or difflib.get_close_matches(name, known, 3, 0.6))
 
 
 def _is_path(text: str) -> bool:
@@ -564,7 +567,3 @@ def _is_path(text: str) -> bool:
         return Path(text).exists()
     except (OSError, ValueError):
         return False
-
-
-def _few(names: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(names))[:3]

@@ -111,6 +111,13 @@ def test_no_name_and_no_alias_is_given_twice() -> None:
     assert all(name == name.lower() and name.isidentifier() for name in names)
 
 
+def test_a_beginning_of_several_names_offers_all_of_them_in_the_order_of_the_table() -> None:
+    found = parse("/c", "terminal")
+    assert isinstance(found, Unknown)
+    assert found.near == tuple(name for c in commands_for("terminal") for name in c.names if name.startswith("c"))
+    assert found.explain().endswith("Did you mean /clear, /compress, /compact, /config, /context or /copy?")
+
+
 def test_every_command_says_what_it_does_in_a_few_words() -> None:
     for command in COMMAND_TABLE:
         assert 0 < len(command.summary) <= 60, command.name
