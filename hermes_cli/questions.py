@@ -139,8 +139,11 @@ def approval_question(
         "a": f"always {short}",
         "n": "no (and why)",
     }
+    lines = approval_lines(request, glyphs)
+    # The last line says why it is asked, and is what is left of a question that is too long to be shown.
+    end = len(lines) - bool(request.why)
     return Question(
-        [*approval_lines(request, glyphs), *whole],
+        [*lines[:end], *whole, *lines[end:]],
         options,
         "n",
         answer,
