@@ -252,7 +252,8 @@ def _is_wild(written: str) -> bool:
     """Whether a word that is known only when it runs holds a wildcard besides."""
     if re.fullmatch(r'"[^"]*"|\$\(.*\)|`[^`]*`', written, re.DOTALL):
         return False  # What a substitution prints is not looked at, nor what stands in quotes.
-    return bool(re.search(r"[*?\[]", re.sub(r"\$[?*]|\$\{[^}]*\}", "", written)))
+    # A value that stands in for one that is not set is looked at, what is cut off a value is not.
+    return bool(re.search(r"[*?\[]", re.sub(r"\$[?*]|\$\{[#!]?\w+(?:[%#/^,][^}]*)?\}", "", written)))
 
 
 @lru_cache(256)

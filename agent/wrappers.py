@@ -134,6 +134,9 @@ def _of_wrapper(wrapper: Wrapper, words: "Sequence[Word]") -> "Iterator[tuple[Ki
     rest, skip = list(words[1:]), wrapper.skip
     while rest:
         word = rest[0]
+        if word.kind != "text" and not word.quoted and (skip or "=" in word.text):
+            # It may come apart into several words, of which the last begin a command.
+            yield "unknown", ()
         if wrapper.assigns and re.match(r"\w+=", word.text):
             rest.pop(0)
         elif word.kind == "text" and word.text == "--":
@@ -142,6 +145,8 @@ def _of_wrapper(wrapper: Wrapper, words: "Sequence[Word]") -> "Iterator[tuple[Ki
         elif word.kind == "text" and word.text.startswith("-") and len(word.text) > 1:
             rest.pop(0)
             if word.text in wrapper.values:
+                if rest and rest[0].kind != "text" and not rest[0].quoted:
+                    yield "unknown", ()
                 rest[:1] = []
             elif not _is_known(word.text, wrapper):
                 yield "unknown", ()
