@@ -263,14 +263,20 @@ class TaskRuns:
             for task_id, token in self._cancels.items():
                 if task_id in standings and standings[task_id].held:
                     token.park(PARKED_BY_HAND)
-            nobody = Standing("cancelled")
-            lost = [token for id_, token in self._cancels.items() if standings.get(id_, nobody).worker != worker]
+            lost = [token for id_, token in self._cancels.items() if self._is_lost(id_, standings.get(id_))]
         for token in lost:
             token.cancel()
         self._beat_and_reclaim(any(one.worker not in ("", worker) for one in standings.values()))
         queued = sum(one.state in ("queued", "parked") and not one.held for one in standings.values())
         self._wake(queued)
         return queued + sum(one.state == "running" for one in standings.values())
+
+    def _is_lost(self, task_id: str, standing: Standing | None) -> bool:
+        """Whether a task that runs here is not ours to run any more. Where it reports to somebody else by now it is."""
+        if standing is not None:
+            return standing.worker != self.lease.worker
+        row = self._store.task(task_id)
+        return row is None or row.state != "running" or row.lease is None or row.lease.worker != self.lease.worker
 
     def _beat_and_reclaim(self, others: bool) -> None:
         now = self._clock()
@@ -317,9 +323,11 @@ class TaskRuns:
     # -- rows --------------------------------------------------------------------------------------
 
     def _enter(self) -> None:
-        if self._owner is not None and not self._entered:
-            self._store.enter(self._owner, self.lease)
-            self._entered = True
+        if self._owner is None or (self._entered and self._owner in self._store.present()):
+            return
+        # Also when somebody took us for dead: else whatever is sent from here would be taken over again and again.
+        self._store.enter(self._owner, self.lease)
+        self._entered = True
 
     def _change(
         self, task_id: str, expect: frozenset[TaskState], *, holder: str | None = None, **changes: Any

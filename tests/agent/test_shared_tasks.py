@@ -467,3 +467,22 @@ def test_a_run_that_lost_its_task_ends_before_the_same_process_takes_it_again(st
     assert [cancel.cancelled for cancel in cancels] == [True]
     release.set()
     assert pool.wait(task, "done").result == "run 2"
+
+
+def test_one_that_was_taken_for_dead_goes_on_with_what_it_runs_and_says_again_that_it_is_there(
+    store: Store, start: Start
+) -> None:
+    go = threading.Event()
+    first = start(lambda messages: [Until(go), Say("done")], owner=HERE)
+    first.open()
+    task = first.submit("work")
+    first.wait(task, "running")
+    assert [one.id for one in store.adopt_tasks(THERE, lambda lease: False)] == [task.id]
+    first.look()
+    assert first.row(task).state == "running"
+    go.set()
+    assert first.wait(task, "done").owner == THERE
+    first.open()
+    assert HERE in store.present()
+    again = first.submit("more")
+    assert first.wait(again, "done").owner == HERE
