@@ -5,6 +5,7 @@ not looked at. Only settings that are known to run nothing when git reads are le
 `git status` and `git diff` look into them, and git takes away there what Hermes sets for the outer one.
 """
 
+import os
 import re
 import struct
 from collections.abc import Iterator
@@ -34,6 +35,9 @@ _HARMLESS = re.compile(
     r"extensions\.(?:worktreeconfig|objectformat|refstorage|preciousobjects|noop|relativeworktrees)",
     re.DOTALL,
 )
+_HEAD = re.compile(rb"(?:ref: refs/[\x21-\x7e\x80-\xff]+|[0-9a-f]{40}|[0-9a-f]{64})\n")
+_PATH_IN_FILE = re.compile(rb"([^\x00-\x20\x7f](?:[^\x00-\x1f\x7f]*[^\x00-\x20\x7f])?)\n?")
+"""A path as git writes it. Git keeps blanks at its ends, which are easily lost elsewhere."""
 _PLAIN_PATH = re.compile(r"[\w./~-]+", re.ASCII)
 _SECTION = re.compile(r"\[\s*([\w.-]+)\s*(?:\"((?:[^\"\\]|\\.)*)\"\s*)?\]", re.ASCII)
 _SETTING = re.compile(r"([A-Za-z][A-Za-z0-9-]*)[ \t]*(?:=[ \t]*(.*))?")
@@ -48,15 +52,15 @@ def runs_nothing(folder: Path) -> bool:
 
 
 def _found_from(folder: Path) -> Iterator[Path]:
-    """The worktree that a folder is in, and all that git might take for it.
+    """The worktree that a folder is in, if any. Without a `HEAD` git takes no folder for a repository.
 
-    Raises: ValueError: git would take a folder for a repository without one.
+    Raises: ValueError: git would take a folder for a repository without a worktree.
     """
     for place in (folder, *folder.parents):
-        if (git := place / ".git").exists():
+        git = place / ".git"
+        if git.exists() and (not git.is_dir() or os.path.lexists(git / "HEAD")):
             yield place
-            if git.is_file() or (git / "HEAD").exists():
-                return
+            return
         if _is_bare(place):
             raise ValueError("a repository without a worktree")
 
@@ -68,8 +72,7 @@ def _is_bare(folder: Path) -> bool:
 
 
 def _is_harmless(worktree: Path, *, nested: bool = False, depth: int = 4) -> bool:
-    git = _git_directory(worktree / ".git")
-    common = git / (git / "commondir").read_text().strip() if (git / "commondir").exists() else git
+    git, common = _git_directories(worktree / ".git")
     hooks, plain = [common / "hooks"], True
     for file in {git / "config", common / "config", git / "config.worktree", common / "config.worktree"}:
         for name, value in _settings(file):
@@ -89,10 +92,43 @@ def _is_harmless(worktree: Path, *, nested: bool = False, depth: int = 4) -> boo
     return depth > 0 and all(_is_harmless(place, nested=True, depth=depth - 1) for place in there)
 
 
-def _git_directory(git: Path) -> Path:
-    if git.is_dir():
-        return git
-    return git.parent / git.read_text().removeprefix("gitdir:").strip()
+def _git_directories(named: Path) -> tuple[Path, Path]:
+    """What `.git` leads to, and the folder that it shares with other worktrees.
+
+    Raises: ValueError: it is not certain that git takes it for a repository; if not, it goes on to the folders above.
+    """
+    git = named if named.is_dir() else named.parent / _path_in(named, b"gitdir: ")
+    shared = git / "commondir"
+    common = git / _path_in(shared, b"") if os.path.lexists(shared) else git
+    head = git / "HEAD"
+    plain = not head.is_symlink() and _HEAD.fullmatch(_read(head))
+    if not plain or not all(_can_be_entered(common / name) for name in ("objects", "refs")):
+        raise ValueError("not a repository for certain")
+    return git, common
+
+
+def _path_in(file: Path, start: bytes) -> str:
+    """The path that is all a file holds behind `start`. Raises: ValueError: it is not plainly written."""
+    text = _read(file)
+    found = _PATH_IN_FILE.fullmatch(text.removeprefix(start)) if text.startswith(start) else None
+    if found is None:
+        raise ValueError("a path of an unusual kind")
+    return os.fsdecode(found[1])
+
+
+def _read(file: Path) -> bytes:
+    """What is in a file of git's. Raises: ValueError: it is none, or too long."""
+    if not file.is_file():
+        raise ValueError("not a file")
+    with file.open("rb") as opened:
+        text = opened.read(_MOST_BYTES + 1)
+    if len(text) > _MOST_BYTES:
+        raise ValueError("a file of an unusual size")
+    return text
+
+
+def _can_be_entered(folder: Path) -> bool:
+    return folder.is_dir() and os.access(folder, os.X_OK)
 
 
 def _is_known(name: str, value: str, *, nested: bool) -> bool:
@@ -106,9 +142,8 @@ def _settings(file: Path) -> Iterator[tuple[str, str]]:
     """The names, in small letters, and values in a file. What is not plainly written has a name that nobody knows."""
     if not file.exists():
         return
-    with file.open("rb") as opened:
-        text = opened.read(_MOST_BYTES + 1).decode(errors="replace")
-    if len(text) > _MOST_BYTES or "\r" in text.replace("\r\n", "\n") or "\\\n" in text.replace("\r\n", "\n"):
+    text = _read(file).decode(errors="replace")
+    if "\r" in text.replace("\r\n", "\n") or "\\\n" in text.replace("\r\n", "\n"):
         yield "", ""
     section = ""
     for line in text.removeprefix("\ufeff").split("\n"):
@@ -127,7 +162,7 @@ def _submodules(git: Path, *, plain: bool) -> list[str]:
     if any(_GITLINK in shared.read_bytes() for shared in git.glob("sharedindex.*")):
         raise ValueError("a shared index with submodules")
     index = git / "index"
-    data = index.read_bytes() if index.exists() else b""
+    data = index.read_bytes() if index.is_file() else b""
     if _GITLINK not in data:
         return []
     _signature, version, count = struct.unpack_from(">4sII", data)

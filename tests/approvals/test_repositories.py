@@ -1,5 +1,6 @@
 """Git is asked for where the repository, a submodule or a hook would have it run something; elsewhere it is free."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -155,3 +156,110 @@ def test_git_is_asked_for_in_a_repository_without_a_worktree(line: str, reposito
     git("init", "-q", "--bare", "bare", cwd=repository)
     assert verdict("git status", repository) == "allow"
     assert verdict(line, repository) == "ask"
+
+
+@pytest.fixture
+def nested(repository: Path) -> Path:
+    """A folder with a `.git` of its own, in a repository that would run something."""
+    inner = repository / "nested"
+    inner.mkdir()
+    git("init", "-q", cwd=inner)
+    git("config", "diff.external", "./evil", cwd=repository)
+    return inner
+
+
+def test_a_repository_within_another_is_looked_at_by_itself(nested: Path) -> None:
+    assert verdict("git diff", nested) == "allow"
+    assert verdict("git -C nested diff", nested.parent) == "allow"
+    (nested / ".git" / "HEAD").write_text("1234567890" * 4 + "\n")
+    assert verdict("git diff", nested) == "allow"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "",
+        "x\n",
+        "ref: ref",
+        "ref: elsewhere\n",
+        "123456\n",
+        "ref: refs/heads/a\0\n",
+        "\nref: refs/heads/a\n",
+        "refs/heads/a\n",
+    ],
+)
+def test_a_head_that_git_may_not_take_for_one_hides_no_repository_above(head: str, nested: Path) -> None:
+    (nested / ".git" / "HEAD").write_text(head)
+    assert verdict("git diff", nested) == "ask"
+    assert verdict("git -C nested diff", nested.parent) == "ask"
+    assert verdict("cd nested && git status", nested.parent) == "ask"
+
+
+@pytest.mark.parametrize("missing", ["objects", "refs"])
+@pytest.mark.parametrize("instead", ["nothing", "a file", "a loop"])
+def test_a_repository_that_lacks_a_folder_hides_none_above(missing: str, instead: str, nested: Path) -> None:
+    there = nested / ".git" / missing
+    there.rename(nested / "aside")
+    if instead == "a file":
+        there.touch()
+    elif instead == "a loop":
+        there.symlink_to(there)
+    assert verdict("git diff", nested) == "ask"
+
+
+def test_a_head_that_is_a_link_or_no_file_hides_no_repository_above(nested: Path) -> None:
+    head = nested / ".git" / "HEAD"
+    for target in ("nowhere", "../a", "refs"):
+        head.unlink()
+        head.symlink_to(target)
+        assert verdict("git diff", nested) == "ask"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "gitdir:  {}\n",
+        "gitdir: {} \n",
+        "gitdir: {}\0\n",
+        "gitdir: {}\v\n",
+        "gitdir: {}\t",
+        "gitdir: {}\r\n",
+        "gitdir: {}\n\n",
+        "gitdir: \f{}",
+        "gitdir:{}",
+        "gitdir:\t{}",
+        " gitdir: {}",
+        "{}",
+        "",
+    ],
+)
+def test_a_file_that_leads_to_a_repository_in_an_unusual_way_is_asked_for(text: str, repository: Path) -> None:
+    named = repository / "sub" / ".git"
+    where = named.read_text().removeprefix("gitdir: ").strip()
+    assert verdict("git status", repository / "sub") == "allow"
+    named.write_bytes(text.replace("{}", where).encode())
+    assert verdict("git status", repository / "sub") == "ask"
+    assert verdict("git status", repository) == "ask"
+
+
+@pytest.mark.parametrize(
+    "text", ["{} ", " {}", "{}\0", "{}\v", "{}\t\n", "{}\r\n", "\n{}", "{}\n\n", "", "{}\f", "../elsewhere\n"]
+)
+def test_what_worktrees_share_has_to_be_plainly_named(text: str, repository: Path) -> None:
+    git("worktree", "add", "-q", "../second", cwd=repository)
+    second = repository.parent / "second"
+    shared = repository / ".git" / "worktrees" / "second" / "commondir"
+    where = shared.read_text().strip()
+    assert verdict("git status", second) == "allow"
+    shared.write_bytes(text.replace("{}", where).encode())
+    assert verdict("git status", second) == "ask"
+
+
+def test_a_pipe_in_the_place_of_a_file_of_gits_is_not_waited_for(nested: Path) -> None:
+    for name in ("HEAD", "commondir", "config"):
+        place = nested / ".git" / name
+        place.unlink(missing_ok=True)
+        os.mkfifo(place)
+        assert verdict("git diff", nested) == "ask"
+        place.unlink()
+        (nested / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
