@@ -26,11 +26,16 @@ NOWHERE = frozenset({"/dev/null", "/dev/stdout", "/dev/stderr", "/dev/tty"})
 _RANGE = re.compile(r"[\w/~^@{}-]*[\w^@}]\.{2,3}[\w/~^@{}-]*")
 """Two revisions; a path that goes up has nothing but a slash before its dots."""
 _NUMBER = re.compile(r"-\d.*")
-_HARMLESS_VARIABLE = re.compile(
-    r"(?!npm_|yarn_|[a-z_]*proxy$)[a-z_][a-z0-9_]*|LC_[A-Z]+|LANG|TZ|NO_COLOR|CI|COLUMNS|LINES|TERM|DEBUG|VERBOSE|FORCE_COLOR|"
+_KNOWN_VARIABLE = re.compile(
+    r"LC_[A-Z]+|LANG|TZ|NO_COLOR|CI|COLUMNS|LINES|TERM|DEBUG|VERBOSE|FORCE_COLOR|"
     r"PYTHONUNBUFFERED|PYTHONDONTWRITEBYTECODE|NODE_ENV|RUST_BACKTRACE|RUST_LOG"
 )
-"""Variables that change no program's doings: a shell's own small ones, and a few that everybody knows."""
+_HARMLESS_VARIABLE = re.compile(
+    rf"(?!npm_|yarn_|[a-z_]*proxy$)[a-z_][a-z0-9_]*|{_KNOWN_VARIABLE.pattern}",
+)
+"""Variables that change no reading program's doings: a shell's own small ones, and a few that everybody knows."""
+_PLAIN_VALUE = re.compile(r"[\w.,:=/+-]*", re.ASCII)
+"""One in which `make` and its like find nothing to expand."""
 _LOCALE = re.compile(r"LC_[A-Z]+|LANG")
 _PLAIN_LOCALE = re.compile(r"C|POSIX|(?:C|[a-z]{2,3}_[A-Z]{2})\.(?:UTF-8|utf8)")
 """In other encodings a character may end in a byte that is a `\\` or `|` here, and a script has other words."""
@@ -336,6 +341,12 @@ def _names_of_script(words: list[str], reader: Reader, harmless: Callable[[str],
 
 def _names_for_git(words: list[str], folder: Path) -> list[str] | None:
     """As `names_of`, for git: its own options, a sub-command that only tells, and that one's words."""
+def steers_nothing(name: str, value: Word) -> bool:
+    """Whether no program, reading or not, does anything else for a variable with such a value."""
+    plain = value.kind == "text" and _PLAIN_VALUE.fullmatch(value.text)
+    return bool(plain and _KNOWN_VARIABLE.fullmatch(name)) and _sets_little(name, value)
+
+
     start: list[str] = []
     while words and words[0].startswith("-"):
         option, words = words[0], words[1:]

@@ -10,6 +10,7 @@ from typing import Literal
 
 from agent.errors import ConfigError
 from agent.own_files import changing, write_private
+from agent.reading import steers_nothing
 from agent.shell import Command, Word, parse
 
 Verdict = Literal["allow", "ask", "deny"]
@@ -71,10 +72,11 @@ def covers_line(rule: Rule, text: str) -> bool:
 def covers_command(rule: Rule, command: Command) -> bool | None:
     """Whether the pattern covers one command of a line; None when that is known only when it runs.
 
-    A rule that allows covers a program by the name it has there. One that restricts covers it wherever it lies.
+    A rule that allows covers a program by the name it has there, and with no variables set for it that may make it do
+    something else, but for those that the pattern names. One that restricts covers it wherever it lies, and anyhow.
     """
-    wanted = _words(rule.pattern)
-    if wanted is None or not command.words:
+    wanted, assigned = _words(rule.pattern)
+    if not wanted or not command.words:
         return False
     first = command.words[0]
     names = {first.text} if rule.verdict == "allow" else {first.text, PurePosixPath(first.text).name}
@@ -82,16 +84,22 @@ def covers_command(rule: Rule, command: Command) -> bool | None:
     return True if True in said else None if None in said else False
 
 
-def _words(pattern: str) -> tuple[str, ...] | None:
-    """The words of a pattern, each a wildcard of its own; None when it is about a line of several commands."""
+def _words(pattern: str) -> tuple[tuple[str, ...], tuple[tuple[str, Word], ...]]:
+    """The words of a pattern, each a wildcard of its own, and what it sets; none when it is about several commands."""
     line = parse(pattern)
-    if not line.understood or len(line.commands) != 1 or line.commands[0].writes or line.commands[0].assigned:
-        return None if pattern.strip() != "*" else ("*",)
-    return tuple(word.text if word.kind == "glob" else glob.escape(word.text) for word in line.commands[0].words)
+    if not line.understood or len(line.commands) != 1 or line.commands[0].writes:
+        return ("*",) if pattern.strip() == "*" else (), ()
+    (command,) = line.commands
+    words = tuple(word.text if word.kind == "glob" else glob.escape(word.text) for word in command.words)
+    return words, command.assigned
 
 
 def _match(wanted: tuple[str, ...], words: Sequence[Word]) -> bool | None:
     open_ended = bool(wanted) and wanted[-1] == "*"
+    if rule.verdict == "allow" and wanted != ("*",):
+        further = [(name, value) for name, value in command.assigned if (name, value) not in assigned]
+        if not all(steers_nothing(name, value) for name, value in further):
+            return False
     fixed = wanted[:-1] if open_ended else wanted
     if len(words) < len(fixed) or (len(words) > len(fixed) and not open_ended):
         # A word that is known only when it runs may become several, or none.

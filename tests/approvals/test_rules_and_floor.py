@@ -153,6 +153,72 @@ def test_a_rule_still_allows_what_it_was_written_for(line: str, home: Path, cwd:
     assert verdict(line, home, cwd) == "allow"
 
 
+CHECKERS = (
+    "tar tf x.tar|make *|pytest *|perl x.pl|node x.js|ruby *|java -jar x.jar|man ls|less a.txt|rm src/*|CC=gcc ninja *"
+)
+STEERED = """
+TAR_OPTIONS=--checkpoint-action=exec=./evil tar tf x.tar
+TAPE='|./evil' tar tf x.tar
+PERL5OPT=-Mevil perl x.pl
+PERL5DB='BEGIN { system "./evil" }' perl x.pl
+PYTEST_ADDOPTS='-p evil' pytest
+PYTHONPATH=. pytest -q
+NODE_OPTIONS='--require ./evil.js' node x.js
+RUBYOPT=-r./evil ruby x.rb
+JAVA_TOOL_OPTIONS=-javaagent:evil.jar java -jar x.jar
+JDK_JAVA_OPTIONS=@evil java -jar x.jar
+LESSOPEN='|./evil %s' less a.txt
+MANPAGER=./evil man ls
+MAKEFLAGS=--eval=x make
+CC=./evil make
+cc=./evil make
+prefix='$(shell ./evil)' make
+DEBUG='$(shell ./evil)' make
+DEBUG="$(cat a.txt)" make
+CI=1 MAKEFILES=evil make
+CC=./evil ninja
+CC=gcc CXX=./evil ninja
+CC=gcc AR=ar tar tf x.tar
+time TAR_OPTIONS=--use-compress-program=./evil tar tf x.tar
+LANG=C TAR_OPTIONS=-I./evil tar tf x.tar
+echo x; TAR_OPTIONS=-I./evil tar tf x.tar
+export TAR_OPTIONS=-I./evil; tar tf x.tar
+if true; then TAR_OPTIONS=-I./evil tar tf x.tar; fi
+"""
+UNSTEERED = """
+tar tf x.tar
+CI=1 make test
+LANG=C.UTF-8 make
+NO_COLOR=1 pytest -q
+NODE_ENV=test node x.js
+RUST_LOG=a=b,c ruby x.rb
+TZ=Europe/Berlin COLUMNS=80 pytest
+CC=gcc ninja
+CC=gcc CI=1 ninja all
+"""
+
+
+def under_checkers(line: str, cwd: Path) -> str:
+    rules = [Rule("terminal", pattern, "allow") for pattern in CHECKERS.split("|")]
+    return Policy("ask", rules).verdict("terminal", Action("execute", line, command=line), cwd).verdict
+
+
+@pytest.mark.parametrize("line", STEERED.strip().split("\n"))
+def test_a_rule_covers_no_command_with_a_variable_that_may_steer_it(line: str, cwd: Path) -> None:
+    assert under_checkers(line, cwd) == "ask"
+
+
+@pytest.mark.parametrize("line", UNSTEERED.strip().split("\n"))
+def test_a_rule_covers_a_command_with_variables_that_steer_nothing_or_that_it_names(line: str, cwd: Path) -> None:
+    assert under_checkers(line, cwd) == "allow"
+
+
+def test_a_rule_that_forbids_does_so_whatever_variables_are_set(cwd: Path) -> None:
+    policy = Policy("ask", [Rule("terminal", "tar *", "deny")])
+    for line in ("TAR_OPTIONS=-v tar tf x.tar", "x=1 tar tf x.tar"):
+        assert policy.verdict("terminal", Action("execute", line, command=line), cwd).verdict == "deny"
+
+
 def test_a_line_that_was_answered_for_word_for_word_is_not_asked_for_again(home: Path, cwd: Path) -> None:
     line = 'rm -rf "$BUILD_HERE"/x'
     policy = Policy("ask", [Rule("terminal", line, "allow")], dirs=Directories(home, home / "state", home / "cache"))
