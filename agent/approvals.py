@@ -17,7 +17,7 @@ from agent.floor import below_floor, only_by_a_person
 from agent.messages import ToolCall
 from agent.own_places import OwnPlaces
 from agent.protocols import Action, Decision, Sink, Store, ToolContext, nothing
-from agent.reading import only_reads, places, read_by, written_by
+from agent.reading import only_reads, places, read_by, unsettled, written_by
 from agent.rules import (
     Rule,
     Verdict,
@@ -118,8 +118,9 @@ class Policy:
     def _of_line(self, tool: str, action: Action, line: Line, cwd: Path) -> Iterator[Ruling]:
         """A ruling for each command, for each file a redirection writes, and for what is not understood."""
         whole = [rule for rule in self._in_force() if rule.is_for(tool) and covers_line(rule, action.command)]
-        for command, folders in places(line, action.directory or cwd):
-            ruling = self._of_command(tool, command, folders, cwd, whole, confined=action.confined)
+        for (command, folders), open_ended in zip(places(line, action.directory or cwd), unsettled(line), strict=True):
+            read = None if open_ended else read_by(command, folders, cwd)
+            ruling = self._of_command(tool, command, read, cwd, whole, confined=action.confined)
             if ruling.verdict == "allow" and self.mode != "yolo" and not whole and not action.confined:
                 why = only_by_a_person(command, line, folders, cwd, self.dirs)
                 ruling = Ruling("ask", why) if why else ruling
@@ -131,10 +132,10 @@ class Policy:
             yield self._decided(_last(whole), Ruling("ask", "it would run outside of the sandbox"))
 
     def _of_command(
-        self, tool: str, command: Command, folders: frozenset[Path], cwd: Path, whole: list[Rule], *, confined: bool
+        self, tool: str, command: Command, read: frozenset[Path] | None, cwd: Path, whole: list[Rule], *, confined: bool
     ) -> Ruling:
+        """The ruling for a command that reads no more than `read`; None where that is not known."""
         found: _Found = None
-        read = read_by(command, folders, cwd)
         for rule in self._in_force():
             said = rule.verdict if rule in whole else _on_command(rule, tool, command, read, cwd)
             found = (rule, said) if said else found

@@ -210,6 +210,16 @@ JQ = _reader("rcensSCMajR", "tab raw-output compact-output sort-keys slurp null-
 SED = _reader("nErsuz", "quiet silent regexp-extended separate null-data", "-e --expression", operands="pattern")
 AWK = _reader(texts="-F -v", operands="pattern")
 
+SCRIPTED = frozenset("sed awk gawk mawk nawk jq".split())
+"""Their first word is a script."""
+
+OBEY_NOTHING = frozenset(
+    "b2sum cat cksum cmp comm cut df diff dirname basename du egrep expand fgrep file fmt fold grep head jq join ls "
+    "md5sum nl od paste readlink realpath rev sha1sum sha224sum sha256sum sha384sum sha512sum stat sum tac tail "
+    "unexpand wc which".split()
+)
+"""Those with no option at all that runs a program or writes a file, but for a `.mgc` of `file`."""
+
 ALWAYS_HARMLESS = frozenset("echo true false : break continue exit return pwd basename dirname".split())
 """They do no harm with any words, also with those that are known only when they run."""
 

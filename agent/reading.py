@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from agent import programs, readers, repositories, wrappers
 from agent.readers import FIND_FILES, FIND_FLAGS, FIND_TEXTS, PRINTF, READERS, Reader
@@ -109,6 +109,24 @@ def read_by(command: Command, folders: frozenset[Path], cwd: Path) -> frozenset[
     return frozenset(found)
 
 
+def unsettled(line: Line) -> Iterator[bool]:
+    """For each command, whether its wildcards may come to stand for files that other commands of the line make."""
+    made = [
+        (number, word)
+        for number, command in enumerate(line.commands)
+        for word in command.writes
+        if word.text not in NOWHERE
+    ]
+    for place, command in enumerate(line.commands):
+        wild = any(word.kind == "glob" for word in command.words)
+        # What comes later in the text may run at the same time, and does harm when its name is like an option.
+        yield wild and any(number < place or not command.sure or not _is_plain_file(word) for number, word in made)
+
+
+def _is_plain_file(word: Word) -> bool:
+    return word.kind == "text" and not PurePath(word.text).name.startswith("-")
+
+
 def written_by(command: Command, folders: frozenset[Path]) -> list[Path] | None:
     """The files a command's output goes to, resolved; None when one of them is known only when it runs."""
     found: list[Path] = []
@@ -191,8 +209,28 @@ def _names_read(command: Command, folder: Path) -> list[str] | None:
         return [] if known else None
     if wrappers.is_free(command.words):
         return [] if name != "env" or _sets_harmless(rest) else None
+    if any(word.kind == "glob" for word in rest) and not _takes_wildcards(name, rest, folder):
+        return None
     words = _literal(rest, folder)
     return None if words is None else _names_of_program(name, words, folder)
+
+
+def _takes_wildcards(name: str, rest: Sequence[Word], folder: Path) -> bool:
+    """Whether the wildcards of a command do no harm, whatever names there are when it runs.
+
+    A name may be an option, or a word that the command takes for something else than a file to read.
+    """
+    if name not in {*READERS, *readers.SCRIPTED, "find", "git", "test", "["}:
+        return False
+    if name in READERS and READERS[name].most == 1:
+        return False  # One word more may be a file that is written.
+    first = next(number for number, word in enumerate(rest) if word.kind == "glob")
+    before = [word.text for word in rest[:first]]
+    if name in {*readers.SCRIPTED, "git"} and _names_of_program(name, before, folder) is None:
+        return False  # A wildcard stands where the script is, or what git is asked.
+    end = next((number for number, word in enumerate(rest) if word == Word("--")), len(rest))
+    may_be_options = any(word.kind == "glob" and word.text[0] in "-*?[" for word in rest[:end])
+    return name in readers.OBEY_NOTHING or not may_be_options
 
 
 def _names_of_program(name: str, words: list[str], folder: Path) -> list[str] | None:
@@ -257,8 +295,8 @@ def _is_wild(written: str) -> bool:
     """Whether a word that is known only when it runs holds a wildcard besides."""
     if re.fullmatch(r'"[^"]*"|\$\(.*\)|`[^`]*`', written, re.DOTALL):
         return False  # What a substitution prints is not looked at, nor what stands in quotes.
-    # A value that stands in for one that is not set is looked at, what is cut off a value is not.
-    return bool(re.search(r"[*?\[]", re.sub(r"\$[?*]|\$\{[#!]?\w+(?:[%#/^,][^}]*)?\}", "", written)))
+    # A pattern that takes something away stands for no names, but what is put for a missing value (`:-`) does.
+    return bool(re.search(r"[*?\[]", re.sub(r"\$[?*]|\$\{#?\w+(?:[#%][^}]*)?\}", "", written)))
 
 
 @lru_cache(256)
@@ -302,6 +340,12 @@ def _sets_little(name: str, value: Word) -> bool:
     return bool(_HARMLESS_VARIABLE.fullmatch(name))
 
 
+def steers_nothing(name: str, value: Word) -> bool:
+    """Whether no program, reading or not, does anything else for a variable with such a value."""
+    plain = value.kind == "text" and _PLAIN_VALUE.fullmatch(value.text)
+    return bool(plain and _KNOWN_VARIABLE.fullmatch(name)) and _sets_little(name, value)
+
+
 def _sets_harmless(words: Sequence[Word]) -> bool:
     """Whether what `env` is given before its command is known to do no harm."""
     for word in words:
@@ -341,12 +385,6 @@ def _names_of_script(words: list[str], reader: Reader, harmless: Callable[[str],
 
 def _names_for_git(words: list[str], folder: Path) -> list[str] | None:
     """As `names_of`, for git: its own options, a sub-command that only tells, and that one's words."""
-def steers_nothing(name: str, value: Word) -> bool:
-    """Whether no program, reading or not, does anything else for a variable with such a value."""
-    plain = value.kind == "text" and _PLAIN_VALUE.fullmatch(value.text)
-    return bool(plain and _KNOWN_VARIABLE.fullmatch(name)) and _sets_little(name, value)
-
-
     start: list[str] = []
     while words and words[0].startswith("-"):
         option, words = words[0], words[1:]

@@ -364,7 +364,7 @@ class _Reader:
         bare = re.sub(r"[\"'\\]", "", written)
         if _CALCULATES.search(bare) and not re.fullmatch(r"\[\[? (?:!? ?\$[#?]|\d+) -\w\w \d+ \]\]?", written):
             self.fail("it compares numbers that are not known")
-        if not re.fullmatch(r"\[\[ [^\n]* \]\]|\[ [^\n]* \]", written):
+        if node.has_error or not re.fullmatch(r"\[\[ [^\n]* \]\]|\[ [^\n]* \]", written):
             self.fail("it has a test of an unusual kind")
         found = self._words_below(node)
         self._add([Word("["), *(word for word in found if word.kind == "glob" and written.startswith("[ "))])
@@ -379,6 +379,10 @@ class _Reader:
                 found.append(self.word(child))
             elif child.is_named and not _WORD.fullmatch(self.text(child)):
                 self.fail("it has a test of an unusual kind")
+            elif child.type == "extglob_pattern":
+                found.append(self._bare(self.text(child)))
+            elif not child.is_named and re.search(r"[*?]", self.text(child)):
+                self.fail("it has a test of an unusual kind")  # To the tree it multiplies, to Bash it is a wildcard.
         return found
 
     def _comment(self, node: "Node") -> None:

@@ -219,6 +219,50 @@ def test_a_rule_that_forbids_does_so_whatever_variables_are_set(cwd: Path) -> No
         assert policy.verdict("terminal", Action("execute", line, command=line), cwd).verdict == "deny"
 
 
+WILD_AFTER_WRITES = """
+echo 'touch pwned' > z.txt; : > --pre=sh; rg touch *sh
+: > -R; grep -n x *
+: > --files0-from=x; wc *
+grep x * | cat > -R
+{ echo x; cat a*; } > -R
+echo x > b.txt; cat *.txt
+echo x > b.txt && cat a*
+echo x > src/b.txt; cat src/*
+cat > -R <<< x; grep x *
+true > -f & grep x *
+for i in 1 2; do cat *.txt; echo x > -s; done
+for i in 1 2; do cat a*; echo x > b.txt; done
+while true; do grep x *; echo > -R; done
+if echo x > -R; then grep x *; fi
+(echo x > -R); grep x *
+sh -c 'echo x > -R'; grep x *
+echo x > -R; sh -c 'grep x *'
+"""
+WILD_ALONE = """
+cat *.txt > all
+cat *.txt | sort > all
+cat *.txt 2>/dev/null
+cat a.txt 2>/dev/null | head; cat *.txt
+echo x > b.txt; cat b.txt
+ls *; echo x > b.txt
+for f in a.txt src; do echo x > b.txt; done
+"""
+
+
+def accepting_edits(line: str, cwd: Path) -> str:
+    return Policy("edits").verdict("terminal", Action("execute", line, command=line), cwd).verdict
+
+
+@pytest.mark.parametrize("line", WILD_AFTER_WRITES.strip().split("\n"))
+def test_a_wildcard_that_may_stand_for_what_the_line_itself_makes_is_asked_for(line: str, cwd: Path) -> None:
+    assert accepting_edits(line, cwd) == "ask"
+
+
+@pytest.mark.parametrize("line", WILD_ALONE.strip().split("\n"))
+def test_a_wildcard_that_cannot_is_not(line: str, cwd: Path) -> None:
+    assert accepting_edits(line, cwd) == "allow"
+
+
 def test_a_line_that_was_answered_for_word_for_word_is_not_asked_for_again(home: Path, cwd: Path) -> None:
     line = 'rm -rf "$BUILD_HERE"/x'
     policy = Policy("ask", [Rule("terminal", line, "allow")], dirs=Directories(home, home / "state", home / "cache"))
