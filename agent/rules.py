@@ -15,8 +15,24 @@ from agent.shell import Command, Word, parse
 
 Verdict = Literal["allow", "ask", "deny"]
 
-GUARDED = frozenset({".git", ".hermes"})
-"""Folders inside a workspace whose files can make other programs run commands. Compared without regard to case."""
+_GUARDED_NAMES = frozenset(
+    ".git .hermes .ssh .gnupg .aws .kube .docker .cargo .gradle .m2 .gem .vim .emacs.d .oh-my-zsh .ipython "
+    ".jupyter .bashrc .bash_profile .bash_login .bash_logout .bash_aliases .bash_completion .profile .login "
+    ".logout .zshrc .zshenv .zprofile .zlogin .zlogout .kshrc .mkshrc .cshrc .tcshrc .shrc .xprofile .xinitrc "
+    ".xserverrc .xsession .xsessionrc .xresources .xdefaults .pam_environment .inputrc .gitconfig .hgrc .vimrc "
+    ".gvimrc .exrc .nanorc .emacs .screenrc .tmux.conf .gdbinit .lldbinit .pythonrc .pythonrc.py .pypirc .pip "
+    ".npmrc .yarnrc .yarnrc.yml .pnpmrc .irbrc .pryrc .rprofile .renviron .psqlrc .sqliterc .my.cnf .mailrc "
+    ".muttrc .mailcap .forward .procmailrc .lesskey .lessfilter .ripgreprc .wgetrc .curlrc .netrc _netrc .rhosts "
+    ".shosts .crontab launchagents launchdaemons autostart crontabs cron.d cron.hourly cron.daily cron.weekly "
+    "cron.monthly profile.d sudoers.d".split()
+)
+"""Files and folders that make other programs run commands, or let others in. Compared without regard to case."""
+_GUARDED_PLACES = re.compile(
+    r"^/(?:etc|var/spool)/|"
+    # In Hermes's own lie the worktrees of tasks, and the floor keeps the rest.
+    r"(?:^|/)(?:\.config(?!/hermes(?:/|$))|\.local/(?:bin|share/(?:applications|systemd|dbus-1)))(?:/|$)"
+)
+"""The same, as places."""
 
 WRITERS = frozenset({"write_file", "edit_file", "apply_patch"})
 """What is forbidden to these may still be read; what is forbidden to any other file tool is forbidden to all."""
@@ -78,6 +94,10 @@ def covers_command(rule: Rule, command: Command) -> bool | None:
     wanted, assigned = _words(rule.pattern)
     if not wanted or not command.words:
         return False
+    if rule.verdict == "allow" and wanted != ("*",):
+        further = [(name, value) for name, value in command.assigned if (name, value) not in assigned]
+        if not all(steers_nothing(name, value) for name, value in further):
+            return False
     first = command.words[0]
     names = {first.text} if rule.verdict == "allow" else {first.text, PurePosixPath(first.text).name}
     said = {_match(wanted, (Word(name, first.kind), *command.words[1:])) for name in names}
@@ -96,10 +116,6 @@ def _words(pattern: str) -> tuple[tuple[str, ...], tuple[tuple[str, Word], ...]]
 
 def _match(wanted: tuple[str, ...], words: Sequence[Word]) -> bool | None:
     open_ended = bool(wanted) and wanted[-1] == "*"
-    if rule.verdict == "allow" and wanted != ("*",):
-        further = [(name, value) for name, value in command.assigned if (name, value) not in assigned]
-        if not all(steers_nothing(name, value) for name, value in further):
-            return False
     fixed = wanted[:-1] if open_ended else wanted
     if len(words) < len(fixed) or (len(words) > len(fixed) and not open_ended):
         # A word that is known only when it runs may become several, or none.
@@ -144,7 +160,9 @@ def restricts_paths(rule: Rule, paths: Sequence[Path], cwd: Path) -> Verdict | N
 
 
 def is_guarded(path: Path) -> bool:
-    return not GUARDED.isdisjoint(part.casefold() for part in path.parts)
+    """Whether a file is none that is written unasked, wherever the workspace is."""
+    folded = path.as_posix().casefold()
+    return not _GUARDED_NAMES.isdisjoint(folded.split("/")) or bool(_GUARDED_PLACES.search(folded))
 
 
 def is_below(path: Path, folder: Path) -> bool:

@@ -263,6 +263,77 @@ def test_a_wildcard_that_cannot_is_not(line: str, cwd: Path) -> None:
     assert accepting_edits(line, cwd) == "allow"
 
 
+STEERING_FILES = """
+.gitconfig
+.bashrc
+.BashRC
+.bash_profile
+.profile
+.zshenv
+.inputrc
+.netrc
+.vimrc
+.npmrc
+.ssh/authorized_keys
+.ssh/config
+.SSH/rc
+.gnupg/gpg.conf
+.config/git/config
+.config/autostart/x.desktop
+.config/systemd/user/x.service
+.config/fish/config.fish
+.aws/config
+.kube/config
+.docker/config.json
+.cargo/config.toml
+.local/bin/ls
+.local/share/applications/x.desktop
+Library/LaunchAgents/x.plist
+sub/folder/.gitconfig
+sub/cron.d/x
+"""
+OTHER_FILES = """
+a.txt
+bashrc
+gitconfig.md
+src/config/git.py
+ssh/main.go
+.gitignore
+.github/workflows/ci.yml
+.editorconfig
+.local/notes.txt
+local/bin/x
+"""
+
+
+@pytest.mark.parametrize("name", STEERING_FILES.strip().split("\n"))
+def test_a_file_that_makes_other_programs_run_something_is_asked_for(name: str, cwd: Path) -> None:
+    path = cwd / name
+    action = Action("write", name, (path,))
+    assert Policy("edits").verdict("write_file", action, cwd).verdict == "ask"
+    assert Policy("edits", [Rule("*", f"{cwd}/*", "allow")]).verdict("write_file", action, cwd).verdict == "ask"
+    assert Policy("yolo").verdict("write_file", action, cwd).verdict == "allow"
+    assert Policy("edits", [Rule("*", str(path), "allow")]).verdict("write_file", action, cwd).verdict == "allow"
+    assert accepting_edits(f"echo x > {name}", cwd) == "ask"
+
+
+@pytest.mark.parametrize("name", OTHER_FILES.strip().split("\n"))
+def test_a_file_with_a_name_like_theirs_is_not(name: str, cwd: Path) -> None:
+    assert Policy("edits").verdict("write_file", Action("write", name, (cwd / name,)), cwd).verdict == "allow"
+
+
+def test_what_the_system_runs_is_asked_for_in_a_workspace_above_it() -> None:
+    for name in ("etc/crontab", "etc/ld.so.preload", "var/spool/cron/root", "etc/profile"):
+        action = Action("write", name, (Path("/") / name,))
+        assert Policy("edits").verdict("write_file", action, Path("/")).verdict == "ask"
+
+
+def test_the_working_copy_of_a_task_is_not_guarded_where_hermes_lives_among_settings() -> None:
+    copy = Path("/home/person/.config/hermes/state/worktrees/bg_1")
+    action = Action("write", "a.txt", (copy / "a.txt",))
+    assert Policy("edits").verdict("write_file", action, copy).verdict == "allow"
+
+
 def test_a_line_that_was_answered_for_word_for_word_is_not_asked_for_again(home: Path, cwd: Path) -> None:
     line = 'rm -rf "$BUILD_HERE"/x'
     policy = Policy("ask", [Rule("terminal", line, "allow")], dirs=Directories(home, home / "state", home / "cache"))
