@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from agent.events import ToolFinished
     from hermes_cli.chat import Chat
     from hermes_cli.glyphs import Glyphs
+    from hermes_cli.questions import Question
 
 TAIL_ROWS = 8
 THOUGHT_ROWS = 3
@@ -25,6 +26,10 @@ PART_ROWS = 6
 """Rows about what a call does at once: agents that were sent, a row each."""
 TODO_ROWS = 6
 """Rows of the agent's list while it works; between turns it is one row."""
+
+SEEN, SHORT = 3, 14
+"""Rows that a question keeps for what it is about: whose it is, how that begins, and how much more there is. Columns of
+an option where room is short."""
 
 LOW = 12
 """Rows below which a question has the screen, the draft and the status line to itself."""
@@ -83,30 +88,40 @@ def _last_rows(text: str, width: int, room: int, style: str) -> list[tuple[str, 
 
 
 def _question_lines(chat: "Chat", width: int, rows: int, drafting: bool) -> list[tuple[str, str]]:
-    """The open question in about so many rows: what is asked and how to answer come before all of what it is about."""
+    """The open question in about so many rows: nobody should answer what they do not see, so that has some of them."""
     question, glyphs = chat.questions[0], chat.screen.glyphs
     hint = f"Ctrl+S sets your draft aside; then {question.hint}" if drafting else question.hint
     more = f"  ({len(chat.questions) - 1} more after this)" if len(chat.questions) > 1 else ""
-    choices = [] if question.listed or question.free else question.choices(width - 4)
-    if len(choices) > rows // 2:
-        choices = [clip(label, width - 4, glyphs.ellipsis) for label in question.labels]
-    answers = [("class:question.choices", f"  {row}") for row in choices]
-    answers += [("class:question.hint", f"  {row}") for row in wrap(f"{hint}{more}", width - 4)]
+    answers = _answer_lines(question, wrap(f"{hint}{more}", width - 4), width, max(rows - SEEN, 1), glyphs.ellipsis)
     asked, *about = (wrap(line, width - 3) for line in question.lines)
-    room = min(max(rows - len(answers), 1), 4)
-    # Where it is too long, its end says why it is asked.
-    head = asked if len(asked) <= room else [asked[0], *asked[len(asked) - room + 1 :]]
     body = [row for one in about for row in one]
-    room = max(rows - len(head) - len(answers), 0)
+    room = max(rows - len(answers), SEEN)
+    most = min(max(room - min(len(body), SEEN - 1), 1), 4)
+    # Where it is too long, its end says why it is asked.
+    head = asked if len(asked) <= most else [asked[0], *asked[len(asked) - most + 1 :]]
+    if most == 1 < len(asked):
+        head = [clip(" ".join(asked), width - 3, glyphs.ellipsis)]
+    room = max(room - len(head), 1)
     if len(body) > room:
-        first = room // 2
+        first = max(room // 2, 1)
         left_out = f"{glyphs.ellipsis} {len(body) - room + 1} more rows, Ctrl+O shows them"
-        body = [*body[:first], left_out, *body[len(body) - (room - first - 1) :]] if room else []
+        body = [*body[:first], left_out, *body[len(body) - max(room - first - 1, 0) :]] if room > 1 else [left_out]
     return [
         *(("class:question.head", f"{'  ' if number else '? '}{row}") for number, row in enumerate(head)),
         *(("class:question", f"  {row}") for row in body),
         *answers,
     ]
+
+
+def _answer_lines(question: "Question", hint: list[str], width: int, most: int, ellipsis: str) -> list[tuple[str, str]]:
+    """How to answer, in the longest form that takes no more than so many rows; the shortest where none does."""
+    below = [("class:question.hint", f"  {row}") for row in hint]
+    if question.listed or question.free:
+        return below
+    whole, short = question.choices(width - 4), question.choices(width - 4, each=SHORT, ellipsis=ellipsis)
+    forms = [[("class:question.choices", f"  {row}") for row in rows] for rows in (whole, short)]
+    found = [*(form + below for form in forms), forms[1]]
+    return next((form for form in found if len(form) <= most), found[-1])
 
 
 def details_fragments(tool: "ToolFinished", glyphs: "Glyphs", *, width: int, rows: int) -> StyleAndTextTuples:

@@ -90,10 +90,13 @@ class Question:
             f"{letter.upper() if letter == self.default else letter} {label}" for letter, label in self.options.items()
         ]
 
-    def choices(self, width: int) -> list[str]:
-        """The options in rows; a row ends between two of them, or between words of a long one."""
+    def choices(self, width: int, *, each: int = 0, ellipsis: str = "…") -> list[str]:
+        """The options in rows; a row ends between two of them, or between words of a long one.
+
+        With `each` no option takes more columns than that.
+        """
         rows: list[str] = []
-        for option in self.labels:
+        for option in [clip(label, each, ellipsis) for label in self.labels] if each else self.labels:
             if rows and columns(rows[-1]) + columns(option) + 3 <= width:
                 rows[-1] += f"   {option}"
             else:

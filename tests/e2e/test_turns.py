@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 
 from tests.support.openai_server import OpenAIServer, Recorded, Status, Step, Stream, Tool, call, say
@@ -136,6 +137,21 @@ def test_in_a_tiny_window_a_question_shows_what_is_asked_and_how_to_answer(start
         assert "y yes, once" in shown
         assert "N no" in shown
         settle_with(hermes, "y").wait_for("● done")
+
+
+@pytest.mark.parametrize("size", [(40, 12), (30, 10)])
+def test_nothing_is_asked_in_a_small_window_without_showing_what(start: Start, size: tuple[int, int]) -> None:
+    command = "rm -rf build && touch some_rather_long_file_name_number_one.txt"
+    with OpenAIServer([call("terminal", command=command), "done"]) as server:
+        hermes = start(server, columns=size[0], rows=size[1])
+        hermes.send("make it").wait_for("y yes")
+        for draft in ("", "dr"):
+            hermes.type(draft).wait_for(lambda seen, draft=draft: seen.draft == draft)
+            shown = "\n".join(hermes.visible)
+            assert QUESTION in shown, hermes.picture()
+            assert "rm -rf build" in shown, hermes.picture()
+            assert "more rows, Ctrl+O" in shown, hermes.picture()
+            assert "N no" in shown, hermes.picture()
 
 
 def test_s_allows_it_for_the_session(start: Start, folder: Path) -> None:
