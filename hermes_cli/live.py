@@ -27,7 +27,7 @@ PART_ROWS = 6
 TODO_ROWS = 6
 """Rows of the agent's list while it works; between turns it is one row."""
 
-SEEN, SHORT = 3, 14
+SEEN, SHORT = 3, 12
 """Rows that a question keeps for what it is about: whose it is, how that begins, and how much more there is. Columns of
 an option where room is short."""
 

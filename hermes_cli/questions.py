@@ -4,6 +4,7 @@ A question is shown in the live region and never takes a key: what is being type
 after the question appeared can be its answer.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -93,10 +94,11 @@ class Question:
     def choices(self, width: int, *, each: int = 0, ellipsis: str = "…") -> list[str]:
         """The options in rows; a row ends between two of them, or between words of a long one.
 
-        With `each` no option takes more columns than that.
+        With `each` an option is its first words, in no more columns than that.
         """
         rows: list[str] = []
-        for option in [clip(label, each, ellipsis) for label in self.labels] if each else self.labels:
+        short = (clip(re.split(r",| \(", label)[0], each, ellipsis) for label in self.labels)
+        for option in short if each else self.labels:
             if rows and columns(rows[-1]) + columns(option) + 3 <= width:
                 rows[-1] += f"   {option}"
             else:
