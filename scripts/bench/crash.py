@@ -41,6 +41,8 @@ from agent.tasks import TaskPool
 POINTS = ("claimed", "reply stored", "tool begun", "tool done", "result stored", "ended", "telling", "told")
 ONCE_A_TASK = ("claimed", "ended", "telling", "told")
 TASKS, STEPS, PAUSE = 4, 3, 0.002
+DEATHS = 2
+"""Processes that may die with one task; a third would rightly end it."""
 ALLOWED = options_text(TaskOptions(approvals="yolo"))
 
 agent.task_runs.LOOK = agent.task_runs.LOOK_IDLE = 0.01
@@ -213,9 +215,9 @@ def run(home: Path, number: int, chance: random.Random, counts: Counter[str]) ->
         for index in range(TASKS)
     ]
     store.close()  # no connection may be open in a process that forks
-    # Two deaths at most, for a third would rightly end a task.
+    left = DEATHS
     for _ in range(chance.choice((1, 1, 2))):
-        killed(home, number, chance, counts)
+        left -= killed(home, number, chance, counts, most=left) if left else 0
     last = forked(lambda: serve(home, Fate(), front_end=True))
     if end_of(last, 60) != 0:
         counts["last process failed"] += 1
@@ -224,14 +226,14 @@ def run(home: Path, number: int, chance: random.Random, counts: Counter[str]) ->
     check(home, [task.id for task in tasks], counts)
 
 
-def killed(home: Path, number: int, chance: random.Random, counts: Counter[str]) -> None:
-    """A front end, and maybe a worker beside it, that die: at a point in turn, or at a random moment."""
+def killed(home: Path, number: int, chance: random.Random, counts: Counter[str], *, most: int) -> int:
+    """A front end, and maybe a worker beside it, that die: at a point in turn, or at a random moment. Gives how many."""
     at_point = number % 3 != 0
     point = POINTS[number % len(POINTS)]
     times = TASKS if point in ONCE_A_TASK else TASKS * STEPS
     fate = Fate(point, chance.randint(1, times)) if at_point else Fate()
     pids = [forked(lambda: serve(home, fate, front_end=True))]
-    if chance.random() < 0.4:
+    if chance.random() < 0.4 and most > 1:
         pids.append(forked(lambda: serve(home, Fate(), front_end=False)))
     status = end_of(pids[0], 5.0 if at_point else chance.uniform(0, 0.5))
     for pid in pids if status is None else pids[1:]:
@@ -242,6 +244,7 @@ def killed(home: Path, number: int, chance: random.Random, counts: Counter[str])
     counts["processes killed"] += status == signal.SIGKILL
     if at_point and status == signal.SIGKILL:
         counts[f"killed at {fate.point!r}"] += 1
+    return len(pids)
 
 
 def check(home: Path, ids: list[str], counts: Counter[str]) -> None:
