@@ -227,7 +227,7 @@ def run(home: Path, number: int, chance: random.Random, counts: Counter[str]) ->
 
 
 def killed(home: Path, number: int, chance: random.Random, counts: Counter[str], *, most: int) -> int:
-    """A front end, and maybe a worker beside it, that die: at a point in turn, or at a random moment. Gives how many."""
+    """A front end, and maybe a worker beside it, that die: at a point in turn, or at random. Gives how many."""
     at_point = number % 3 != 0
     point = POINTS[number % len(POINTS)]
     times = TASKS if point in ONCE_A_TASK else TASKS * STEPS
