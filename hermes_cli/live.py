@@ -92,9 +92,10 @@ def _question_lines(chat: "Chat", width: int, rows: int, drafting: bool) -> list
     question, glyphs = chat.questions[0], chat.screen.glyphs
     hint = f"Ctrl+S sets your draft aside; then {question.hint}" if drafting else question.hint
     more = f"  ({len(chat.questions) - 1} more after this)" if len(chat.questions) > 1 else ""
-    answers = _answer_lines(question, wrap(f"{hint}{more}", width - 4), width, max(rows - SEEN, 1), glyphs.ellipsis)
     asked, *about = (wrap(line, width - 3) for line in question.lines)
     body = [row for one in about for row in one]
+    most = max(rows - min(len(asked) + len(body), max(SEEN, rows // 2)), 1)
+    answers = _answer_lines(question, wrap(f"{hint}{more}", width - 4), width, most, glyphs.ellipsis)
     room = max(rows - len(answers), SEEN)
     most = min(max(room - min(len(body), SEEN - 1), 1), 4)
     # Where it is too long, its end says why it is asked.

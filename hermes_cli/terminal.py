@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from prompt_toolkit.application import Application
+from prompt_toolkit.data_structures import Point
 from prompt_toolkit.input import Input
 from prompt_toolkit.input.ansi_escape_sequences import ANSI_SEQUENCES
 from prompt_toolkit.key_binding import KeyBindingsBase, KeyPress
@@ -22,6 +23,9 @@ _log = logging.getLogger(__name__)
 
 FOCUS_IN, FOCUS_OUT = Keys.F24, Keys.F23
 """Stand-ins: prompt_toolkit has no keys for focus reports, and nobody's keyboard sends these two."""
+
+_ERASE_ROW_AND_BELOW = "\x1b7\x1b[K\x1b[B\x1b[J\x1b8"
+"""Remembers the cursor, which stands at the start of a row."""
 
 _RESIZE_PAUSE = 0.06
 """Seconds without a further change of size before the screen is drawn again."""
@@ -137,7 +141,19 @@ class PromptApplication(Application[None]):
             self.output.cursor_goto(0, 0)
             return
         self._climb_over_reflow()
+        self._erase_rows()
         self.renderer.erase(leave_alternate_screen=False)
+
+    def _erase_rows(self) -> None:
+        """From the first row down, that row by itself.
+
+        When a whole screen is erased at once tmux keeps what it held, and old drawings would stand in its history.
+        """
+        cursor = self.renderer._cursor_pos
+        self.output.cursor_backward(cursor.x)
+        self.output.cursor_up(cursor.y)
+        self.output.write_raw(_ERASE_ROW_AND_BELOW)
+        self.renderer._cursor_pos = Point(0, 0)
 
     def _handle_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """A fault in a callback or a background task is for the log: no traceback over the draft, no key to press."""

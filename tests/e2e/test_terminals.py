@@ -228,6 +228,13 @@ def test_no_color_means_no_colours(start: Start, talkative: OpenAIServer) -> Non
     assert {int(code or 0) for code in codes} <= {0, 1, 2, 3, 4, 5, 7, 22, 23, 24, 27}
 
 
+def test_a_drawing_as_tall_as_the_screen_is_not_erased_at_once(start: Start) -> None:
+    hermes = start(columns=40, rows=12)
+    hermes.send("/help").wait_for("Exit")
+    # With the cursor in the corner, which tmux would take for clearing the screen.
+    assert b"\x1b[K\x1b[B\x1b[J" in hermes.raw
+
+
 def test_a_dumb_terminal_gets_plain_lines(start: Start) -> None:
     with OpenAIServer(default="plain **answer**") as server:
         hermes = start(server, env={"TERM": "dumb"})
