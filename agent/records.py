@@ -359,7 +359,8 @@ class SessionStore(Protocol):
     def prune(self, *, before: float, dry_run: bool = False, besides: Sequence[str] = ()) -> Pruned:
         """Delete sessions and finished tasks untouched since `before`; never what is live or was not told.
 
-        Nor what has one of the ids `besides`: a session, or a task with its session.
+        Nor what has one of the ids `besides`: a session, or a task with its session. What a session went on from
+        (archived sessions before it) stays as long as it does.
         """
         ...
 

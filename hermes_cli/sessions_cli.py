@@ -14,6 +14,7 @@ import typer
 from agent import leftovers
 from agent.config import directories
 from agent.errors import HermesError
+from agent.lineage import earlier
 from hermes_cli.confirming import Yes, confirm
 from hermes_cli.options import SUBCOMMANDS, UsageError
 from hermes_cli.seats import open_sessions
@@ -134,8 +135,7 @@ def export_session(
 def delete(which: Which, yes: Yes = False, as_json: AsJson = False) -> None:
     store = _store()
     session = _one(store, which)
-    if who := open_sessions(store).get(session.id):
-        raise HermesError(f"{session.id} is open in {who}.", hint="Leave it there first: /new, or Ctrl+D.")
+    _refuse_open(store, session)
     confirm(f"Delete {_line(session)}?", yes)
     with leftovers.going(directories().state, store):
         store.delete_session(session.id)
@@ -202,6 +202,14 @@ def _unmerged(store: "SqliteStore", before: float) -> list[str]:
 
 
 # -- parts -----------------------------------------------------------------------------------------
+
+
+def _refuse_open(store: "SqliteStore", session: "Session") -> None:
+    """Raises: HermesError, when somebody has it open, or what it went on as."""
+    for open_, who in open_sessions(store).items():
+        if open_ == session.id or (session.archived and session.id in earlier(store, open_)):
+            went_on = "" if open_ == session.id else f" went on as {open_}, which"
+            raise HermesError(f"{session.id}{went_on} is open in {who}.", hint="Leave it there first: /new, or Ctrl+D.")
 
 
 def _store() -> "SqliteStore":

@@ -21,12 +21,29 @@ OWED = """
 """
 LIVE = "state IN ('queued', 'running', 'waiting', 'parked')"
 _KEPT_TASK = f"({LIVE} OR finished >= :before OR id IN ({OWED}) OR id IN (SELECT value FROM json_each(:besides)))"
-_DOOMED_SESSION = f"""
-    updated < :before
-    AND id NOT IN (SELECT value FROM json_each(:besides))
-    AND id NOT IN (SELECT session_id FROM tasks WHERE {_KEPT_TASK})
-    AND id NOT IN (SELECT owner FROM tasks WHERE {LIVE} OR id IN ({OWED}))
+_KEPT_SESSION = f"""
+    (
+        updated >= :before
+        OR id IN (SELECT value FROM json_each(:besides))
+        OR id IN (SELECT session_id FROM tasks WHERE {_KEPT_TASK})
+        OR id IN (SELECT owner FROM tasks WHERE {LIVE} OR id IN ({OWED}))
+    )
 """
+_WITH_EARLIER = """
+    (
+        WITH RECURSIVE found(id, parent) AS (
+            SELECT id, parent FROM sessions WHERE {condition}
+            UNION
+            SELECT earlier.id, earlier.parent FROM sessions AS earlier JOIN found ON earlier.id = found.parent
+            WHERE earlier.archived
+        )
+        SELECT id FROM found
+    )
+"""
+"""Sessions, and the archived ones that they went on from: the beginnings of conversations that were compacted."""
+_DOOMED_SESSION = f"id NOT IN {_WITH_EARLIER.format(condition=_KEPT_SESSION)}"
+_STILL_DOOMED = f"NOT {_KEPT_SESSION} AND id NOT IN {_WITH_EARLIER.format(condition='updated >= :looked')}"
+"""Of those that were doomed at `looked`: to look at what changed since is quick, however many sessions there are."""
 
 
 class SqliteAccounts(OnDatabase):
@@ -58,7 +75,7 @@ class SqliteAccounts(OnDatabase):
         return [UsageRow(day, model, session, count, Usage(*spent)) for day, model, session, count, *spent in rows]
 
     def prune(self, *, before: float, dry_run: bool = False, besides: Sequence[str] = ()) -> Pruned:
-        values = {"before": before, "besides": json.dumps(list(besides))}
+        values = {"before": before, "besides": json.dumps(list(besides)), "looked": time.time()}
         with self._database.read() as connection:
             doomed = connection.execute(f"SELECT id, messages FROM sessions WHERE {_DOOMED_SESSION}", values).fetchall()
             tasks = connection.execute(f"SELECT count(*) FROM tasks WHERE NOT {_KEPT_TASK}", values).fetchone()[0]
@@ -69,7 +86,7 @@ class SqliteAccounts(OnDatabase):
             with self._database.write(durable=False) as connection:
                 # Somebody may have gone on with one since.
                 connection.executemany(
-                    f"DELETE FROM sessions WHERE id = :id AND {_DOOMED_SESSION}",
+                    f"DELETE FROM sessions WHERE id = :id AND {_STILL_DOOMED}",
                     [{"id": id_, **values} for id_, _messages in doomed[start : start + PRUNED_AT_ONCE]],
                 )
         with self._database.write() as connection:

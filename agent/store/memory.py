@@ -215,11 +215,22 @@ class MemoryStore(MemoryPresence, MemoryChats, MemoryPeople):
             needed = [task for task in self._tasks.values() if task.state in LIVE_STATES or task.id in owed]
             kept = [*needed, *(task for task in self._tasks.values() if task.finished >= before or task.id in besides)]
             busy = {task.session_id for task in kept} | {task.owner for task in needed} | set(besides)
-            doomed = [one for one in self._sessions.values() if one.updated < before and one.id not in busy]
+            young = {one.id for one in self._sessions.values() if one.updated >= before}
+            stay = self._with_earlier(young | busy)
+            doomed = [one for one in self._sessions.values() if one.id not in stay]
             tasks = self._tasks.keys() - {task.id for task in kept}
             if not dry_run:
                 self._delete({session.id for session in doomed}, tasks)
             return Pruned(len(doomed), sum(session.messages for session in doomed), len(tasks))
+
+    def _with_earlier(self, sessions: set[str]) -> set[str]:
+        """These, and those that they went on from."""
+        found, some = set[str](), sessions
+        while some:
+            found |= some
+            above = {self._sessions[one].parent for one in some if one in self._sessions} - found
+            some = {one for one in above if one in self._sessions and self._sessions[one].archived}
+        return found
 
     def stats(self) -> StoreStats:
         with self._lock:

@@ -103,6 +103,18 @@ def test_what_a_terminal_has_open_is_neither_deleted_nor_pruned(sub_command: Sub
     assert store.session("20260102_b") is None
 
 
+def test_the_earlier_parts_of_what_a_terminal_has_open_stay_with_it(sub_command: Sub, store: SqliteStore) -> None:
+    on = store.continue_session("20260102_b", [Message("user", "shorter")])
+    here = Seats(store)
+    here.take(on)
+    refused = sub_command("sessions", "delete", "20260102_b", "--yes")
+    assert refused.returncode != 0
+    assert f"20260102_b went on as {on}, which is open in another terminal" in refused.stderr
+    assert "Deleted 1 sessions" in sub_command("sessions", "prune", "--older-than", "0d", "--yes").stdout
+    assert store.session("20260102_b") is not None
+    here.close()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -346,6 +346,20 @@ def test_pruning_takes_what_is_old_and_leaves_what_is_live_or_was_not_told(store
     assert store.create_task(prompt="x", owner="a", settings="{}").number == 4
 
 
+def test_pruning_leaves_what_a_conversation_that_stays_went_on_from(store: Store) -> None:
+    talk(store, "first", "hi")
+    newest = store.continue_session(store.continue_session("first", []), [Message("user", "shorter")])
+    talk(store, "copied", "hi")
+    copy = store.copy_session("copied", [Message("user", "hi")], title="copy")
+    past = time.time()
+    assert store.prune(before=past, dry_run=True, besides=[newest, copy]) == Pruned(sessions=1, messages=1, tasks=0)
+    store.append(newest, Message("user", "on"))
+    assert store.prune(before=past) == Pruned(sessions=2, messages=2, tasks=0)
+    assert store.session("first")
+    assert store.prune(before=time.time()).sessions == 3
+    assert store.stats().sessions == 0
+
+
 def test_a_number_is_not_used_again(store: Store) -> None:
     last = [store.create_task(prompt="x", owner="me", settings="{}") for _ in range(3)][-1]
     store.update_task(last.id, state="cancelled")
