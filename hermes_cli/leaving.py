@@ -54,7 +54,7 @@ class Leaving:
             return
         options = {"w": "wait, then leave", "s": "stop and leave", "n": "stay"}
         default = "n"
-        if self._standing() or self._chat.turn:
+        if self._standing() or self._chat.turn or self._chat.detached:
             options = {"k": "keep running, leave at its next step", **options}
             # What is not on the disk nobody else can go on with.
             default = "w" if self._chat.store.unsaved else "k"

@@ -633,6 +633,19 @@ def test_a_turn_that_is_about_to_go_aside_is_listed_and_can_be_stopped(start: St
     assert "No turn is running" not in hermes.text
 
 
+def test_a_detached_turn_is_kept_running_when_the_person_leaves(start: Start, folder: Path) -> None:
+    steps = [shell("while [ ! -e go ]; do sleep 0.05; done"), say("it is over")]
+    with OpenAIServer(default=by_prompt(work=steps)) as server:
+        hermes = start(server)
+        hermes.send("/yolo").send("work").wait_for(lambda seen: seen.runs("! -e go"))
+        hermes.send("/detach").wait_for("It goes on aside after its next step.")
+        hermes.press("ctrl+d").wait_for("K keep running").send("k").wait_for("letting go of the turn: terminal while")
+        (folder / "go").touch()
+        assert hermes.wait_for_exit() == 0
+        assert "1 task goes on: hermes tasks" in hermes.text
+        start(server).wait_for("#1 done · work", within=30).wait_for("it is over")
+
+
 def test_without_a_turn_there_is_nothing_to_detach(start: Start) -> None:
     start().send("/detach").wait_for("No turn is running.")
 
