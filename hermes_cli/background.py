@@ -234,7 +234,7 @@ class Background:
         if (found := self.pool.answered(task.id)) is None:
             return
         request, decision = found
-        chat.questions = [question for question in chat.questions if question.about != request.request_id]
+        chat.withdraw(request.request_id)
         if decision.via not in ("", "terminal"):
             said = settled(task, request, allowed=decision.allowed)
             chat.screen.notify(lambda: chat.screen.renderer().note(f"In {decision.via}: {said}"), urgent=False)

@@ -54,7 +54,7 @@ from hermes_cli.background import Background
 from hermes_cli.bridge import Bridge, Delivered
 from hermes_cli.leaving import PARK_WITHIN, Leaving
 from hermes_cli.model_in_use import ModelInUse
-from hermes_cli.questions import PREVIEW_LENGTH, PREVIEW_LINES, Question, approval_question
+from hermes_cli.questions import PREVIEW_LENGTH, PREVIEW_LINES, UNFINISHED, Question, approval_question
 from hermes_cli.returns import Returns
 from hermes_cli.screen import Screen
 from hermes_cli.seats import Seats
@@ -220,7 +220,7 @@ class Chat:
             # What it waits for here, the task asks for again.
             turn.cancel.cancel()
         self.bridge.drain()
-        self.questions = [question for question in self.questions if question.about not in asked]
+        self.withdraw(*asked)
         for piece in self.screen.renderer().unfinished():
             self.screen.show(piece)
         self.detached.append(turn)
@@ -262,6 +262,10 @@ class Chat:
         if not any(other.about == question.about for other in self.questions):
             self.questions.insert(0, question)
         self.screen.refresh()
+
+    def withdraw(self, *subjects: str) -> None:
+        """Ask no more about these."""
+        self.questions = [question for question in self.questions if question.about not in subjects]
 
     def close(self) -> None:
         """Stop everything that runs, or let go of it for others to go on with. Quick: see `wait_until_stopped`."""
@@ -305,6 +309,7 @@ class Chat:
 
     def new_session(self) -> None:
         """Forget the conversation, and end what its tools left running. Tasks go on, and still report here."""
+        self.withdraw(UNFINISHED)
         if old := self.conversation:
             self.aside(lambda: self.seats.give_up(old))
         if self._agent is not None:
@@ -437,6 +442,8 @@ class Chat:
         return True
 
     def _begin(self, turn: Turn) -> None:
+        # What the conversation goes on with now is this.
+        self.withdraw(UNFINISHED)
         self.turn = turn
         turn.agent, turn.session_id = self._agent, self._resumed
         turn.thread = threading.Thread(target=self._run_turn, args=(turn,), daemon=True, name="turn")
@@ -653,7 +660,7 @@ class Chat:
                 self.questions.append(approval_question(event, self._settle, self.screen.glyphs))
                 self.screen.notify(str, urgent=True)
             case ApprovalSettled(request_id=request_id):
-                self.questions = [question for question in self.questions if question.about != request_id]
+                self.withdraw(request_id)
                 if self.parts and not self.questions:
                     self._activity("waiting for the agents that were sent")
             case Steered(text) if is_report(text):

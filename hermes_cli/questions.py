@@ -27,6 +27,8 @@ PREVIEW_LINES, PREVIEW_LENGTH = 10, 400
 PREVIEW_COLUMNS = 1_000
 """Characters of one line of a preview; a longer one is cut in the middle."""
 
+UNFINISHED = "unfinished"
+"""The subject of the question whether a turn that did not come to its end goes on."""
 
 _WORDS = {"yes": "y", "no": "n", "always": "a", "session": "s", "wait": "w", "stop": "s", "stay": "n"}
 

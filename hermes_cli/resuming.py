@@ -15,7 +15,7 @@ from agent.records import Session
 from agent.store.leases import is_alive
 from agent.store.text import title_from
 from hermes_cli.picker import Choice, Picker
-from hermes_cli.questions import Question
+from hermes_cli.questions import UNFINISHED, Question
 from hermes_cli.sessions import (
     Wanted,
     about,
@@ -244,7 +244,7 @@ def _finish(chat: "Chat", prompt: str, *, ask: bool) -> None:
         chat.finish_turn(prompt)
         return
     options = {"y": "go on with it", "n": "leave it"}
-    chat.ask(Question(["The last turn did not come to its end."], options, "n", settle, about="unfinished"))
+    chat.ask(Question(["The last turn did not come to its end."], options, "n", settle, about=UNFINISHED))
 
 
 # -- branches --------------------------------------------------------------------------------------

@@ -145,6 +145,16 @@ def test_after_a_kill_in_the_middle_of_an_answer_nothing_that_was_said_is_lost(s
         assert said(server) == ["one"]
 
 
+def test_a_new_prompt_is_what_is_gone_on_with_and_nothing_is_asked_any_more(start: Start) -> None:
+    with OpenAIServer([say("Hal", "f an ", "answer", pause=30), "Another answer.", "Yes to what?"]) as server:
+        kill(start(server).send("one").wait_for(lambda _: server.bodies))
+        again = start(server, "-c").wait_for("The last turn did not come to its end").wait_for("a letter, then Enter")
+        idle(again.send("two").wait_for("Another answer."))
+        assert not any("did not come to its end" in line for line in again.lines)
+        again.send("y").wait_for("Yes to what?")
+        assert said(server)[-1] == "y"
+
+
 def test_a_call_that_had_begun_is_not_run_again_after_a_kill(start: Start, folder: Path) -> None:
     command = "echo ran >> ran.txt; sleep 60"
     with OpenAIServer([call("terminal", command=command), "I see."]) as server:
