@@ -132,9 +132,12 @@ class TaskPool(TaskRuns):
             session = parent
         return session
 
-    def stop(self, task_id: str) -> Task | None:
-        """Cancel a live task: its row says so at once, its work is dead within a second. None when it was over."""
-        task = self._change(task_id, LIVE_STATES, state="cancelled", finished=time.time(), activity="", told=True)
+    def stop(self, task_id: str, *, why: str = "") -> Task | None:
+        """Cancel a live task: its row says so at once, its work is dead within a second. None when it was over.
+
+        `why` is what its row says that it did last.
+        """
+        task = self._change(task_id, LIVE_STATES, state="cancelled", finished=time.time(), activity=why, told=True)
         with self._lock:
             cancel = self._cancels.get(task_id)
         if task is not None and cancel is not None:

@@ -11,7 +11,7 @@ from agent.task_rows import key_of
 from agent.visible import visible
 from hermes_cli.glyphs import Glyphs
 from hermes_cli.step_log import LABEL, LogLine
-from hermes_cli.task_facts import age, receipt_lines, title, used
+from hermes_cli.task_facts import ran, receipt_lines, title, used
 from hermes_cli.text import clip, columns, harmless, seconds, tail_rows
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def _list_line(task: Task, width: int, glyphs: Glyphs, chosen: Task | None) -> s
     signs = {"done": glyphs.done, "failed": glyphs.failed, "running": glyphs.running, "waiting": glyphs.waiting}
     mark = glyphs.prompt if chosen and task.id == chosen.id else " "
     state = f"{task.state:<9}" if width >= 48 else signs.get(task.state, glyphs.dot)
-    start = f"{mark} #{task.number:<3} {state} {seconds(age(task)):>5}  "
+    start = f"{mark} #{task.number:<3} {state} {seconds(ran(task)):>5}  "
     about = (
         title(task) if width < SIDE_BY_SIDE - 10 or not task.activity else f"{title(task)} {glyphs.dot} {task.activity}"
     )
@@ -207,7 +207,7 @@ def _pane(plan: Plan, task: Task | None, log: Rows, pane: str, glyphs: Glyphs) -
         return []
     steps = f"{task.steps} step{'' if task.steps == 1 else 's'}"
     doing = [task.activity] if task.activity else []
-    facts = f" {glyphs.dot} ".join([task.state, seconds(age(task)), steps, used(task), *doing])
+    facts = f" {glyphs.dot} ".join([task.state, seconds(ran(task)), steps, used(task), *doing])
     where = "" if log.follows or pane == "result" else " (End follows)"
     name = f"#{task.number} {title(task)}"
     return [

@@ -78,7 +78,7 @@ class StepLog:
         found = self.more()
         if task.state in LIVE_STATES or self._ended:
             return found
-        return [*found, LogLine(task.state, harmless(task.error))]
+        return [*found, LogLine(task.state, harmless(task.error or task.activity))]
 
     def _count(self, entry: "LoggedEvent") -> None:
         """Keep the time and usage of a turn that was resumed: how it ends tells of its last stretch alone."""

@@ -82,7 +82,7 @@ def title(task: Task, limit: int = 60) -> str:
     return f"{f'[{where}] ' if where else ''}{task.name or preview(task.prompt, limit)}"
 
 
-def age(task: Task) -> float:
+def _age(task: Task) -> float:
     """Seconds since its start, or since it was sent."""
     return (task.finished or time.time()) - (task.started or task.created)
 
@@ -94,7 +94,7 @@ def used(task: Task) -> str:
 
 def ran(task: Task) -> float:
     """Seconds it has worked, as far as is known: what it was parked or waited does not count once it stands still."""
-    return age(task) if task.state == "running" else receipt_of(task).seconds or age(task)
+    return _age(task) if task.state == "running" else receipt_of(task).seconds or _age(task)
 
 
 def summary(task: Task) -> str:

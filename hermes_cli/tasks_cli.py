@@ -23,7 +23,7 @@ from hermes_cli import task_facts
 from hermes_cli.confirming import Yes, confirm
 from hermes_cli.options import SUBCOMMANDS
 from hermes_cli.step_log import StepLog
-from hermes_cli.task_facts import age, find, title, used
+from hermes_cli.task_facts import find, ran, title, used
 from hermes_cli.text import clip, harmless, seconds
 
 if TYPE_CHECKING:
@@ -69,10 +69,11 @@ def list_(
         typer.echo("No background tasks.")
     width = max(shutil.get_terminal_size().columns - 42, 20)
     for task in found:
-        doing = task.activity if task.state in LIVE_STATES and task.activity else ""
-        about = clip(visible(f"{title(task, 200)} · {doing}" if doing else title(task, 200)), width)
+        doing = f" · {task.activity}" if task.activity else ""
+        asked = clip(title(task, 200), max(width - len(doing), 12))
+        about = clip(visible(f"{asked}{doing}"), width)
         number = f"#{task.number}"
-        typer.echo(f"{number:<6} {task.state:<9} {seconds(age(task)):>6}  {used(task):<14} {about}")
+        typer.echo(f"{number:<6} {task.state:<9} {seconds(ran(task)):>6}  {used(task):<14} {about}")
 
 
 @app.command("show", help="the result, and what was done for it")

@@ -20,7 +20,7 @@ from hermes_cli import task_facts
 from hermes_cli.handlers import worktrees
 from hermes_cli.questions import Question, approval_lines, approval_question
 from hermes_cli.step_log import StepLog
-from hermes_cli.task_facts import age, find, summary, title, used
+from hermes_cli.task_facts import find, ran, summary, title, used
 from hermes_cli.text import clip, seconds, without_markdown, wrap
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _table(chat: "Chat", found: Sequence[tuple[Task, str]], older: int) -> None:
         figures = (Text(used(task)), Text(_files(task))) if columns >= ROOMY else ()
         about = Text(clip(visible(doing), max(room, 12), chat.screen.glyphs.ellipsis))
         state = Text(task.state, _STYLE.get(task.state, ""))
-        rows.append((Text(f"#{task.number}", "cyan"), state, Text(seconds(age(task))), *figures, about))
+        rows.append((Text(f"#{task.number}", "cyan"), state, Text(seconds(ran(task))), *figures, about))
     for turn in chat.detached:
         figures = (Text(), Text()) if columns >= ROOMY else ()
         about = Text(clip(f"aside after: {visible(turn.activity)}", max(room, 12), chat.screen.glyphs.ellipsis))
@@ -343,7 +343,8 @@ def _take(chat: "Chat", task: Task) -> None:
         chat.screen.show(chat.screen.renderer().note(note))
         resume(chat, session, unfinished="go on" if goes_on else "ask")
 
-    chat.aside(lambda: chat.background.pool.stop(task.id), stopped, failed=partial(chat.release, keep=False))
+    why = f"went on as session {task.session_id}"
+    chat.aside(lambda: chat.background.pool.stop(task.id, why=why), stopped, failed=partial(chat.release, keep=False))
 
 
 def _prune(chat: "Chat", days: str) -> None:

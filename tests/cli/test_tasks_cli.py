@@ -265,6 +265,26 @@ def test_finished_tasks_are_forgotten(sub_command: Run, store: SqliteStore) -> N
     assert [task.number for task in store.tasks()] == [2]
 
 
+def test_the_time_of_a_task_is_what_it_worked(sub_command: Run, store: SqliteStore) -> None:
+    task = finished(store, "count the files")
+    store.update_task(task.id, finished=500.0, receipt=encoded(Receipt(seconds=2.0)))
+    line = sub_command("tasks", "list").stdout
+    assert "2.0s" in line
+    assert "8m" not in line
+
+
+def test_what_became_of_a_task_stands_beside_what_it_was_asked(
+    sub_command: Run, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    task = store.create_task(prompt="count the files " * 20, owner=OWNER, settings="{}")
+    store.update_task(task.id, state="cancelled", activity="went on as session s")
+    for command in (("list",), ("show", "1"), ("log", "1")):
+        told = sub_command("tasks", *command).stdout
+        assert "cancelled" in told
+        assert "went on as session s" in told
+
+
 def test_a_long_log_may_begin_with_its_last_entries(store: SqliteStore) -> None:
     task = finished(store, "count the files")
     log = StepLog(store, task.id, last=2)

@@ -670,6 +670,8 @@ def test_a_running_task_is_opened_after_its_step(start: Start) -> None:
         assert "did not come to its end" not in hermes.text
         assert "#1 done" not in hermes.text
         assert len(server.bodies) == 2
+        hermes.send("/tasks").wait_for("cancelled").wait_for("went on as session")
+        hermes.send("/tasks log 1").wait_for(lambda seen: seen.count("went on as session") == 2)
 
 
 # -- leaving and coming back ------------------------------------------------------------------------
