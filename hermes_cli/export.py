@@ -12,6 +12,7 @@ from agent.errors import HermesError
 from agent.marks import unmarked
 from agent.messages import Message
 from agent.records import Session, SessionStore
+from agent.steps import is_handover
 from hermes_cli.sessions import title
 
 FORMATS = {"markdown": ".md", "json": ".json", "html": ".html"}
@@ -80,7 +81,7 @@ def markdown(session: Session, messages: Sequence[Message]) -> str:
             parts.append(_fenced(unmarked(message.content)))
             continue
         if message.content:
-            parts.append(f"## {_WHO[message.role]}\n\n{message.content}")
+            parts.append(f"## {_who(message)}\n\n{message.content}")
         parts += [f"**{call.name}**\n\n{_fenced(call.arguments)}" for call in message.tool_calls]
     return "\n\n".join(parts) + "\n"
 
@@ -108,7 +109,7 @@ def page(session: Session, messages: Sequence[Message]) -> str:
 
 def _section(message: Message) -> str:
     who, text = (
-        _WHO[message.role],
+        _who(message),
         html.escape(unmarked(message.content) if message.role == "tool" else message.content),
     )
     if message.role in ("system", "tool"):
@@ -119,6 +120,10 @@ def _section(message: Message) -> str:
     )
     said = f'<h2>{who}</h2><div class="text {message.role}">{text}</div>\n' if text else ""
     return f"{said}{calls}"
+
+
+def _who(message: Message) -> str:
+    return "Summary of what was said before" if is_handover(message) else _WHO[message.role]
 
 
 def _about(session: Session) -> list[str]:

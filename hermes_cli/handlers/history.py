@@ -99,12 +99,15 @@ def save(chat: "Chat", arguments: str) -> None:
 
 
 def export(chat: "Chat", arguments: str) -> None:
-    word, _, rest = arguments.partition(" ")
+    word, _, name = arguments.partition(" ")
     format_ = format_of(word) if word else "markdown"
+    if format_ is None:
+        # A name alone: its ending says in which format.
+        format_, name = format_of(Path(arguments).suffix), arguments
     if format_ is None:
         hint = f"There are: {', '.join(FORMATS)}. Example: /export html talk.html"
         raise HermesError(f"{word!r} is no format.", hint=hint)
-    _write(chat, format_, rest.strip())
+    _write(chat, format_, name.strip())
 
 
 def _write(chat: "Chat", format_: str, name: str) -> None:

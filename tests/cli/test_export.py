@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from agent.errors import HermesError
 from agent.messages import Message, ToolCall
 from agent.records import Session
+from agent.steps import HANDOVER
 from agent.store.memory import MemoryStore
 from hermes_cli.export import as_json, export, format_of, markdown, page, slug
 
@@ -38,6 +40,15 @@ def test_markdown_holds_what_was_said_and_done_and_no_result_ends_its_block() ->
     assert "be good" not in text
     assert text.index("## You") < text.index("## Hermes") < text.index("````") < text.index("That is all.")
     assert "````\nfound" in text
+
+
+@pytest.mark.parametrize("write", [markdown, page])
+def test_what_a_compaction_wrote_has_its_own_head(
+    write: Callable[[Session, Sequence[Message]], str],
+) -> None:
+    text = write(SESSION, [Message("user", f"{HANDOVER}summarised] They baked."), Message("assistant", "On with it.")])
+    assert "Summary of what was said before" in text
+    assert "You" not in text
 
 
 def test_json_holds_everything_as_it_was() -> None:

@@ -239,6 +239,7 @@ def test_what_was_said_is_found_and_written_to_a_file(start: Start, folder: Path
         hermes.send("/save talk.json").wait_for("talk.json").wait_for(lambda _: (folder / "talk.json").exists())
         hermes.send("/save talk.json").wait_for("Choose another name")
         hermes.send("/export pdf").wait_for("'pdf' is no format")
+        hermes.send("/export my talk.html").wait_for(lambda _: (folder / "my talk.html").exists())
 
 
 def test_a_title_given_before_the_first_prompt_stays(start: Start) -> None:
