@@ -54,6 +54,7 @@ RESTORE = (
 
 def _store(config: Config) -> Iterator[Finding]:
     """The size of what is kept, whether it is sound, and how to get it back when it is not."""
+    from agent.store.failures import HOW_BADLY
     from agent.store.sqlite import SqliteStore
 
     path = config.dirs.database
@@ -66,7 +67,7 @@ def _store(config: Config) -> Iterator[Finding]:
         stats, problems = store.stats(), store.integrity_check()
         store.close()
     except HermesError as error:
-        yield Finding(False, str(error), error.hint or restore)
+        yield Finding(False, str(error), error.hint.removeprefix(HOW_BADLY) or restore)
         return
     yield Finding(True, f"kept: {stats.sessions} sessions, {stats.messages} messages, {size(stats.size)} in {path}")
     if problems:

@@ -281,7 +281,10 @@ def copy_database(connection: sqlite3.Connection, target: Path) -> None:
         finally:
             copy.close()
         partial.rename(target)
-    except (sqlite3.Error, OSError) as error:
+    except OSError as error:
+        hint = "Make its folder, or choose another place for the backup."
+        raise StoreError(f"Cannot write {target}: {error.strerror}.", hint=hint) from error
+    except sqlite3.Error as error:
         raise failure(error, target) from error
     finally:
         partial.unlink(missing_ok=True)

@@ -5,6 +5,12 @@ from pathlib import Path
 
 from agent.errors import StoreError
 
+HOW_BADLY = "`hermes doctor` says how badly. "
+RESTORE = (
+    "To restore: leave every Hermes, move the file away together with those that end in -wal and -shm, and copy a "
+    "backup made by `hermes backup` to its place."
+)
+
 
 def failure(error: sqlite3.Error | OSError, path: Path) -> StoreError:
     """The error as a person should read it, with what to do."""
@@ -15,11 +21,7 @@ def failure(error: sqlite3.Error | OSError, path: Path) -> StoreError:
             hint = "Free some space; what was stored before is safe."
             return StoreError(f"The disk is full: nothing more fits into {path}.", hint=hint)
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
-            hint = (
-                "`hermes doctor` says how badly. To restore: leave every Hermes, move the file away together with those"
-                " that end in -wal and -shm, and copy a backup made by `hermes backup` to its place."
-            )
-            return StoreError(f"{path} is damaged: {error}.", hint=hint)
+            return StoreError(f"{path} is damaged: {error}.", hint=HOW_BADLY + RESTORE)
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM | None:
             hint = f"Make {path.parent} and the file writable, or set HERMES_HOME to a folder that is."
             return StoreError(f"Cannot write to {path}: {error}.", hint=hint)

@@ -152,6 +152,7 @@ def test_doctor_tells_the_size_checks_the_file_and_says_how_to_restore(sub_comma
     assert broken.returncode == 1
     assert "is damaged" in broken.stdout
     assert "To restore" in broken.stdout
+    assert "hermes doctor" not in broken.stdout
 
 
 def test_sizes_are_told_for_people_and_programs(sub_command: Sub, store: SqliteStore) -> None:
