@@ -160,7 +160,7 @@ class Chat:
             self._start(text)
         else:
             self.turn.steering.append(text)
-            self.screen.refresh()
+            self.screen.waits(text, "next")
 
     @property
     def steering(self) -> deque[str]:
@@ -173,7 +173,7 @@ class Chat:
             self._start(text)
         else:
             self.queued.append(text)
-            self.screen.refresh()
+            self.screen.waits(text, "queued")
 
     def interrupt(self) -> bool:
         """Stop the turn, or else what was asked beside it. False when there is neither."""

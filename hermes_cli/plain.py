@@ -34,7 +34,7 @@ from hermes_cli.resuming import begin, resume
 from hermes_cli.screen import TWICE, nothing
 from hermes_cli.sessions import Wanted, the_one
 from hermes_cli.setup import exit_within
-from hermes_cli.text import harmless, wrap
+from hermes_cli.text import clip, harmless, wrap
 
 if TYPE_CHECKING:
     from hermes_cli.picker import Picker
@@ -75,6 +75,7 @@ class PlainScreen:
         self._renderer: Renderer | None = None
         self.chat = Chat(config, load_policy(), self, cwd=cwd, store=open_store(config.dirs.database, self._warn))
         self._asked: Question | None = None
+        self._list: tuple[Question, Picker[Any]] | None = None
         self._holding = ""
         self._left = asyncio.Event()
         self._idle = asyncio.Event()
@@ -109,7 +110,8 @@ class PlainScreen:
             self.show(f"\n{self.glyphs.prompt} {text}\n")
 
     def pick(self, picker: "Picker[Any]") -> None:
-        """A numbered list; the number is the answer."""
+        """A numbered list; the number is the answer, and any other line closes it."""
+        self._close_list()
         few = picker.shown[:MOST_PICKED]
         rows = [f"{number}  {c.title}  ({', '.join(c.details)})" for number, c in enumerate(few, 1)]
         options = {str(number): "" for number in range(1, len(few) + 1)}
@@ -122,7 +124,26 @@ class PlainScreen:
                 picker.choose()
 
         lines = [picker.title, *map(harmless, rows), "A number, or n for none of them."]
-        self.chat.ask(Question(lines, {**options, "n": ""}, "n", settle, about="pick", listed=True))
+        question = Question(lines, {**options, "n": ""}, "n", settle, about="pick", listed=True)
+        self._list = question, picker
+        self.chat.ask(question)
+
+    def _close_list(self) -> bool:
+        """Withdraw the open list, so that no later number is taken for an answer to it. False when there is none."""
+        shown, self._list = self._list, None
+        if shown is None or shown[0] not in self.chat.questions:
+            return False
+        question, picker = shown
+        self.chat.questions.remove(question)
+        self.show("(the list is closed)")
+        picker.cancel()
+        return True
+
+    def waits(self, text: str, when: str) -> None:
+        self.show(
+            f"({when}: {clip(harmless(text), self.renderer().look.width() - len(when) - 4, self.glyphs.ellipsis)})"
+        )
+        self.refresh()
 
     def draft(self, text: str) -> None:
         self.show(f"(not sent: {harmless(text)})")
@@ -150,8 +171,7 @@ class PlainScreen:
         if question is not None and question is not self._asked:
             width = self.renderer().look.width()
             lines = [row for line in question.lines for row in wrap(line, width)]
-            choices = [f"({question.hint})"] if question.free else [] if question.listed else question.choices(width)
-            self.show("\n" + "\n".join([*lines, *choices]))
+            self.show("\n" + "\n".join([*lines, *self._choices(question)]))
             if not self._interactive:
                 # Whoever wrote the pipe is not there to answer.
                 self.chat.loop.call_soon(self._decline, question)
@@ -166,6 +186,12 @@ class PlainScreen:
         if self._interactive:
             self._watch_activity()
             self._show_sign()
+
+    def _choices(self, question: Question) -> list[str]:
+        """How to answer it, in rows."""
+        if question.free:
+            return [f"({question.hint})"]
+        return [] if question.listed else question.choices(self.renderer().look.width())
 
     def _show_sign(self) -> None:
         """Have it stand where it is the person's turn: by whoever reads the next line, or here if that is under way."""
@@ -253,7 +279,7 @@ class PlainScreen:
             elif not self.chat.questions or not self.chat.reply(line):
                 while line.endswith("\\"):
                     line = f"{line[:-1]}\n{await lines.get() or ''}"
-                self._submit(line)
+                self._instead(line)
             self._taken = True
             self.refresh()
         await self._until_idle()
@@ -261,6 +287,15 @@ class PlainScreen:
             self._give_up_waiting()
             await asyncio.sleep(0.05)
         await asyncio.sleep(0.1)
+
+    def _instead(self, line: str) -> None:
+        """Take a line that answers no question, and say of one that still stands how it is answered."""
+        if line.strip():
+            self._close_list()
+        asked = self._asked
+        self._submit(line)
+        if asked is not None and asked in self.chat.questions[:1]:
+            self.show("\n".join(["(a question above waits for an answer)", *self._choices(asked)]))
 
     def _submit(self, line: str) -> None:
         if line.strip() == "?":
@@ -319,7 +354,8 @@ class PlainScreen:
             self._at_sign = True
             self.show("")
         if (
-            self.chat.leaving.cut()
+            self._close_list()
+            or self.chat.leaving.cut()
             or self.chat.background.unfollow()
             or self.chat.stop_shell()
             or self.chat.interrupt()

@@ -147,6 +147,11 @@ class PromptScreen:
         text = self.pastes.refold(text)
         self.show(echoed(text, self.glyphs.prompt, colours=self._colours, width=self._columns()))
 
+    def waits(self, text: str, when: str) -> None:
+        # The live region lists all that waits.
+        del text, when
+        self.refresh()
+
     def pick(self, picker: "Picker[Any]") -> None:
         if self.picker is None:
             self._set_aside = self.buffer.document

@@ -41,6 +41,10 @@ class Screen(Protocol):
         """Put what the person sent above the prompt."""
         ...
 
+    def waits(self, text: str, when: str) -> None:
+        """What the person sent is kept until `when`: "next" step of the turn, or "queued" for after it."""
+        ...
+
     def pick(self, picker: "Picker[Any]") -> None:
         """Let the person choose from a list; what is being typed comes back afterwards."""
         ...

@@ -92,3 +92,43 @@ def test_ctrl_c_interrupts_the_turn_first(start: Start) -> None:
         hermes.send("go").wait_for(lambda _: len(server.bodies) == 1, why="a request")
         hermes.press("ctrl+c").wait_for("interrupted").wait_for(lambda seen: seen.draft == "")
         assert hermes.count("press Ctrl+C again") == 0
+
+
+def test_a_line_during_a_turn_is_said_to_wait(start: Start) -> None:
+    with OpenAIServer([call("terminal", command="sleep 1"), "Yes.", "And that."]) as server:
+        hermes = plain(start, server)
+        hermes.send("go").wait_for(lambda _: len(server.bodies) == 1, why="a request").send("mind the gap")
+        hermes.wait_for("(next: mind the gap)").send("/queue then that").wait_for("(queued: then that)")
+        hermes.wait_for("And that.")
+
+
+def test_a_line_that_answers_no_question_says_that_one_waits(start: Start) -> None:
+    with OpenAIServer([call("write_file", path="a.txt", content="x"), "Written."]) as server:
+        hermes = plain(start, server)
+        hermes.send("write").wait_for("N no (and why)").wait_for(lambda seen: seen.draft == "")
+        hermes.send("hurry up").wait_for("(next: hurry up)").wait_for("(a question above waits for an answer)")
+        assert hermes.count("y yes, once") == 2
+        hermes.wait_for(lambda seen: seen.draft == "").send("y").wait_for("Written.")
+
+
+def test_another_line_closes_a_list_so_that_a_later_number_is_a_message(start: Start) -> None:
+    with OpenAIServer(["First.", "Second.", "Third."]) as server:
+        hermes = plain(start, server)
+        hermes.send("first talk").wait_for("First.").wait_for(lambda seen: seen.draft == "")
+        hermes.send("/new").wait_for(lambda seen: seen.draft == "")
+        hermes.send("/resume").wait_for("A number, or n for none of them.").wait_for(lambda seen: seen.draft == "")
+        hermes.send("another").wait_for("(the list is closed)").wait_for("Second.")
+        hermes.wait_for(lambda seen: seen.draft == "").send("1").wait_for("Third.")
+        assert server.bodies[-1]["messages"][-1]["content"] == "1"
+
+
+def test_a_second_list_takes_the_place_of_the_first(start: Start) -> None:
+    with OpenAIServer(["First.", "Second."]) as server:
+        hermes = plain(start, server)
+        for prompt, answer in (("one talk", "First."), ("other talk", "Second.")):
+            hermes.send("/new").wait_for(lambda seen: seen.draft == "")
+            hermes.send(prompt).wait_for(answer).wait_for(lambda seen: seen.draft == "")
+        hermes.send("/resume").wait_for("Resume which session?").wait_for(lambda seen: seen.draft == "")
+        hermes.send("/rewind").wait_for("Go back to before which prompt?").wait_for(lambda seen: seen.draft == "")
+        hermes.press("ctrl+c").wait_for(lambda seen: seen.count("(the list is closed)") == 2)
+        assert hermes.count("press Ctrl+C again") == 0
