@@ -20,6 +20,7 @@ from agent.errors import HermesError, StoreError
 from agent.events import Compacted, Event, TurnFinished, TurnSuspended, cleaned
 from agent.messages import INTERRUPTED, ImagePart, Message, Usage, unanswered_calls
 from agent.models import catalog, portable, windows
+from agent.models.fallback import FallbackModel
 from agent.outputs import Outputs
 from agent.protocols import ChatModel, Gate, ModelOutput, Redact, Reply, Sink, Store, Tool, ToolContext, ToolSpec
 from agent.records import TASK_SOURCE, Limits
@@ -167,8 +168,20 @@ class AIAgent:
 
     @property
     def model_name(self) -> str:
-        """The model's id; "" where it is the first one of an endpoint that was not asked yet."""
+        """The id of the model that was asked last; "" where it is the first of an endpoint that was not asked yet."""
         return self._model.name if self._model is not None else self._choice.model
+
+    @property
+    def answering(self) -> ModelChoice:
+        """Whose answer the last one was: the model's in use, or its fallback's where that stepped in."""
+        fallback = self._choice.fallback
+        stepped_in = isinstance(self._model, FallbackModel) and self._model.stepped_in
+        return fallback if fallback is not None and stepped_in else self._choice
+
+    @property
+    def stepped_in(self) -> str:
+        """The id of the fallback, where the last answer was its; else ""."""
+        return "" if self.answering is self._choice else self.model_name
 
     @property
     def tool_specs(self) -> tuple[ToolSpec, ...]:
@@ -177,7 +190,7 @@ class AIAgent:
 
     def counted(self, reply: Reply) -> Reply:
         """The reply with its cost, where the front end asked for prices and one is known; entered into the accounts."""
-        usage = self._price(reply.usage, self._choice) if self._price else reply.usage
+        usage = self._price(reply.usage, self.answering) if self._price else reply.usage
         if usage != Usage():
             # What it cost must not be why an answer is lost.
             with contextlib.suppress(StoreError):

@@ -316,7 +316,7 @@ class Chat:
             # It waits for processes to end.
             threading.Thread(target=self._agent.close, daemon=True, name="close").start()
         self._agent, self._resumed, self.answer, self.usage, self.filled = None, "", "", Usage(), 0
-        self.todo = ()
+        self.todo, self.model.stepped_in = (), ""
 
     def go_on(self, session_id: str, *, usage: Usage) -> None:
         """Leave the conversation, and go on with a stored one that has used so much."""
@@ -653,6 +653,7 @@ class Chat:
                 self.usage += usage
                 self.filled = usage.input_tokens + usage.output_tokens or self.filled
                 self.answer = text or self.answer
+                self.model.stepped_in = self._agent.stepped_in if self._agent else ""
             case ApprovalRequested(preview=text):
                 if text.count("\n") >= PREVIEW_LINES or len(text) > PREVIEW_LENGTH:
                     yield from self.screen.renderer().quote(text)

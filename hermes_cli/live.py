@@ -195,7 +195,7 @@ def status_text(chat: "Chat", width: int) -> str:
     live = chat.background.standing
     waiting = sum(task.state == "waiting" for task in live) + chat.asks
     choice = chat.model.choice
-    parts: list[tuple[int, str]] = [(1, (chat.model.name or choice.provider) if choice else glyphs.ellipsis)]
+    parts: list[tuple[int, str]] = [(1, (chat.model.answering or choice.provider) if choice else glyphs.ellipsis)]
     if choice is not None and (window := chat.model.window):
         share = min(1.0, chat.filled / window)
         bar = glyphs.full * round(share * 6) + glyphs.empty * (6 - round(share * 6))

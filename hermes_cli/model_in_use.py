@@ -50,6 +50,8 @@ class ModelInUse:
     def __init__(self, config: Config, env: Mapping[str, str] = os.environ, *, changed: Callable[[], None]) -> None:
         self.choice: ModelChoice | None = None
         self.names: list[str] = []
+        self.stepped_in = ""
+        """The id of the fallback, while it answers in the place of what was chosen."""
         self._config = config
         self.env = env
         self._changed = changed
@@ -60,6 +62,11 @@ class ModelInUse:
         """The model's id, also where the endpoint's first is taken; "" while unknown."""
         chosen = self.choice.model if self.choice else ""
         return chosen or next(iter(self.names), "")
+
+    @property
+    def answering(self) -> str:
+        """The id of the model that answers, its fallback's where that stepped in; "" while unknown."""
+        return self.stepped_in or self.name
 
     @property
     def window(self) -> int:
@@ -100,7 +107,7 @@ class ModelInUse:
 
     def use(self, choice: ModelChoice) -> None:
         """Ask another model from now on, and find out what else its endpoint has."""
-        self.choice, self.names = choice, []
+        self.choice, self.names, self.stepped_in = choice, [], ""
         threading.Thread(target=self.load, daemon=True, name="warm").start()
 
     def load(self) -> None:

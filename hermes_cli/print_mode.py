@@ -181,7 +181,7 @@ def _writer(format_: str, session_id: str, choice: ModelChoice, agent: Any) -> W
             "error": f"{end.error} {end.hint}".strip(),
             "session_id": agent.session_id,
             "model": agent.model_name,
-            "provider": choice.provider,
+            "provider": agent.answering.provider,
             "steps": end.steps,
             "usage": asdict(end.usage),
             "duration_seconds": round(time.monotonic() - started, 3),

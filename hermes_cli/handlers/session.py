@@ -53,6 +53,7 @@ def status(chat: "Chat", arguments: str) -> None:
     row = chat.store.session(chat.conversation) if chat.conversation else None
     rows = [
         ("model", f"{chat.model.name or 'not known yet'} ({choice.provider})" if choice else "being looked for"),
+        ("answered by", chat.model.stepped_in),
         ("endpoint", choice.base_url if choice and choice.base_url else "built in" if choice else ""),
         ("directory", str(chat.cwd)),
         ("session", chat.conversation or "begins with the first message"),

@@ -12,7 +12,7 @@ import pytest
 
 from agent.config import directories
 from tests.cli.conftest import Run, Start
-from tests.support.openai_server import Hang, OpenAIServer, Status, Stream, call, say
+from tests.support.openai_server import Hang, OpenAIServer, Recorded, Status, Step, Stream, call, say
 
 At = Any
 
@@ -351,3 +351,14 @@ def test_a_session_that_is_not_there_is_a_mistake_of_the_command_line(run: Run) 
         done = run("-p", "hi", *arguments)
         assert (done.returncode, done.stdout) == (2, "")
         assert words in done.stderr
+
+
+@pytest.mark.parametrize("format_", ["json", "stream-json"])
+def test_the_result_names_the_fallback_that_answered(run: Run, at: At, format_: str) -> None:
+    def answer(request: Recorded) -> Step:
+        return "Hello." if request.body["model"] == "second" else Status(400, "no")
+
+    with OpenAIServer(default=answer) as server:
+        env = at(server) | {"HERMES_FALLBACK_MODEL": "second"}
+        done = run("-p", "hi", "--output-format", format_, env=env)
+    assert json.loads(done.stdout.splitlines()[-1])["model"] == "second"

@@ -525,3 +525,12 @@ def test_reasoning_is_shown_while_it_comes_and_leaves_nothing_behind(start: Star
         hermes = start(server)
         hermes.send("go").wait_for("pondering the question").wait_for("● Yes.")
         hermes.wait_for(lambda seen: "pondering" not in seen.text)
+
+
+def test_the_status_line_names_the_fallback_while_it_answers(start: Start) -> None:
+    down = Status(400, "no")
+    steps: dict[str, list[Step]] = {"test-model": [down, "Here again."], "second": ["In its place."]}
+    with OpenAIServer(default=lambda request: steps[request.body["model"]].pop(0)) as server:
+        hermes = start(server, env={"HERMES_FALLBACK_MODEL": "second"})
+        hermes.send("hi").wait_for("In its place.").wait_for(lambda seen: seen.status.strip().startswith("second"))
+        hermes.send("and now").wait_for("Here again.").wait_for(lambda seen: "test-model" in seen.status)
