@@ -25,7 +25,7 @@ MOST = 1_000
 
 
 class SharedHistory(History):
-    """History in the shared database. Each new draft sees what other running copies have added.
+    """History in the shared database. Who goes back in it from an empty draft sees what other running copies added.
 
     Without a usable database it goes on in memory, and tells `warn` once.
     """

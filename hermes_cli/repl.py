@@ -144,8 +144,13 @@ class Repl(PromptScreen):
             buffer.complete_next()
 
     def earlier(self) -> None:
-        """Up: a line up, or back in history. Pressed before the history is read, it waits for it."""
+        """Up: a line up, or back in history. Pressed before the history is read, it waits for it.
+
+        From an empty draft the history is read anew: others may have added to it while this one lay idle.
+        """
         buffer = self.buffer
+        if not buffer.text and buffer._load_history_task is not None and buffer._load_history_task.done():
+            buffer.reset()
         buffer.load_history_if_not_yet_loaded()
         loading, draft = buffer._load_history_task, buffer.document
         if loading is None or loading.done():

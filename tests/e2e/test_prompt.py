@@ -182,6 +182,17 @@ def test_history_is_shared_by_copies_that_run_at_the_same_time(start: Start) -> 
         other.press("up").wait_for(lambda seen, wanted=wanted: seen.draft == f"/help {wanted}")
 
 
+def test_an_idle_prompt_sees_what_another_copy_sent_meanwhile(start: Start) -> None:
+    one, other = start(), start()
+    one.send("/help apples").wait_for("No command is about 'apples'")
+    other.press("up").wait_for(lambda seen: seen.draft == "/help apples").press("down")
+    other.wait_for(lambda seen: seen.draft == "")
+    one.send("/help plums").wait_for("No command is about 'plums'")
+    one.press("up").wait_for(lambda seen: seen.draft == "/help plums")
+    other.press("up").wait_for(lambda seen: seen.draft == "/help plums")
+    other.press("up").wait_for(lambda seen: seen.draft == "/help apples")
+
+
 def test_ctrl_r_searches_the_history(start: Start) -> None:
     hermes = start()
     for word in ("apples", "pears", "plums"):
