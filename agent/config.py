@@ -168,12 +168,14 @@ def convert(name: str, value: object, origin: str) -> Any:
     kind = _types()[name]
     try:
         if isinstance(value, str) and kind not in (str, ApprovalMode, SandboxMode) and name != "reasoning_effort":
-            found = msgspec.convert(_parse_toml_value(value), kind, strict=False)
+            found = msgspec.convert(_parsed(value), kind, strict=False)
         else:
             found = msgspec.convert(value, kind, strict=not isinstance(value, str))
     except msgspec.ValidationError as error:
         known = ", ".join(filter(None, get_args(kind))) if get_origin(kind) is Literal else ""
         hint = f"There are: {known}." if known else f"{name} is: {summary(name)}."
+        if get_origin(kind) is dict:
+            hint += ' As JSON: {"order": ["a", "b"]}; in the file: {order = ["a", "b"]}.'
         raise ConfigError(f"{name} ({origin}): {error}.", hint=hint) from error
     if name in _RANGES and not _RANGES[name][0] <= found <= _RANGES[name][1]:  # NaN is in no range
         least, most = _RANGES[name]
@@ -259,12 +261,18 @@ def _types() -> dict[str, Any]:
     return get_type_hints(Settings)
 
 
-def _parse_toml_value(text: str) -> object:
+def _parsed(text: str) -> object:
+    """The value that a text spells in TOML, or else in JSON; the text itself where it is neither."""
+    import json
     import tomllib
 
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
+        pass
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
         return text
 
 

@@ -294,6 +294,20 @@ def test_a_stored_value_is_read_back_and_comments_stay(env: dict[str, str], dirs
     assert (values.max_steps, values.model) == (9, "y")
 
 
+@pytest.mark.parametrize("text", ['{"order": ["a", "b"]}', '{order = ["a", "b"]}'], ids=["JSON", "TOML"])
+def test_a_table_is_set_as_json_or_toml(text: str, env: dict[str, str], dirs: Directories) -> None:
+    set_value(dirs, "provider_routing", text)
+    set_value(dirs, "model", "x")
+    values = load_config(env=env).values
+    assert (values.provider_routing, values.model) == ({"order": ["a", "b"]}, "x")
+
+
+def test_what_is_no_table_is_refused_with_an_example(dirs: Directories) -> None:
+    with pytest.raises(ConfigError) as refused:
+        set_value(dirs, "provider_routing", "fast")
+    assert '{"order": ["a", "b"]}' in refused.value.hint
+
+
 @pytest.mark.parametrize(
     ("name", "text"), [("max_steps", "0"), ("max_steps", "x"), ("modell", "x"), ("approvals", "no")]
 )
