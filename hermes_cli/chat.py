@@ -147,7 +147,9 @@ class Chat:
             case Parsed(command, arguments):
                 if self.turn and not command.busy:
                     self.screen.echo(line)
-                    self.complain(f"/{command.name} has to wait for the turn.", "Esc interrupts it.")
+                    self.complain(
+                        f"/{command.name} has to wait for the turn.", f"{self.screen.stop_key} interrupts it."
+                    )
                     return
                 self.screen.echo(line)
                 self._dispatch(command.name, arguments)

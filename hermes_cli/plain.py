@@ -68,6 +68,8 @@ LEAVE_WITHIN, SETTLED_WITHIN, STOPPED_WITHIN = 4.0, 1.0, 1.5
 class PlainScreen:
     """The screen of a `Chat` on a pair of streams. Lines from a pipe are taken one turn at a time."""
 
+    stop_key = "Ctrl+C"
+
     def __init__(self, config: Config, load_policy: Callable[[], Policy], *, cwd: Path) -> None:
         self.glyphs = glyph_sets.choose()
         self.keyboard = KeyboardFirst()
@@ -218,12 +220,12 @@ class PlainScreen:
         if self._activity != "answering" and not self.chat.questions:
             self.show(f"({visible(self._activity)})")
 
-    def copy(self, text: str) -> None:
+    def copy(self, text: str) -> str:
         del text
-        self.show("(plain mode has no clipboard; the answer stands above)")
+        return "Plain mode has no clipboard; the answer stands above."
 
     def clear(self) -> None:
-        pass
+        self.show("(plain mode clears nothing; /new begins a new conversation)")
 
     def leave(self) -> None:
         self._left.set()

@@ -59,6 +59,7 @@ class PromptScreen:
     """The half of the `Repl` that shows: the screen of a `Chat`. Whoever makes one gives it its `app`."""
 
     app: PromptApplication
+    stop_key = "Esc"
 
     def __init__(self, config: Config, load_policy: "Callable[[], Policy]", *, cwd: Path) -> None:
         self.config = config
@@ -207,9 +208,10 @@ class PromptScreen:
         if self.chat.turn is not None and "spin" not in self._timers:
             self._timers["spin"] = asyncio.get_running_loop().call_later(SPIN, self._spin)
 
-    def copy(self, text: str) -> None:
+    def copy(self, text: str) -> str:
         self.app.output.write_raw(copy_sequence(text))
         self.app.output.flush()
+        return f"Copied {len(text)} characters, if the terminal allows it."
 
     def clear(self) -> None:
         self.app.renderer.clear()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.markdown import CodeBlock, Heading, Markdown
 from rich.measure import Measurement
 from rich.padding import Padding
@@ -184,6 +184,7 @@ class Renderer:
         thought = self.thought.strip()
         self._thought.clear()
         if thought and self._verbose():
+            thought = f"thinking: {thought}" if self.look.linear else thought
             yield "\n" + self.text(Padding(Text(thought, style="dim italic"), (0, 0, 0, 4)))
 
     def unfinished(self) -> Iterator[str]:
@@ -262,12 +263,17 @@ class Renderer:
     def panel(self, title: str, body: str, foot: str, *, ok: bool = True, markdown: bool = True, rows: int = 0) -> str:
         """A box around what became of a task: Markdown when it is well, else the words as they are.
 
+        Where all is linear the title, the body and the foot stand under each other, without a box.
+
         With `rows` no more of the body is shown than fits so many rows of the screen.
         """
         style, width, ellipsis = "green" if ok else "red", self.look.width() - 8, self.look.glyphs.ellipsis
         as_it_is = not ok or not markdown
+        inside = self._first_rows(body, rows, as_it_is) if rows else _body(body, as_it_is)
+        if self.look.linear:
+            return "\n" + self.text(Group(Text(title), Padding(Group(inside, Text(f"({foot})")), (0, 0, 0, 2))))
         box = Panel(
-            self._first_rows(body, rows, as_it_is) if rows else _body(body, as_it_is),
+            inside,
             title=Text(clip(title, width, ellipsis), style=f"bold {style}"),
             title_align="left",
             subtitle=Text(clip(foot, width, ellipsis), style="dim"),

@@ -22,7 +22,7 @@ def rewind(chat: "Chat", number: int = 0) -> None:
     if not said:
         raise HermesError("Nothing was said yet that one could go back to.")
     if number > len(said):
-        raise HermesError(f"There are only {len(said)} prompts in this conversation.", hint="Esc Esc lists them.")
+        raise HermesError(f"There are only {len(said)} prompts in this conversation.", hint="/rewind lists them.")
     if number:
         _to(chat, said[-number].at, said[-number].prompt)
         return
@@ -108,7 +108,9 @@ def _put_back(chat: "Chat", undo: "Undo", plan: "Plan", at: int | None) -> None:
 def _too_late(chat: "Chat") -> bool:
     """A question may be answered after something else was sent: then nothing goes back under a turn that runs."""
     if chat.turn is not None:
-        chat.complain("A turn runs by now, so nothing was put back.", "Stop it with Esc, and go back again.")
+        chat.complain(
+            "A turn runs by now, so nothing was put back.", f"Stop it with {chat.screen.stop_key}, and go back again."
+        )
     return chat.turn is not None
 
 

@@ -29,6 +29,11 @@ class Screen(Protocol):
     @property
     def keyboard(self) -> KeyboardFirst: ...
 
+    @property
+    def stop_key(self) -> str:
+        """The key that interrupts what runs."""
+        ...
+
     def renderer(self) -> "Renderer":
         """Renders at the width of now."""
         ...
@@ -76,8 +81,8 @@ class Screen(Protocol):
         """Something in the session changed: draw it soon."""
         ...
 
-    def copy(self, text: str) -> None:
-        """Put a text on the clipboard."""
+    def copy(self, text: str) -> str:
+        """Put a text on the clipboard. Gives what became of it."""
         ...
 
     def clear(self) -> None: ...

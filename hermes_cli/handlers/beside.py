@@ -20,7 +20,9 @@ def btw(chat: "Chat", arguments: str) -> None:
     cancel = CancelToken()
     chat.beside.append(cancel)
     threading.Thread(target=_ask, args=(chat, arguments, cancel), daemon=True, name="btw").start()
-    chat.screen.show(chat.screen.renderer().note("Asked beside the conversation; Esc takes it back."))
+    chat.screen.show(
+        chat.screen.renderer().note(f"Asked beside the conversation; {chat.screen.stop_key} takes it back.")
+    )
 
 
 def _ask(chat: "Chat", question: str, cancel: CancelToken) -> None:

@@ -34,7 +34,7 @@ def _back(chat: "Chat", number: int, then: "resuming.Then") -> None:
     if not said:
         raise HermesError("Nothing was said yet.")
     if number > len(said):
-        raise HermesError(f"There are only {len(said)} prompts in this conversation.", hint="Esc Esc lists them.")
+        raise HermesError(f"There are only {len(said)} prompts in this conversation.", hint="/rewind lists them.")
     resuming.back_to(chat, said[-number].at, then)
 
 

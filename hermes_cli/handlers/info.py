@@ -80,5 +80,4 @@ def copy(chat: "Chat", arguments: str) -> None:
     del arguments
     if not chat.answer:
         raise HermesError("There is no answer to copy yet.")
-    chat.screen.copy(chat.answer)
-    chat.screen.show(chat.screen.renderer().note(f"Copied {len(chat.answer)} characters, if the terminal allows it."))
+    chat.screen.show(chat.screen.renderer().note(chat.screen.copy(chat.answer)))

@@ -283,7 +283,8 @@ def _open(chat: "Chat", which: str) -> None:
     """A finished task is resumed like any conversation; one that is live is let go of first, and goes on as a turn."""
     task = _find(chat, which)
     if chat.turn is not None:
-        raise HermesError("/tasks open has to wait for the turn.", hint="Esc interrupts it, /detach sends it aside.")
+        hint = f"{chat.screen.stop_key} interrupts it, /detach sends it aside."
+        raise HermesError("/tasks open has to wait for the turn.", hint=hint)
     chat.hold()
     if task.state != "running":
         _take(chat, task)

@@ -20,6 +20,13 @@ def test_a_short_result_is_shown_whole() -> None:
     assert panel("one\n\ntwo") == ["one", "", "two"]
 
 
+def test_where_all_is_linear_no_box_is_drawn_and_thoughts_are_called_so() -> None:
+    renderer = Renderer(Look(lambda: 60, False, UNICODE, linear=True), verbose=lambda: True)
+    assert renderer.panel("#1 done", "one\n\ntwo", "/tasks show 1") == "\n#1 done\n  one\n\n  two\n  (/tasks show 1)\n"
+    events: list[Event] = [ReasoningDelta("Let me see."), TextDelta("Yes.")]
+    assert "thinking: Let me see." in "".join(piece for event in events for piece in renderer.event(event))
+
+
 @pytest.mark.parametrize("ok", [True, False], ids=["done", "failed"])
 def test_one_long_paragraph_takes_no_more_rows_than_others(ok: bool) -> None:
     rows = panel("many words in one line " * 200, ok=ok)

@@ -132,3 +132,13 @@ def test_a_second_list_takes_the_place_of_the_first(start: Start) -> None:
         hermes.send("/rewind").wait_for("Go back to before which prompt?").wait_for(lambda seen: seen.draft == "")
         hermes.press("ctrl+c").wait_for(lambda seen: seen.count("(the list is closed)") == 2)
         assert hermes.count("press Ctrl+C again") == 0
+
+
+def test_commands_say_what_is_so_in_plain_mode(start: Start) -> None:
+    with OpenAIServer(["Here."], default=say("too late", delay=30)) as server:
+        hermes = plain(start, server)
+        hermes.send("go").wait_for("Here.").wait_for(lambda seen: seen.draft == "")
+        hermes.send("/copy").wait_for("Plain mode has no clipboard").wait_for(lambda seen: seen.draft == "")
+        assert hermes.count("Copied") == 0
+        hermes.send("/clear").wait_for("(plain mode clears nothing").wait_for(lambda seen: seen.draft == "")
+        hermes.send("/btw which file?").wait_for("Ctrl+C takes it back").press("ctrl+c").wait_for("was taken back")
