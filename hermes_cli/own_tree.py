@@ -36,7 +36,7 @@ def leave(tree: Worktree, config: Config) -> None:
     try:
         tree.commit()
         if tree.changed() or _in_use(tree, config):
-            _say(f"The work is on branch {tree.branch}. To bring it here: git merge {tree.branch}")
+            _say(f"The work is on branch {tree.branch}. To bring it here:\n  git merge {tree.branch}")
         else:
             tree.remove()
     except (GitError, StoreError) as error:

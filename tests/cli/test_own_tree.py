@@ -36,8 +36,9 @@ def test_what_it_does_is_on_a_branch_and_the_person_s_tree_is_as_it_was(run: Run
     assert "without your changes in a.txt" in done.stderr
     assert sorted(path.name for path in repository.iterdir()) == [".git", "a.txt"]
     assert (repository / "a.txt").read_text() == "not committed\n"
-    branch = done.stderr.rsplit("git merge ", 1)[1].strip()
-    assert branch.startswith("hermes/wt_")
+    command = done.stderr.splitlines()[-1].strip()
+    branch = command.removeprefix("git merge ")
+    assert command.startswith("git merge hermes/wt_"), "a line of its own, to be copied"
     assert git(repository, "show", f"{branch}:b.txt") == "new"
     git(repository, "merge", "-q", branch)
     assert (repository / "b.txt").exists()
