@@ -18,7 +18,7 @@ class Pastes:
     def fold(self, text: str, origin: str = "pasted") -> str:
         """The text itself, or the word that stands for it in a draft. Each origin is numbered by itself."""
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-        lines = text.count("\n") + 1
+        lines = len(text.removesuffix("\n").split("\n"))
         if lines <= MOST_LINES and len(text) <= MOST_CHARACTERS:
             return text
         return self._fold(text, origin, f"{lines} lines" if lines > 1 else f"{len(text)} characters")

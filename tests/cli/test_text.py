@@ -325,6 +325,10 @@ def test_a_long_paste_folds_to_a_word_and_is_sent_whole(text: str) -> None:
     assert pastes.unfold(f"look: {word}, please") == f"look: {text}, please"
 
 
+def test_the_end_of_the_last_line_of_a_paste_is_no_line_more() -> None:
+    assert Pastes().fold("line\n" * 47) == "[pasted #1: 47 lines]"
+
+
 def test_the_same_paste_folds_to_the_same_word_and_another_to_another() -> None:
     pastes = Pastes()
     first, second = pastes.fold(LONG), pastes.fold(LONG + "!")
