@@ -161,7 +161,9 @@ def age(at: float, now: float | None = None) -> str:
 def details(session: Session, cwd: Path) -> Iterator[str]:
     """What tells a session from others with the same title."""
     yield age(session.updated)
-    yield f"{count(session.messages)} message{'' if session.messages == 1 else 's'}"
+    # The system prompt is stored as the first, and nobody said it.
+    said = max(session.messages - 1, 0)
+    yield f"{count(said)} message{'' if said == 1 else 's'}"
     if session.cwd != str(cwd):
         yield place(session.cwd)
     if session.source != "terminal":

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from agent.messages import Message
 from agent.store.memory import MemoryStore
-from hermes_cli.sessions import Wanted, find, last_in, offered, the_one
+from hermes_cli.sessions import Wanted, details, find, last_in, offered, the_one
 
 HERE = Path("/work")
 
@@ -49,3 +49,10 @@ def test_a_session_in_which_nobody_said_anything_is_not_offered() -> None:
     assert last_in(store, HERE) == store.session("talk")
     assert [one.id for one in offered(store, HERE)] == ["talk"]
     assert [one.id for one in find(store, "plans")] == ["named only"]
+
+
+def test_the_messages_that_are_told_are_those_somebody_said() -> None:
+    store = MemoryStore()
+    said(store, "talk", "about carts", "and more")
+    (session,) = offered(store, HERE)
+    assert "2 messages" in details(session, HERE)
