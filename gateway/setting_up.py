@@ -11,7 +11,7 @@ from agent.errors import ConfigError, HermesError
 from agent.own_files import changing, write_private
 from gateway.config import Platform, PlatformConfig, is_person, platform_configs
 from gateway.platforms.base import MessageEvent
-from gateway.platforms.registry import REGISTRY, open_adapter
+from gateway.platforms.registry import REGISTRY, open_adapter, try_token
 
 Secrets = tuple[tuple[str, str], ...]
 """Names of secrets, and what each is."""
@@ -34,7 +34,7 @@ CONNECT_WITHIN = 30.0
 
 
 def set_up(dirs: Directories, name: str) -> None:
-    """Ask, try, write. Raises: HermesError; then nothing but tokens was written."""
+    """Ask, try, write. Raises: HermesError; then nothing but secrets that the platform took was written."""
     name = name or typer.prompt(f"Which platform ({', '.join(REGISTRY)})")
     if name.lower() not in {*REGISTRY}:
         raise ConfigError(f"There is no platform {name!r}.", hint=f"There are {', '.join(REGISTRY)}.")
@@ -54,23 +54,30 @@ def set_up(dirs: Directories, name: str) -> None:
 
 
 def _ask_secrets(dirs: Directories, platform: Platform) -> HermesError | None:
-    """Ask for what the platform wants in the mode that is chosen, and try it. Gives what is wrong with it.
+    """Ask for what the platform wants in the mode that is chosen, try it, and keep it. Gives what is wrong with it.
 
     Raises: HermesError, when nothing else was typed than is kept already.
     """
-    table, typed = load_config().values.gateway.get(platform.value, {}), False
-    for secret, what in _secrets(platform, table):
-        if value := typer.prompt(what, hide_input=True, default="", show_default=False).strip():
-            store_key(dirs, f"{platform.value}_{secret}", value)
-            typed = True
+    typed: dict[str, str] = {}
     try:
-        try_out(_config(dirs, platform))
+        for secret, what in _secrets(platform, load_config().values.gateway.get(platform.value, {})):
+            if value := typer.prompt(what, hide_input=True, default="", show_default=False).strip():
+                typed[f"{platform.value}_{secret}"] = value
+            if secret == "bot_token" and asyncio.run(try_token(_config(dirs, platform, typed))):
+                _keep(dirs, typed)
+        try_out(_config(dirs, platform, typed))
     except HermesError as error:
         if not typed:
             raise
         return error
+    _keep(dirs, typed)
     typer.echo(f"{platform.value} knows the token.")
     return None
+
+
+def _keep(dirs: Directories, secrets: Mapping[str, str]) -> None:
+    for name, value in secrets.items():
+        store_key(dirs, name, value)
 
 
 def _secrets(platform: Platform, table: Mapping[str, object]) -> Secrets:
@@ -88,11 +95,11 @@ def _people(platform: Platform, what: str, default: str) -> list[str]:
         typer.echo(f"{wrong[0]!r} is no id of a person on {platform.value}. Names are not taken.", err=True)
 
 
-def _config(dirs: Directories, platform: Platform) -> PlatformConfig:
+def _config(dirs: Directories, platform: Platform, typed: Mapping[str, str]) -> PlatformConfig:
     import os
 
     tables = {platform.value: load_config().values.gateway.get(platform.value, {})}
-    return platform_configs(tables, read_keys(dirs), os.environ)[platform]
+    return platform_configs(tables, {**read_keys(dirs), **typed}, os.environ)[platform]
 
 
 def try_out(config: PlatformConfig) -> None:

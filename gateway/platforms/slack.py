@@ -99,10 +99,19 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def open_adapter(config: PlatformConfig) -> "Slack":
     """Raises: ConfigError."""
     options = checked(Options, config.options, config.platform)
-    token = secret(config, "bot_token", "the bot token, xoxb-…")
+    token = _bot_token(config)
     if options.mode == "http":
         return Slack(token, options, signing_secret=secret(config, "signing_secret", "the app's signing secret"))
     return Slack(token, options, app_token=secret(config, "app_token", "an app-level token for Socket Mode, xapp-…"))
+
+
+async def try_token(config: PlatformConfig) -> None:
+    """Ask Slack whether it knows the bot token. Raises: ConfigError, Refused, RetryAfter, Unavailable."""
+    await Slack(_bot_token(config), checked(Options, config.options, config.platform)).identify()
+
+
+def _bot_token(config: PlatformConfig) -> str:
+    return secret(config, "bot_token", "the bot token, xoxb-…")
 
 
 class Slack:
@@ -151,13 +160,8 @@ class Slack:
         self._receive, self._fatal = receive, None
         self._ended.clear()
         try:
+            await self.identify()
             with self._translated(connecting=True):
-                answer = await self._client.auth_test()
-                self._user_id = str(answer.get("user_id") or "")
-                self._url = str(answer.get("url") or "")
-                self._me = AuthorizeResult.from_auth_test_response(
-                    auth_test_response=answer, bot_token=self._token, user_auth_test_response=None
-                )
                 await self._catch_up()
                 if self._options.mode == "http":
                     self._listener = Listener(self._options.listen, PATH, self._called)
@@ -168,6 +172,16 @@ class Slack:
         except BaseException:
             await self.disconnect()
             raise
+
+    async def identify(self) -> None:
+        """Learn who the token makes us. Raises: Refused when Slack does not know it, RetryAfter, Unavailable."""
+        with self._translated(connecting=True):
+            answer = await self._client.auth_test()
+            self._user_id = str(answer.get("user_id") or "")
+            self._url = str(answer.get("url") or "")
+            self._me = AuthorizeResult.from_auth_test_response(
+                auth_test_response=answer, bot_token=self._token, user_auth_test_response=None
+            )
 
     async def _catch_up(self) -> None:
         """Hand on what was written while nobody listened: Slack itself tries again for some minutes only.

@@ -9,6 +9,7 @@ import pytest
 
 from gateway import setting_up
 from gateway.config import Platform
+from tests.support.slack_server import BOT_TOKEN, SIGNING_SECRET, SlackServer
 from tests.support.telegram_server import TOKEN, TelegramServer
 
 HERMES = Path(sys.executable).with_name("hermes")
@@ -16,15 +17,25 @@ HERMES = Path(sys.executable).with_name("hermes")
 
 async def set_up(server: TelegramServer, home: Path, *answers: str) -> tuple[int, str]:
     """What the program said to these answers, which come in a pipe."""
+    table = f'base_url = "{server.base_url}"\nbase_file_url = "{server.base_file_url}"\n'
+    return await answered(Platform.TELEGRAM, table, home, *answers)
+
+
+async def set_up_slack(server: SlackServer, home: Path, *answers: str) -> tuple[int, str]:
+    """The same, over HTTP."""
+    table = f'mode = "http"\nlisten = "127.0.0.1:0"\nbase_url = "{server.base_url}"\n'
+    return await answered(Platform.SLACK, table, home, *answers)
+
+
+async def answered(platform: Platform, table: str, home: Path, *answers: str) -> tuple[int, str]:
     home.mkdir(exist_ok=True)
-    table = f'[gateway.telegram]\nbase_url = "{server.base_url}"\nbase_file_url = "{server.base_file_url}"\n'
     if not (home / "config.toml").exists():
-        (home / "config.toml").write_text(f"# mine\n{table}")
+        (home / "config.toml").write_text(f"# mine\n[gateway.{platform.value}]\n{table}")
     process = await asyncio.create_subprocess_exec(
         str(HERMES),
         "gateway",
         "setup",
-        "telegram",
+        platform.value,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -79,6 +90,27 @@ async def test_a_token_and_an_id_that_are_wrong_are_asked_for_again(tmp_path: Pa
         assert code == 0, said
         assert said.index("does not know this bot token") < said.index("knows the token") < said.index("'Ann' is no id")
         assert 'admins = ["7"]' in (tmp_path / "h" / "config.toml").read_text()
+
+
+async def test_a_token_that_is_refused_does_not_replace_one_that_works(tmp_path: Path) -> None:
+    async with TelegramServer() as server:
+        await set_up(server, tmp_path / "h", TOKEN, "7", "")
+        wrong = "123456789:AAE-wrong_token-0123456789abcdefghij"
+        _, said = await set_up(server, tmp_path / "h", wrong)
+        assert "does not know this bot token" in said
+        assert TOKEN in (tmp_path / "h" / "credentials.toml").read_text()
+
+
+async def test_slacks_token_is_tried_before_the_next_secret_is_asked_for_and_kept(tmp_path: Path) -> None:
+    async with SlackServer() as server:
+        _, said = await set_up_slack(server, tmp_path / "h", "xoxb-wrong", BOT_TOKEN)
+        assert said.index("the bot token") < said.index("invalid_auth") < said.index("signing secret")
+        kept = (tmp_path / "h" / "credentials.toml").read_text()
+        assert BOT_TOKEN in kept
+        assert "xoxb-wrong" not in kept
+        code, said = await set_up_slack(server, tmp_path / "h", "", SIGNING_SECRET, "U0ANN", "")
+        assert code == 0, said
+        assert SIGNING_SECRET in (tmp_path / "h" / "credentials.toml").read_text()
 
 
 def test_what_is_asked_for_is_what_the_chosen_mode_wants() -> None:
