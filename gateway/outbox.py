@@ -32,6 +32,7 @@ from gateway.platforms.base import (
     RetryAfter,
     SendsFiles,
     Unavailable,
+    Unreadable,
 )
 from gateway.session import Chat, SessionSource, chat_of, session_key
 
@@ -308,7 +309,7 @@ class Outbox:
             self.pause(chat, error.seconds)
             await self._postpone(one, error.seconds, str(error))
         except Unavailable as error:
-            if time.time() - one.at > GIVE_UP_AFTER:
+            if _is_enough(one, error):
                 await self._give_up(one, str(error))
             else:
                 await self._postpone(one, _pause(one), str(error), repeat=error.uncertain)
@@ -359,6 +360,13 @@ class Outbox:
 def _pause(one: Outbound) -> float:
     """Seconds until it is tried again."""
     return min(FIRST_PAUSE * 2.0 ** min(one.attempts - 1, 10), LONGEST_PAUSE) * random.uniform(0.8, 1.2)
+
+
+def _is_enough(one: Outbound, error: Unavailable) -> bool:
+    """Whether it is not tried again. An answer that cannot be read is most likely a yes: one repeat, no more."""
+    if isinstance(error, Unreadable):
+        return one.repeat
+    return time.time() - one.at > GIVE_UP_AFTER
 
 
 def _check(letter: Letter) -> None:

@@ -5,6 +5,7 @@
     ├── Refused                 for good: the same request will never be taken
     ├── ChatMoved               the chat has another id
     └── Unavailable             the platform cannot be reached, or fell over: try later
+        └── Unreadable              it answered with a yes that makes no sense
 
 An adapter translates and decides nothing. What only some platforms can do is a protocol of its own (`CanEdit`, …),
 asked for with `isinstance`.
@@ -56,6 +57,13 @@ class Unavailable(DeliveryError):  # noqa: N818  (says what happened)
     def __init__(self, message: str, *, hint: str = "", uncertain: bool = False) -> None:
         super().__init__(message, hint=hint)
         self.uncertain = uncertain
+
+
+class Unreadable(Unavailable):
+    """The platform answered, and the SDK fell over the answer. Most likely the request was carried out."""
+
+    def __init__(self, platform: str, fault: Exception) -> None:
+        super().__init__(f"{platform}'s answer makes no sense: {type(fault).__name__}.", uncertain=True)
 
 
 NONSENSE = (TypeError, ValueError, KeyError, AttributeError, AssertionError)

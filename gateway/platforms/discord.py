@@ -43,6 +43,7 @@ from gateway.platforms.base import (
     RetryAfter,
     SendResult,
     Unavailable,
+    Unreadable,
     heard_nothing,
 )
 from gateway.platforms.discord_events import command_rows, event_of_command, event_of_message, event_of_press
@@ -400,7 +401,7 @@ class Discord:
             text = self._redact(f"{type(error).__name__}: {error}".removesuffix(": "))
             raise Unavailable(f"Discord cannot be reached: {text}.", uncertain=uncertain) from None
         except NONSENSE as error:
-            raise Unavailable(f"Discord's answer makes no sense: {type(error).__name__}.", uncertain=True) from error
+            raise Unreadable("Discord", error) from error
 
     def _refusal(self, error: discord.HTTPException) -> RetryAfter | Unavailable | Refused:
         if error.status == 429:

@@ -52,6 +52,7 @@ from gateway.platforms.base import (
     SendsFiles,
     TakesFiles,
     Unavailable,
+    Unreadable,
     heard_nothing,
 )
 from gateway.platforms.slack_events import COMMAND, PATH, event_of_action, event_of_command, event_of_message, plain
@@ -445,7 +446,7 @@ class Slack:
             text = self._redact(f"{type(error).__name__}: {error}".removesuffix(": "))
             raise Unavailable(f"Slack cannot be reached: {text}.", uncertain=uncertain) from None
         except NONSENSE as error:
-            raise Unavailable(f"Slack's answer makes no sense: {type(error).__name__}.", uncertain=True) from error
+            raise Unreadable("Slack", error) from error
 
     def _note_revoked(self, error: SlackApiError) -> bool:
         """Whether Slack does not take a token any more; then the connection is over for good."""

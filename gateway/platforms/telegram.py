@@ -44,6 +44,7 @@ from gateway.platforms.base import (
     RetryAfter,
     SendResult,
     Unavailable,
+    Unreadable,
 )
 from gateway.platforms.pace import backoff
 from gateway.platforms.telegram_updates import WANTED, event_of
@@ -389,7 +390,7 @@ class Telegram:
                 self._redact(f"Telegram cannot be reached: {error}."), uncertain=_uncertain(error)
             ) from None
         except NONSENSE as error:
-            raise Unavailable(f"Telegram's answer makes no sense: {type(error).__name__}.", uncertain=True) from error
+            raise Unreadable("Telegram", error) from error
 
 
 async def _formatted(send: Callable[[str, str | None], Awaitable[_Result]], markup: str) -> _Result:

@@ -14,7 +14,7 @@ from discord.utils import time_snowflake
 from agent import commands
 from agent.errors import ConfigError
 from gateway.config import Platform, PlatformConfig
-from gateway.platforms.base import Attachment, Button, OutgoingFile, Refused, RetryAfter, Unavailable
+from gateway.platforms.base import Attachment, Button, OutgoingFile, Refused, RetryAfter, Unavailable, Unreadable
 from gateway.platforms.discord import Discord
 from gateway.platforms.registry import open_adapter
 from gateway.session import Chat
@@ -322,7 +322,7 @@ async def test_a_cut_in_mid_send_leaves_it_uncertain(server: DiscordServer, bot:
 
 async def test_an_answer_that_makes_no_sense_leaves_it_uncertain(server: DiscordServer, bot: Discord) -> None:
     server.fail_next("message.create", Nonsense())
-    with pytest.raises(Unavailable) as caught:
+    with pytest.raises(Unreadable) as caught:
         await bot.send(HERE, "hi")
     assert caught.value.uncertain
 

@@ -12,7 +12,7 @@ from agent.store.memory import MemoryStore
 from gateway.config import Platform
 from gateway.formatting import Dialect
 from gateway.outbox import REPEAT, Letter, Outbox, address
-from gateway.platforms.base import Button, ChatMoved, DeliveryError, Refused, RetryAfter, Unavailable
+from gateway.platforms.base import Button, ChatMoved, DeliveryError, Refused, RetryAfter, Unavailable, Unreadable
 from gateway.platforms.memory import MemoryPlatform
 from gateway.session import Chat
 from tests.store.conftest import lease
@@ -88,6 +88,19 @@ async def test_what_may_have_arrived_is_sent_again_and_marked(
     await outbox.post(HERE, Letter(text="hello"))
     await outbox.idle()
     assert platform.texts("1") == ["hello", f"{REPEAT}hello"]
+
+
+async def test_where_the_answer_cannot_be_read_a_message_is_repeated_once(
+    store: MemoryStore, outbox: Outbox, platform: MemoryPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.outbox.FIRST_PAUSE", 0.01)
+    platform.fail_next(*(Unreadable("Memory", TypeError()) for _ in range(20)))
+    await outbox.post(HERE, Letter(text="hello"), key="k")
+    await outbox.idle()
+    assert platform.texts("1") == ["hello", f"{REPEAT}hello"]
+    left = store.posted("k")
+    assert left is not None
+    assert (left.state, left.error) == ("refused", "Memory's answer makes no sense: TypeError.")
 
 
 async def test_what_was_not_sent_is_sent_again_without_a_mark(

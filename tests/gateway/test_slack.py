@@ -14,7 +14,7 @@ import pytest
 from agent import commands
 from agent.errors import ConfigError
 from gateway.config import Platform, PlatformConfig
-from gateway.platforms.base import Attachment, Button, OutgoingFile, Refused, RetryAfter, Unavailable
+from gateway.platforms.base import Attachment, Button, OutgoingFile, Refused, RetryAfter, Unavailable, Unreadable
 from gateway.platforms.registry import open_adapter
 from gateway.platforms.slack import Slack
 from gateway.platforms.slack_manifest import slack_manifest
@@ -350,7 +350,7 @@ async def test_a_server_that_fell_over_is_unavailable(server: SlackServer, bot: 
 
 async def test_an_answer_that_makes_no_sense_leaves_it_uncertain(server: SlackServer, bot: Slack) -> None:
     server.fail_next("chat.postMessage", Nonsense())
-    with pytest.raises(Unavailable) as caught:
+    with pytest.raises(Unreadable) as caught:
         await bot.send(HERE, "hi")
     assert caught.value.uncertain
 

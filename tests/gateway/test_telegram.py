@@ -18,6 +18,7 @@ from gateway.platforms.base import (
     Refused,
     RetryAfter,
     Unavailable,
+    Unreadable,
 )
 from gateway.platforms.registry import open_adapter
 from gateway.platforms.telegram import Telegram
@@ -326,7 +327,7 @@ async def test_a_cut_in_mid_send_leaves_it_uncertain(server: TelegramServer, bot
 
 async def test_an_answer_that_makes_no_sense_leaves_it_uncertain(server: TelegramServer, bot: Telegram) -> None:
     server.fail_next("sendMessage", Nonsense())
-    with pytest.raises(Unavailable) as caught:
+    with pytest.raises(Unreadable) as caught:
         await bot.send(HERE, "hi")
     assert caught.value.uncertain
 
