@@ -132,12 +132,15 @@ class TaskPool(TaskRuns):
             session = parent
         return session
 
-    def stop(self, task_id: str, *, why: str = "") -> Task | None:
+    def stop(self, task_id: str, *, why: str = "", chat: str = "") -> Task | None:
         """Cancel a live task: its row says so at once, its work is dead within a second. None when it was over.
 
-        `why` is what its row says that it did last.
+        `why` is what its row says that it did last. `chat` is the one that orders it, if one does; any other chat that
+        it reports to is still to be told.
         """
-        task = self._change(task_id, LIVE_STATES, state="cancelled", finished=time.time(), activity=why, told=True)
+        before = self._store.task(task_id)
+        told = before is None or task_rows.key_of(before.owner) in ("", chat)
+        task = self._change(task_id, LIVE_STATES, state="cancelled", finished=time.time(), activity=why, told=told)
         with self._lock:
             cancel = self._cancels.get(task_id)
         if task is not None and cancel is not None:

@@ -200,6 +200,7 @@ class Service:
         # What was owed is posted before a turn may show anything after it.
         await self.aside(lambda: self.store.reclaim_deliveries(self._is_alive))
         await self.telling.left_over()
+        await self.telling.stopped_meanwhile()
         await self.aside(self.turns.open)
         await self.aside(self.tasks.open)
         # Those that are given up by now, because too many processes died with them.
@@ -522,7 +523,6 @@ class Service:
                 await self.telling.changed(event, live.text if live is not None else "")
                 if event.state in ("done", "failed", "cancelled"):
                     await self._turn_over(event.task_id)
-                    self.telling.stopped_here.discard(event.task_id)
                 return
             except StoreError as error:
                 _log.warning("task %s: %s", event.task_id, error)

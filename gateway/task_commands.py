@@ -222,9 +222,7 @@ def _stop_task(call: Call, number: str, text: str) -> str:
         found = call.service.store.tasks(owner=OF_CHATS + call.key, states=LIVE_STATES)
     else:
         found = [call.find(number)]
-    own = {task.id for task in found if task.owner == OF_CHATS + call.key and task.state in LIVE_STATES}
-    call.service.telling.stopped_here |= own
-    said = task_orders.stop(call.service.tasks, found)
+    said = task_orders.stop(call.service.tasks, found, chat=call.key)
     call.service.turns.look()
     return said
 

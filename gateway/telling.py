@@ -82,8 +82,6 @@ class Telling:
         self._folder, self._dirs = folder, dirs
         self._hearers, self._deny = hearers, deny
         self._open: dict[str, tuple[ApprovalRequested, float]] = {}
-        self.stopped_here: set[str] = set()
-        """Live tasks that their own chat has stopped: it is told in the answer to that."""
 
     async def changed(self, event: TaskChanged, said: str = "") -> None:
         """A turn or a task came into another state: tell what its chat should know. Raises: StoreError.
@@ -104,11 +102,8 @@ class Telling:
                 text = self._outbox.commands(_chat(task), _paused(task))
                 letter = Letter(text=text, reply_to=_reply_to(task))
                 await self._outbox.post(_chat(task), letter, key=f"parked:{task.id}:{task.steps}")
-            case "cancelled" if task.owner.startswith(OF_TURNS):
+            case "cancelled":
                 await self._stopped(task, said)
-            case "cancelled" if task.id not in self.stopped_here:
-                text = f"⏹ #{task.number} was stopped: {preview(task.prompt)}"
-                await self._outbox.post(_chat(task), Letter(text=text), key=f"stopped:{task.id}")
 
     async def left_over(self) -> None:
         """Tell what is owed and nobody tells: another process ended it, or this one could not. Raises: StoreError."""
@@ -117,6 +112,12 @@ class Telling:
                 task = await self._aside(lambda delivery=delivery: self._store.task(delivery.task_id))  # type: ignore[misc]
                 if task is not None:
                     await self.outcome(task)
+
+    async def stopped_meanwhile(self) -> None:
+        """Tell of what was stopped while nobody served its chat. Raises: StoreError."""
+        for task in await self._aside(lambda: self._store.tasks(states=frozenset({"cancelled"}))):
+            if key_of(task.owner) and not task.told:
+                await self._stopped(task)
 
     async def goes_on(self) -> None:
         """Say in the chats that what an earlier process left is taken up. Raises: StoreError."""
@@ -225,7 +226,17 @@ class Telling:
         for chat, of in ((here, key), *((other, f"{key}:also:{address(other)}") for other in others)):
             await self._outbox.change(chat, settled(request, decision, chat), of=of, key=f"{of}:answered")
 
-    async def _stopped(self, task: Task, said: str) -> None:
+    async def _stopped(self, task: Task, said: str = "") -> None:
+        """Say that it was stopped. A chat that ordered it of a task hears so in the answer to that."""
+        if task.owner.startswith(OF_TURNS):
+            await self._complete_stopped(task, said)
+        elif not task.told:
+            text = f"⏹ #{task.number} was stopped: {preview(task.prompt)}"
+            await self._outbox.post(_chat(task), Letter(text=text), key=f"stopped:{task.id}")
+        if not task.told:
+            await self._aside(lambda: self._store.update_task(task.id, told=True))
+
+    async def _complete_stopped(self, task: Task, said: str) -> None:
         live = await self._outbox.open_live(_chat(task), f"turn:{task.id}")
         if live is not None:
             letter = Letter(text=f"{said}\n\n⏹ Stopped.".strip(), reply_to=_reply_to(task))

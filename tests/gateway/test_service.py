@@ -24,6 +24,7 @@ from agent.records import Delivery, Lease, TaskOptions
 from agent.redact import Redactor
 from agent.store.memory import MemoryStore
 from agent.task_runner import TaskRunner
+from agent.tasks import TaskPool
 from gateway import calls, chat_commands, task_commands
 from gateway.authorization import Verdict
 from gateway.config import Platform
@@ -480,6 +481,24 @@ async def test_the_chat_is_told_that_what_was_under_way_goes_on(tmp_path: Path) 
     async with served(tmp_path, ["I am back."], store, "two") as second:
         await second.shows(lambda: "I am back." in second.platform.texts("1"))
         assert second.platform.texts("1")[0] == "↻ I was restarted. What was under way goes on: the turn."
+
+
+def runs_nothing(task: Task, *, emit: Sink, cancel: CancelToken) -> TurnFinished | TurnSuspended:
+    raise AssertionError
+
+
+async def test_a_chat_hears_once_of_a_task_that_was_stopped_while_nobody_served_it(tmp_path: Path) -> None:
+    store, never = MemoryStore(), threading.Event()
+    async with served(tmp_path, [[Say("I am"), Until(never)]], store) as first:
+        task = await first.service.aside(lambda: first.service.tasks.submit("look", owner="chat:memory:1"))
+        await first.shows(lambda: first.model.requests != [])
+    elsewhere = TaskPool(store, runs_nothing, notify=lambda _: None, workers=0)
+    assert elsewhere.stop(task.id) is not None
+    for worker in ("two", "three"):
+        async with served(tmp_path, [], store, worker) as house:
+            await house.quiet()
+            told = [text for text in house.platform.texts("1") if "was stopped: look" in text]
+            assert len(told) == (worker == "two")
 
 
 async def test_a_message_that_cannot_be_read_any_more_stops_no_start(tmp_path: Path) -> None:
