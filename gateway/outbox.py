@@ -301,7 +301,7 @@ class Outbox:
         try:
             if adapter is None:
                 raise Unavailable(f"Nobody speaks with {chat.platform.value} at the moment.")
-            letter = msgspec.json.decode(one.payload, type=Letter)
+            letter = letter_of(one)
             if letter.file:
                 await self._aside(lambda: _check(letter))
             sent = await _send(adapter, chat, one, letter)
@@ -318,8 +318,10 @@ class Outbox:
             await self._insist(lambda: self._moved(chat, moved_to))
             await self._postpone(one, 0.0, str(error))
             self.wake(address(replace(chat, chat_id=moved_to)))
-        except (Refused, OSError) as error:
+        except Refused as error:
             await self._give_up(one, str(error))
+        except OSError as error:  # the chat need not know where the file lies
+            await self._give_up(one, f"It cannot be read: {error.strerror or type(error).__name__}.")
         except Exception as fault:  # noqa: BLE001  (one message must not hold up the chat for good)
             _log.exception("outbox: message %s", one.id)
             if one.attempts < SURPRISES:
@@ -420,6 +422,10 @@ async def _within(event: asyncio.Event, seconds: float) -> None:
 def encode(letter: Letter) -> str:
     """A message as the store keeps it."""
     return msgspec.json.encode(cleaned(letter)).decode()
+
+
+def letter_of(one: Outbound) -> Letter:
+    return msgspec.json.decode(one.payload, type=Letter)
 
 
 def _part(key: str, number: int) -> str:

@@ -37,7 +37,7 @@ from gateway.home import Homes
 from gateway.lines import Item, Lines
 from gateway.live import LiveAnswer, Lives
 from gateway.media import Received, as_image, as_prompt, as_said, take_in
-from gateway.outbox import Letter, Outbox, address, always
+from gateway.outbox import Letter, Outbox, address, always, letter_of
 from gateway.platforms.base import Adapter, CanReact, MessageEvent
 from gateway.preparing import Preparing, passes
 from gateway.session import Chat, chat_of
@@ -496,7 +496,9 @@ class Service:
             self._lives.end(live.chat, change)
 
     def _refused(self, one: Outbound) -> None:
-        chat = chat_of(one.chat)
+        chat, letter = chat_of(one.chat), letter_of(one)
+        if letter.file_name:
+            self._spawn(self.say(chat, f"📎 {letter.file_name} did not arrive: {one.error}", key=f"refused:{one.id}"))
         if self.homes.is_news(one.chat):
             text = f"⚠ A message to {one.chat} was refused: {one.error} `hermes gateway status` lists what was."
             self._spawn(self.notice(text, about=chat.platform, but=chat))

@@ -30,7 +30,7 @@ from gateway.authorization import Verdict
 from gateway.config import Platform
 from gateway.conversations import Busy
 from gateway.formatting import PLAIN
-from gateway.outbox import REPEAT, UNKNOWN
+from gateway.outbox import REPEAT, UNKNOWN, Letter
 from gateway.platforms.base import ChatMoved, MessageEvent, Refused, RetryAfter
 from gateway.platforms.memory import MemoryPlatform
 from gateway.service import Prompt, Service
@@ -727,6 +727,15 @@ async def test_what_was_refused_for_good_is_reported_at_home_once(tmp_path: Path
         await house.quiet()
         assert sum("was refused" in text for text in house.platform.texts("9")) == 1
         assert len(house.store.refused()) == 2
+
+
+async def test_a_chat_hears_that_its_file_was_refused(tmp_path: Path) -> None:
+    async with served(tmp_path, []) as house:
+        (tmp_path / "a.csv").write_text("1")
+        house.platform.fail_next(Refused("No files here."))
+        letter = Letter(file=str((tmp_path / "a.csv").resolve()), file_name="a.csv")
+        await house.service.outbox.post(Chat(platform=Platform.MEMORY, chat_id="1"), letter)
+        await house.shows(lambda: house.platform.texts("1") == ["📎 a.csv did not arrive: No files here."])
 
 
 async def test_a_question_that_only_admins_answer_is_asked_at_home_and_both_see_the_answer(tmp_path: Path) -> None:
