@@ -326,7 +326,7 @@ def bounded(text: str, limit: int) -> str:
 
 
 def _denial(reason: str) -> str:
-    because = f": {reason}" if reason else ""
+    because = f": {reason.rstrip('.')}" if reason else ""
     return f"{DENIED}{because}. Do not try the same thing another way; ask, or do something else."
 
 

@@ -19,7 +19,7 @@ from agent.protocols import Action, Decision, Sink, ToolContext
 from agent.redact import Redactor
 from agent.store.memory import MemoryStore
 from agent.tools import default_tools
-from agent.toolset import Toolset, bounded
+from agent.toolset import Toolset, _denial, bounded
 from tests.support.turns import SESSION, Bench, Note, NoteArguments, check_stream
 
 
@@ -363,3 +363,7 @@ def test_a_call_that_began_before_is_neither_run_nor_asked_about_again(mode: App
     assert isinstance(started, ToolStarted)
     assert isinstance(finished, ToolFinished)
     assert (started.title, finished.title, finished.refused) == ("note a", "note a", False)
+
+
+def test_a_reason_that_ends_a_sentence_is_followed_by_one_full_stop() -> None:
+    assert _denial("None can be asked.").startswith("Not run. The answer was no: None can be asked. Do not try")
