@@ -156,7 +156,7 @@ COMMAND_TABLE: tuple[CommandDef, ...] = (
     CommandDef(
         "undo",
         "Session",
-        "take back the last prompt; it becomes the draft",
+        "take back the last prompt, or the last N",
         arguments="[N]",
         busy=False,
         example="/undo 2",
@@ -371,7 +371,7 @@ COMMAND_TABLE: tuple[CommandDef, ...] = (
         example="/help tasks",
     ),
     CommandDef("start", "Info", "what this is, and how to use it", surfaces=CHATS),
-    CommandDef("usage", "Info", "tokens and cost of this session, of today, of each model", surfaces=EVERYWHERE),
+    CommandDef("usage", "Info", "tokens and cost so far", surfaces=EVERYWHERE),
     CommandDef("context", "Info", "what takes up the model's window", surfaces=EVERYWHERE),
     CommandDef("version", "Info", "version of Hermes and what it runs on", surfaces=EVERYWHERE),
     CommandDef("doctor", "Info", "check this installation"),
