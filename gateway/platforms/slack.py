@@ -80,9 +80,12 @@ _SIGNS = {
 }  # fmt: skip
 
 
+_NOISE = ("(or SLACK_BOT_TOKEN env variable)", "`token` will be unused", "Unhandled request")
+
+
 def _is_news(record: logging.LogRecord) -> bool:
-    """Bolt warns of a token that it does not need, at each start."""
-    return "(or SLACK_BOT_TOKEN env variable)" not in record.msg and "`token` will be unused" not in record.msg
+    """Bolt warns of a token that it does not need, at each start, and explains how to handle what nobody asked for."""
+    return not any(noise in str(record.msg) for noise in _NOISE)
 
 
 logging.getLogger("slack_bolt.AsyncApp").addFilter(_is_news)

@@ -496,3 +496,17 @@ async def test_in_a_channel_an_answer_points_at_its_message_and_keeps_doing_so(s
     assert server.messages[sent.message_id]["text"] == f"{arrow}*Done*"
     thread = await bot.send(Chat(platform=Platform.SLACK, chat_id=CHANNEL, thread_id="5.1"), "hi", reply_to="17.000200")
     assert server.messages[thread.message_id]["text"] == "hi"
+
+
+async def test_what_nobody_asked_for_leaves_no_advice_in_the_log(
+    server: SlackServer, bot: Slack, inbox: Inbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    logger = logging.getLogger("slack_bolt.AsyncApp")
+    logger.addHandler(caplog.handler)
+    try:
+        await server.envelope("events_api", server.event({"type": "im_open"}))
+        await server.says("hello")
+        await inbox.until(lambda: inbox.events)
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert "Suggestion" not in caplog.text
