@@ -128,15 +128,19 @@ def _that_waits(call: Call) -> Task:
 
 
 async def press(service: Service, event: MessageEvent, key: str, *, verdict: Verdict) -> str:
-    """A button under a question was pressed. Raises: HermesError."""
+    """A button was pressed; "" where its question then shows what was answered. Raises: HermesError."""
     what, _, named = event.data.partition(":")
     task_id, _, mark = named.partition(":")
-    if what.isdecimal() and task_id and mark:
-        return await _reply(Call(service, event, key, "", verdict), task_id, what, mark)
+    shown = service.telling.shows_answer(task_id)
+    call = Call(service, event, key, "", verdict)
     decisions = {"ok": Decision(True), "session": Decision(True, scope="session"), "no": Decision(False)}
-    if what not in decisions or not task_id or not mark:
+    if not task_id or not mark or not (what.isdecimal() or what in decisions):
         raise HermesError("That button means nothing here.")
-    return await _answer(Call(service, event, key, "", verdict), task_id, decisions[what], mark)
+    if what.isdecimal():
+        answer = await _reply(call, task_id, what, mark)
+    else:
+        answer = await _answer(call, task_id, decisions[what], mark)
+    return "" if shown else answer
 
 
 # -- tasks -----------------------------------------------------------------------------------------

@@ -135,6 +135,10 @@ class Telling:
             text = f"↻ I was restarted. What was under way goes on: {', '.join(what)}."
             await self._outbox.post(chat_of(key), Letter(text=text), key=f"again:{self._teller().worker}:{key}")
 
+    def shows_answer(self, task_id: str) -> bool:
+        """Whether the question of this task will be changed into what was answered."""
+        return task_id in self._open
+
     def unanswered(self, seconds: float) -> list[str]:
         """The ids of those that have waited for an answer for so long."""
         return [task_id for task_id, (_, at) in self._open.items() if time.time() - at > seconds]

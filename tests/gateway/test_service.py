@@ -369,7 +369,9 @@ async def test_a_question_has_buttons_and_a_press_answers_it(tmp_path: Path) -> 
         assert "alpha" in question.text
         await house.platform.press(question, question.buttons[0][0].data)
         await house.shows(lambda: "Written." in house.platform.texts("1"))
+        await house.quiet()
         assert (tmp_path / "a.txt").read_text() == "alpha"
+        assert ["Approved" in text for text in house.platform.texts("1")].count(True) == 1, "the question shows it"
 
 
 async def test_hints_name_commands_as_they_are_given_there(tmp_path: Path) -> None:
