@@ -9,13 +9,13 @@ from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.layout import BufferControl, ConditionalContainer, FormattedTextControl, HSplit, Layout, Window
 from prompt_toolkit.layout.dimension import Dimension
-from prompt_toolkit.layout.menus import CompletionsMenu
 from prompt_toolkit.output.color_depth import ColorDepth
 from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.styles import Style
 from prompt_toolkit.widgets import SearchToolbar
 
 from hermes_cli.glyphs import Glyphs
+from hermes_cli.menu import completion_menu
 from hermes_cli.terminal import PromptApplication, keyboard, reflows
 
 STYLE = Style.from_dict(
@@ -33,11 +33,10 @@ STYLE = Style.from_dict(
         "details.added": "ansigreen",
         "details.removed": "ansired",
         "picker.chosen": "ansicyan bold",
-        "completion-menu": "bg:default",
-        "completion-menu.completion": "bg:default fg:default",
-        "completion-menu.completion.current": "bg:default ansicyan bold noreverse",
-        "completion-menu.meta.completion": "bg:default ansibrightblack",
-        "completion-menu.meta.completion.current": "bg:default ansicyan noreverse",
+        "choices.name": "",
+        "choices.name.current": "ansicyan bold",
+        "choices.meaning": "ansibrightblack",
+        "choices.meaning.current": "ansicyan",
         "browser.head": "ansicyan bold",
         "browser.chosen": "reverse",
         "browser.done": "ansigreen",
@@ -84,7 +83,7 @@ def application(
             ConditionalContainer(above, Condition(lambda: bool(live()))),
             draft,
             search,
-            CompletionsMenu(max_height=8, scroll_offset=1, extra_filter=has_completions),
+            completion_menu(glyphs.ellipsis),
             ConditionalContainer(Window(below, height=1, dont_extend_height=True), ~has_completions),
             Window(),
         ]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from hermes_cli.commands import COMMANDS
 from tests.support.openai_server import OpenAIServer
 
 from .conftest import Start
@@ -49,6 +50,17 @@ def test_tab_completes_from_the_open_menu(start: Start) -> None:
     hermes = start()
     hermes.type("/backgro").wait_for("send a prompt to the background")
     hermes.press("tab").type("x").wait_for(lambda seen: seen.draft == "/background x")
+
+
+@pytest.mark.parametrize("columns", [100, 40])
+def test_the_menu_says_what_each_command_does_at_any_width(start: Start, columns: int) -> None:
+    hermes = start(columns=columns)
+    hermes.type("/").wait_for("start a new").press("tab").wait_for(lambda seen: seen.draft == "/new")
+    menu = hermes.lines[hermes.lines.index("› /new") + 1 :]
+    assert [line.split()[0] for line in menu[:3]] == ["/new", "/reset", "/clear"]
+    assert len(menu) == 8, "more than eight rows, or a row that wraps"
+    hermes.press(*["tab"] * list(COMMANDS).index("/background"))
+    hermes.wait_for(lambda seen: seen.draft == "/background").wait_for("/background <").wait_for("send a prompt")
 
 
 def test_completion_goes_through_several_commands_and_into_their_arguments(start: Start) -> None:
