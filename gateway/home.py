@@ -1,6 +1,7 @@
 """Home channels: where a platform's notices go, and the questions of people who may not answer them."""
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -41,7 +42,8 @@ class Homes:
         self._store = store
         self._admins = admins
         self._told: dict[str, float] = {}
-        self._met: set[str] = set()
+        self._met: defaultdict[Platform, dict[str, Chat]] = defaultdict(dict)
+        self._kept: set[tuple[str, str]] = set()
 
     def set(self, chat: Chat) -> None:
         """Raises: StoreError."""
@@ -60,13 +62,18 @@ class Homes:
         homes.sort(key=lambda home: home.platform != platform)
         return next((home for home in homes if home != but), None)
 
-    def met(self, source: SessionSource) -> None:
-        """Somebody wrote in a direct chat: should they be an admin, questions come there. Raises: StoreError."""
-        name = f"{DIRECT}{source.platform.value}:{source.user_id}"
-        where = address(source.chat)
-        if (known := f"{name} {where}") not in self._met:
-            self._store.note(name, where)
-            self._met.add(known)
+    def met(self, source: SessionSource) -> bool:
+        """Somebody wrote in a direct chat: should they be an admin, questions come there from now on.
+
+        Does not read the store. True where `keep` is to be called, so that it is known after a restart, too.
+        """
+        self._met[source.platform][source.user_id] = source.chat
+        return _direct(source) not in self._kept
+
+    def keep(self, source: SessionSource) -> None:
+        """Store where somebody was met. Raises: StoreError."""
+        self._store.note(*_direct(source))
+        self._kept.add(_direct(source))
 
     def for_question(self, chat: Chat) -> Hearers:
         """Where only admins answer: in the home, or else in the direct chats of those who have written."""
@@ -74,7 +81,8 @@ class Homes:
         if not admins:
             return Hearers()
         lead = f"{DIRECT}{chat.platform.value}:"
-        direct = {name.removeprefix(lead): chat_of(where) for name, where in self._store.notes(lead).items()}
+        kept = {name.removeprefix(lead): chat_of(where) for name, where in self._store.notes(lead).items()}
+        direct = kept | self._met[chat.platform]
         alone_here = {person for person, place in direct.items() if place == chat}
         home = self.of(chat.platform)
         places = [home] if home else [direct[admin] for admin in sorted(admins) if admin in direct]
@@ -89,3 +97,8 @@ class Homes:
             return False
         self._told[where] = now
         return True
+
+
+def _direct(source: SessionSource) -> tuple[str, str]:
+    """The note of a person's direct chat, and what it says."""
+    return f"{DIRECT}{source.platform.value}:{source.user_id}", address(source.chat)

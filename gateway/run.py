@@ -116,8 +116,7 @@ class GatewayRunner:
             await self.service.say(event.source.chat, f"That is too long: {LONGEST:,} characters are the most.")
         elif verdict.allowed:
             if not event.source.is_group:
-                homes = self.service.homes
-                await self.service.aside(lambda: homes.met(event.source))
+                self.service.met(event.source)
             await self.service.receive(event, self._key(event))
         elif verdict.stranger:
             await self._offer_pairing(event)
@@ -174,8 +173,7 @@ class GatewayRunner:
             lambda: self._session_db.ask_to_pair(source.platform.value, source.user_id, source.user_name, now=now)
         )
         if code:
-            homes = self.service.homes
-            await self.service.aside(lambda: homes.met(source))
+            self.service.met(source)
             order = f"hermes pairing approve {source.platform.value} {code}"
             text = f"I do not know you. Whoever runs this gateway can let you in, within the hour:\n`{order}`"
             await self.service.say(source.chat, text)

@@ -40,7 +40,7 @@ from gateway.media import Received, as_image, as_prompt, as_said, take_in
 from gateway.outbox import Letter, Outbox, address, always, letter_of
 from gateway.platforms.base import Adapter, CanReact, MessageEvent
 from gateway.preparing import Preparing, passes
-from gateway.session import Chat, chat_of
+from gateway.session import Chat, SessionSource, chat_of
 from gateway.telling import Telling, reply_key
 from gateway.voice import Voices
 
@@ -235,6 +235,11 @@ class Service:
         if self._closing:
             raise StoreError("The gateway is leaving.")
         return await self._arrivals.receive(event, key)
+
+    def met(self, source: SessionSource) -> None:
+        """Somebody wrote in a direct chat. Nobody waits until that is stored."""
+        if self.homes.met(source):
+            self._spawn(self.aside(lambda: self.homes.keep(source)))
 
     async def aside(self, work: Callable[[], _Result]) -> _Result:
         """Something that waits for the store, off the loop."""

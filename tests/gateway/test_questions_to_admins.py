@@ -1,5 +1,7 @@
 """Questions of agents that work for people who are no admins: asked where an admin is, and a no where there is none."""
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -14,7 +16,11 @@ from agent.records import Limits, TaskOptions
 from agent.store.memory import MemoryStore
 from agent.task_runner import TaskRunner
 from agent.tasks import TaskPool
+from gateway.config import Platform
+from gateway.home import Homes
 from gateway.platforms.memory import Shown
+from gateway.service import STORE_THREADS
+from gateway.session import Chat
 from tests.gateway.test_serve import Serving, configured, serving  # noqa: F401  (one is a fixture)
 from tests.support.turns import wait_until
 
@@ -66,6 +72,23 @@ async def test_an_admin_is_asked_in_their_direct_chat_where_there_is_no_home(hou
     await house.shows("It said: ")
     for chat_id in ("1", "9"):
         await house.shows("✅ Approved: terminal touch x", chat_id)
+
+
+async def test_where_an_admin_writes_is_known_after_a_restart(house: Serving) -> None:
+    await house.platform.say("/version", chat_id="9", user_id="9")
+    afterwards = Homes(house.gateway.store, {Platform.MEMORY: frozenset({"9"})})
+    here, there = (Chat(platform=Platform.MEMORY, chat_id=number) for number in ("1", "9"))
+    await house.platform.until(lambda: afterwards.for_question(here).others == (there,), 15)
+
+
+async def test_a_message_is_acknowledged_however_busy_the_store_is(house: Serving) -> None:
+    release, service = threading.Event(), house.gateway.service
+    busy = [asyncio.create_task(service.aside(release.wait)) for _ in range(STORE_THREADS)]
+    try:
+        await asyncio.wait_for(house.platform.say("hello", chat_id="2"), 5)
+    finally:
+        release.set()
+    await asyncio.gather(*busy)
 
 
 async def test_an_admin_answers_where_they_ask(house: Serving) -> None:
