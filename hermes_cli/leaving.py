@@ -77,6 +77,17 @@ class Leaving:
         """The tasks that leaving has to do with: one that is parked until the person says so stays as it is."""
         return [task for task in self._live() if not is_held(task)]
 
+    def way_back(self) -> str:
+        """How the conversation goes on another day; "" where there is none."""
+        chat = self._chat
+        if not (session := chat.conversation):
+            return ""
+        if not chat.store.is_stored(session):
+            return "This conversation was never on the disk: it ends here."
+        # Nobody comes by a worktree again.
+        here = "" if chat.cwd.is_relative_to(chat.config.dirs.state) else "hermes -c, or from anywhere "
+        return f"To go on: {here}hermes -r {session}"
+
     def last_words(self) -> str:
         """After all was let go of: what goes on without us, and where it is seen; "" when nothing does."""
         kept = len(self._standing()) if self.keeps else 0

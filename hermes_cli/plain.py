@@ -265,7 +265,11 @@ class PlainScreen:
                 self.show("")
             reading.cancel()
             leaving.cancel()
+            way_back = self.chat.leaving.way_back()
             self.chat.close()
+            if self._interactive:
+                for words in filter(None, (way_back, self.chat.leaving.last_words())):
+                    self.show(words)
             self.chat.wait_until_stopped(STOPPED_WITHIN)
 
     async def _take(self, lines: "asyncio.Queue[str | None]") -> None:

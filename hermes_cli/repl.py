@@ -367,8 +367,10 @@ class Repl(PromptScreen):
             exit_within(LEAVE_WITHIN)
             for timer in self._timers.values():
                 timer.cancel()
-            last_words = "".join(self._outbox) + ("" if self._hung_up else self._taken_notices() + self._way_back())
+            last_words = "".join(self._outbox) + ("" if self._hung_up else self._taken_notices())
             if self._met:
+                if not self._hung_up and (way_back := self.chat.leaving.way_back()):
+                    last_words += self.renderer().note(way_back)
                 self.chat.close()
                 if not self._hung_up and (kept := self.chat.leaving.last_words()):
                     last_words += self.renderer().note(kept)
@@ -382,16 +384,6 @@ class Repl(PromptScreen):
             self.history.close()
             if self._met:
                 self.chat.wait_until_stopped(STOPPED_WITHIN)
-
-    def _way_back(self) -> str:
-        """How the conversation goes on another day."""
-        if not self._met or not (session := self.chat.conversation):
-            return ""
-        if not self.chat.store.is_stored(session):
-            return self.renderer().note("This conversation was never on the disk: it ends here.")
-        # Nobody comes by a worktree again.
-        here = "" if self.chat.cwd.is_relative_to(self.config.dirs.state) else "hermes -c, or from anywhere "
-        return self.renderer().note(f"To go on: {here}hermes -r {session}")
 
     def _hang_up(self) -> None:
         """Nobody reads what we say any more: whatever is not told yet stays untold, and drafts go to the history."""

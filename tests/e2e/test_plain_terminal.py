@@ -142,3 +142,12 @@ def test_commands_say_what_is_so_in_plain_mode(start: Start) -> None:
         assert hermes.count("Copied") == 0
         hermes.send("/clear").wait_for("(plain mode clears nothing").wait_for(lambda seen: seen.draft == "")
         hermes.send("/btw which file?").wait_for("Ctrl+C takes it back").press("ctrl+c").wait_for("was taken back")
+
+
+def test_the_last_lines_say_how_to_go_on(start: Start) -> None:
+    with OpenAIServer(["Fine.", call("write_file", path="a.txt", content="x")]) as server:
+        hermes = plain(start, server)
+        hermes.send("go").wait_for("Fine.").wait_for(lambda seen: seen.draft == "")
+        hermes.send("/bg write").wait_for("needs you").wait_for(lambda seen: seen.draft == "")
+        hermes.press("ctrl+d").wait_for("n stay").wait_for(lambda seen: seen.draft == "").send("k")
+        hermes.wait_for("To go on: hermes -c, or from anywhere hermes -r ").wait_for("1 task goes on: hermes tasks")
