@@ -73,8 +73,11 @@ def await_(met: Callable[[], bool], what: str, within: float = 30.0) -> float:
 class Bench:
     """A store, a worker on it, and a pool that only gives orders."""
 
-    def __init__(self, home: Path, server: OpenAIServer) -> None:
-        self.home, self.port = home, int(server.base_url.split(":")[2].split("/")[0])
+    def __init__(self, folder: Path, server: OpenAIServer) -> None:
+        # Nobody is asked about Hermes' own folder: that is a no.
+        home, self.work = folder / "home", folder / "work"
+        self.work.mkdir()
+        self.port = int(server.base_url.split(":")[2].split("/")[0])
         env = os.environ | {
             "HERMES_HOME": str(home),
             "HERMES_PROVIDER": "custom",
@@ -96,7 +99,7 @@ class Bench:
 
     def send(self, kind: str) -> Task:
         options = options_text(TaskOptions(approvals="ask" if kind == "approval" else "yolo"))
-        return self.store.create_task(prompt=kind, owner=OWNER, settings="{}", options=options, cwd=str(self.home))
+        return self.store.create_task(prompt=kind, owner=OWNER, settings="{}", options=options, cwd=str(self.work))
 
     def state(self, task: Task) -> str:
         row = self.store.task(task.id)
