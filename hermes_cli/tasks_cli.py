@@ -355,17 +355,20 @@ def _lines(store: Store, task_id: str) -> Callable[[Task | None], Iterable[str]]
 
 
 def _events(store: Store, task_id: str) -> Callable[[Task | None], Iterable[str]]:
-    """As `_lines`; one JSON object an event."""
+    """As `_lines`; one JSON object an event, and last the state that the task ended in: a log has none of a stop."""
     import msgspec
 
     after = 0
 
-    def more(_task: Task | None) -> Iterable[str]:
+    def more(task: Task | None) -> Iterable[str]:
         nonlocal after
         for entry in store.log(task_id, after=after):
             after = entry.number
             row = {"number": entry.number, "at": entry.at, "type": type(entry.event).__name__, **asdict(entry.event)}
             yield msgspec.json.encode(row).decode()
+        if task is not None and task.state not in LIVE_STATES:
+            over = {"at": task.finished, "type": "TaskOver", "task_id": task.id, "state": task.state}
+            yield msgspec.json.encode(over).decode()
 
     return more
 

@@ -143,6 +143,7 @@ def test_a_log_has_everything_in_order(sub_command: Run, store: SqliteStore) -> 
     rows = [json.loads(line) for line in sub_command("tasks", "log", "1", "--json").stdout.splitlines()]
     assert [row["type"] for row in rows][:2] == ["TurnStarted", "StepFinished"]
     assert rows[0]["number"] == 1
+    assert (rows[-1]["type"], rows[-1]["state"]) == ("TaskOver", "done")
 
 
 def test_the_end_of_a_log_counts_all_of_a_turn_that_was_resumed(sub_command: Run, store: SqliteStore) -> None:
@@ -160,6 +161,8 @@ def test_a_log_says_that_somebody_stopped_the_task(sub_command: Run, store: Sqli
     assert sub_command("tasks", "log", "1").stdout.splitlines()[-1] == "asks      terminal touch made"
     sub_command("tasks", "stop", "1")
     assert sub_command("tasks", "log", "1", *follow).stdout.splitlines()[-1] == "cancelled"
+    last = json.loads(sub_command("tasks", "log", "1", "--json", *follow).stdout.splitlines()[-1])
+    assert (last["type"], last["state"]) == ("TaskOver", "cancelled")
 
 
 def test_orders_reach_the_store(sub_command: Run, store: SqliteStore) -> None:
