@@ -397,6 +397,9 @@ async def _send(adapter: Adapter, chat: Chat, one: Outbound, letter: Letter) -> 
         if not isinstance(adapter, SendsFiles):
             return (await adapter.send(chat, f"{text}\n[file: {letter.file_name}]".strip())).message_id
         file = OutgoingFile(path=Path(letter.file), name=letter.file_name, kind=letter.file_kind)
+        if (await asyncio.to_thread(file.path.stat)).st_size > adapter.file_limit:
+            most = f"{adapter.file_limit / 1e6:g} MB"
+            raise Refused(f"It is larger than {most}, the most that {chat.platform.value.capitalize()} takes.")
         return (await adapter.send_file(chat, file, caption=text, reply_to=letter.reply_to)).message_id
     if letter.buttons and isinstance(adapter, CanAsk):
         return (await adapter.ask(chat, text, letter.buttons, reply_to=letter.reply_to)).message_id

@@ -219,8 +219,6 @@ class MemoryPlatform:
 
     async def send_file(self, chat: Chat, file: OutgoingFile, *, caption: str = "", reply_to: str = "") -> SendResult:
         data = await asyncio.to_thread(file.path.read_bytes)
-        if len(data) > self.file_limit:
-            raise Refused(f"{file.name} is larger than {self.file_limit} bytes.")
         shown = Shown(
             chat=chat, message_id=self._new_id(), text=caption, reply_to=reply_to, file_name=file.name, file=data
         )

@@ -259,6 +259,18 @@ async def test_a_file_goes_with_its_name(outbox: Outbox, platform: MemoryPlatfor
     ]
 
 
+async def test_a_file_that_the_platform_does_not_take_is_not_even_read(
+    outbox: Outbox, platform: MemoryPlatform, store: MemoryStore, tmp_path: Path
+) -> None:
+    path = tmp_path / "film.mp4"
+    with path.open("wb") as file:
+        file.truncate(platform.file_limit + 1)
+    await outbox.post(HERE, Letter(text="", file=str(path), file_name="film.mp4"))
+    await outbox.idle()
+    assert not platform.shown
+    assert [one.error for one in store.refused()] == ["It is larger than 1 MB, the most that Memory takes."]
+
+
 async def test_closing_leaves_what_waits_for_the_next_process(store: MemoryStore, platform: MemoryPlatform) -> None:
     platform.fail_next(RetryAfter(60))
     outbox = made(store, platform)
