@@ -47,7 +47,7 @@ def _rows(ellipsis: str) -> StyleAndTextTuples:
     room = get_app().output.get_size().columns - 3
     explained = any(completion.display_meta_text for completion in state.completions)
     most = max(room * 2 // 5, min(20, room // 2)) if explained else room
-    names = [clip(completion.display_text, most, ellipsis) for completion in state.completions]
+    names = [_cut(completion.display_text, most, ellipsis) for completion in state.completions]
     width = max(map(columns, names))
     left = room - width - len(GAP)
     rows: StyleAndTextTuples = []
@@ -56,9 +56,14 @@ def _rows(ellipsis: str) -> StyleAndTextTuples:
         rows.append((f"class:choices.name{current}", f" {name}"))
         if meaning := completion.display_meta_text:
             rows.append(("", " " * (width - columns(name)) + GAP))
-            rows.append((f"class:choices.meaning{current}", clip(meaning, left, ellipsis)))
+            rows.append((f"class:choices.meaning{current}", _cut(meaning, left, ellipsis)))
         rows.append(("", "\n"))
     return rows[:-1]
+
+
+def _cut(text: str, width: int, ellipsis: str) -> str:
+    """On one row. Blanks between two columns stay."""
+    return text if text.isprintable() and columns(text) <= width else clip(text, width, ellipsis)
 
 
 def _chosen() -> Point:
