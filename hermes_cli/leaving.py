@@ -114,6 +114,8 @@ class Leaving:
 
     def hang_up(self) -> None:
         """The terminal is gone, or we are told to end: nobody can be asked, so nothing is given up."""
+        # First, so that the turn, once it is a task, is not taken up here again for a moment.
+        self._chat.background.pool.drain()
         self._chat.detach()
         self.keeps = True
         self._chat.screen.leave()
