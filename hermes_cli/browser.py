@@ -45,6 +45,8 @@ MOST_LOG = 5_000
 Ask = tuple[str, str, Callable[[str], None]]
 """What a line that is typed here is for: the words before it, the letters it may be ("" for any text), who takes it."""
 
+_WORDS = {"yes": "y", "session": "s", "always": "a"}
+
 
 class TaskBrowser:
     """Open from `open` to `close`. `left` is called when it has given the screen back, `watched` with the focus."""
@@ -160,11 +162,15 @@ class TaskBrowser:
             return
         _, letters, take = self._asked
         text = self._input.text.strip()
-        if letters and text[:1].lower() not in letters:
-            self._end_typing()
-        else:
-            self._end_typing()
+        letter = _WORDS.get(text.lower(), text.lower())
+        self._end_typing()
+        if not letters:
             take(text)
+        elif len(letter) == 1 and letter in letters:
+            take(letter)
+        elif letter not in ("n", "no"):
+            # Enter alone is a no, and so is whatever was meant for something else.
+            self._said = "Left as it was."
         self.redraw()
 
     def _typed(self) -> None:
@@ -205,7 +211,7 @@ class TaskBrowser:
 
         def take(letter: str) -> None:
             scope: Literal["once", "session", "always"] = "once"
-            match letter[:1].lower():
+            match letter:
                 case "s":
                     scope = "session"
                 case "a":

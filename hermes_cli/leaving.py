@@ -165,12 +165,12 @@ class Leaving:
 
     def hand_over(self) -> None:
         """After the tasks were parked: have a worker go on with them."""
-        from hermes_cli.worker import start
+        from hermes_cli.worker import ensure
 
         if not any(task.state != "waiting" for task in self._standing()):
             return
         try:
-            start(self._chat.config.dirs, self._chat.env)
+            ensure(self._chat.store, self._chat.config.dirs, self._chat.env)
         except HermesError as error:
             _log.warning("%s The next hermes takes the tasks up.", error)
 

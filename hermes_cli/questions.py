@@ -30,7 +30,8 @@ PREVIEW_COLUMNS = 1_000
 UNFINISHED = "unfinished"
 """The subject of the question whether a turn that did not come to its end goes on."""
 
-_WORDS = {"yes": "y", "no": "n", "always": "a", "session": "s", "wait": "w", "stop": "s", "stay": "n"}
+_LABELLED = re.compile(r"(?:this |the )?(\w+)")
+"""The word of a label that stands for its letter."""
 
 
 @dataclass(slots=True)
@@ -60,8 +61,8 @@ class Question:
         """Settle with this line, if it is an answer."""
         if self.free:
             return self._take_words(line)
-        letter, _, rest = line.strip().partition(" ")
-        letter = _WORDS.get(letter.lower(), letter.lower())
+        word, _, rest = line.strip().partition(" ")
+        letter = self._letter(word.lower().rstrip(",.;:!"))
         if not letter:
             if time.monotonic() - self.asked < GRACE:
                 return False
@@ -70,6 +71,15 @@ class Question:
             return False
         self.settle(letter, rest.strip())
         return True
+
+    def _letter(self, word: str) -> str:
+        """The letter that a word stands for in this question: a `stop` that is no option here must not be one's s."""
+        if word in ("yes", "no"):
+            return word[0]
+        if word in self.options:
+            return word
+        first = ((letter, _LABELLED.match(label.lower())) for letter, label in self.options.items())
+        return next((letter for letter, match in first if match and match[1] == word), word)
 
     def _take_words(self, line: str) -> bool:
         # A slash, or the sign of a shell command, means what it means elsewhere.

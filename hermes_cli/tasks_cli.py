@@ -336,7 +336,7 @@ def _have_run(store: Store, task: Task) -> None:
     """
     from agent.handoff import SERVES
     from agent.store.leases import is_alive
-    from hermes_cli.worker import start
+    from hermes_cli.worker import ensure
 
     chat = key_of(task.owner)
     here = store.present().get(f"{SERVES}{chat.partition(':')[0]}" if chat else task.owner)
@@ -345,7 +345,7 @@ def _have_run(store: Store, task: Task) -> None:
     if chat:
         typer.echo("No gateway runs now; the next one goes on with it.", err=True)
     else:
-        start(load_config().dirs)
+        ensure(store, load_config().dirs)
 
 
 def _lines(store: Store, task_id: str) -> Callable[[Task | None], Iterable[str]]:

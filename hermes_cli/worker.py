@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from agent.approvals import load_policy
 from agent.config import Config, Directories, load_config, read_keys
 from agent.errors import HermesError, StoreError
 from agent.events import TaskChanged
-from agent.records import OF_TERMINALS
+from agent.protocols import Store
+from agent.records import OF_TERMINALS, Lease
 from agent.redact import Redactor, secret_values
 from agent.store.database import identity
 from agent.store.leases import is_alive, new_lease
@@ -30,6 +31,9 @@ from hermes_cli.setup import exit_within, start_log
 IDLE = 60.0
 """Seconds without a task after which a worker leaves."""
 
+SERVES = "worker:"
+"""What the owner begins with under which a worker is present in the store; its own name follows."""
+
 PATIENCE = 5.0
 """Seconds a task has to reach a step boundary when the worker is told to leave."""
 
@@ -39,7 +43,13 @@ def log_file(dirs: Directories) -> Path:
     return dirs.state / "worker.log"
 
 
-def start(dirs: Directories, env: Mapping[str, str] = os.environ) -> int:
+def ensure(store: Store, dirs: Directories, env: Mapping[str, str] = os.environ) -> None:
+    """See that a worker runs what waits in the store: one that is there, or a new one. Raises: HermesError."""
+    if not any(is_alive(lease) for owner, lease in store.present().items() if owner.startswith(SERVES)):
+        _start(dirs, env)
+
+
+def _start(dirs: Directories, env: Mapping[str, str]) -> int:
     """Start a worker that outlives this process and its terminal, and give its pid. Raises: HermesError."""
     path = log_file(dirs)
     try:
@@ -81,7 +91,7 @@ def work(*, idle: float = IDLE, once: bool = False) -> int:
     import_module("agent.models.openai")  # before several tasks want it at once
     pool.open()
     there = identity(store.path)
-    _serve(pool, leaving, idle=0.0 if once else idle, is_there=lambda: identity(store.path) == there)
+    _serve(pool, store, leaving, idle=0.0 if once else idle, is_there=lambda: identity(store.path) == there)
     pool.close(park=True, wait=PATIENCE)
     _say(f"worker {os.getpid()} leaves")
     exit_within(2.0)
@@ -110,21 +120,48 @@ def _pool(config: Config, store: SqliteStore, redact: Redactor) -> TaskPool:
     )
 
 
-def _serve(pool: TaskPool, leaving: threading.Event, *, idle: float, is_there: Callable[[], bool]) -> None:
+def _serve(
+    pool: TaskPool, store: Store, leaving: threading.Event, *, idle: float, is_there: Callable[[], bool]
+) -> None:
     """Until it is told to leave, nothing was to do for so long, or the store is gone: what it did would be lost."""
-    busy = time.monotonic()
-    while not leaving.is_set():
-        if not is_there():
-            _say("The store was deleted, moved or replaced. What runs is let go of.")
-            return
-        try:
-            if pool.look():
-                busy = time.monotonic()
-            elif time.monotonic() >= busy + idle:
+    with _present(store, pool.lease) as depart:
+        busy = time.monotonic()
+        while not leaving.is_set():
+            if not is_there():
+                _say("The store was deleted, moved or replaced. What runs is let go of.")
                 return
-        except StoreError as error:
-            _say(error.explain())
-        leaving.wait(LOOK)
+            try:
+                if pool.look():
+                    busy = time.monotonic()
+                elif time.monotonic() >= busy + idle:
+                    # In this order: whoever saw us has stored by now what is left to us.
+                    depart()
+                    if not pool.look():
+                        return
+                    store.enter(f"{SERVES}{pool.lease.worker}", pool.lease)
+            except StoreError as error:
+                _say(error.explain())
+            leaving.wait(LOOK)
+
+
+@contextlib.contextmanager
+def _present(store: Store, lease: Lease) -> Iterator[Callable[[], None]]:
+    """Stand in the store as a worker, so that nobody starts another one; gives what ends that."""
+    name = f"{SERVES}{lease.worker}"
+
+    def depart() -> None:
+        with contextlib.suppress(StoreError):
+            store.depart(name)
+
+    with contextlib.suppress(StoreError):
+        for owner, other in store.present().items():
+            if owner.startswith(SERVES) and not is_alive(other):
+                store.depart(owner)
+        store.enter(name, lease)
+    try:
+        yield depart
+    finally:
+        depart()
 
 
 def _say(line: str) -> None:

@@ -3,9 +3,9 @@
 import pytest
 
 from agent.events import ApprovalRequested
-from agent.protocols import ActionKind
+from agent.protocols import ActionKind, Decision
 from hermes_cli.glyphs import UNICODE
-from hermes_cli.questions import approval_lines, approval_question
+from hermes_cli.questions import Question, approval_lines, approval_question
 
 
 def request(preview: str, *, kind: ActionKind = "execute", pattern: str = "") -> ApprovalRequested:
@@ -40,3 +40,35 @@ def test_a_long_pattern_is_shown_whole_before_it_is_allowed_for_always() -> None
     question = approval_question(request("npm", pattern=pattern), lambda _request, _decision: None, UNICODE)
     assert question.options["a"].endswith("…")
     assert question.lines[-1] == f"  for always, a would allow: {pattern}"
+
+
+@pytest.mark.parametrize(
+    ("line", "decision"),
+    [
+        ("y", Decision(True)),
+        ("Yes", Decision(True)),
+        ("session", Decision(True, scope="session")),
+        ("always", Decision(True, scope="always")),
+        ("no, stop please", Decision(False, "stop please")),
+        ("stop", None),
+        ("STOP", None),
+        ("stay", None),
+        ("wait", None),
+        ("sure", None),
+    ],
+)
+def test_only_its_own_letters_and_their_words_answer_an_approval(line: str, decision: Decision | None) -> None:
+    answers = list[Decision]()
+    question = approval_question(request("ls"), lambda _request, answer: answers.append(answer), UNICODE)
+    assert question.take(line) is (decision is not None)
+    assert answers == ([decision] if decision else [])
+
+
+def test_words_mean_what_the_question_calls_them() -> None:
+    answers = list[str]()
+    options = {"k": "keep running, leave at its next step", "w": "wait, then leave", "s": "stop and leave", "n": "stay"}
+    question = Question([], options, "k", lambda letter, _words: answers.append(letter))
+    for line in ("stop", "stay", "no", "wait", "keep"):
+        assert question.take(line)
+    assert not question.take("session")
+    assert answers == ["s", "n", "n", "w", "k"]

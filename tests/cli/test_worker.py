@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from agent.config import directories, load_config
@@ -161,3 +162,28 @@ def test_a_worker_whose_store_was_deleted_leaves_and_says_why(desk: DeskAt) -> N
             assert "The store was deleted" in told
             assert worker.returncode == 0
             assert "Traceback" not in told
+
+
+def test_one_worker_at_a_time_is_started(desk: DeskAt) -> None:
+    with OpenAIServer(default=say("over")) as server:
+        here = desk(server)
+        dirs = directories(here.env)
+
+        def present() -> list[int]:
+            return [one.pid for owner, one in here.store.present().items() if owner.startswith(worker.SERVES)]
+
+        with here.worker() as first:
+            wait_until(lambda: present() == [first.pid])
+            before = psutil.Process().children()
+            worker.ensure(here.store, dirs, here.env)
+            assert psutil.Process().children() == before
+            first.send_signal(signal.SIGKILL)
+            first.wait()
+        # One that was killed stands there still, and counts for nothing.
+        assert present() == [first.pid]
+        worker.ensure(here.store, dirs, here.env)
+        (second,) = (child for child in psutil.Process().children() if child not in before)
+        wait_until(lambda: present() == [second.pid])
+        second.terminate()
+        second.wait()
+        assert present() == []

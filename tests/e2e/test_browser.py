@@ -141,6 +141,18 @@ def test_a_request_is_seen_and_answered(start: Start, folder: object, columns: i
             assert "not now" in json.dumps(server.bodies[1])
 
 
+@pytest.mark.parametrize("words", ["", "stop it", "annoy", "ya", "?"])
+def test_only_the_letters_that_are_named_approve(start: Start, folder: Path, words: str) -> None:
+    with OpenAIServer([shell("touch made"), "over"]) as server:
+        hermes = start(server)
+        send_aside(hermes, "make it").wait_for("#1 needs you")
+        browse(hermes).wait_for("1 need you")
+        hermes.type("a").wait_for("approve #1? y once").send(words).wait_for("Left as it was.")
+        hermes.type("x").wait_for("stop #1? y or n").press("enter").wait_for("Left as it was.")
+        hermes.type("a").wait_for("approve #1? y once").send("yes").wait_for("Approved.")
+        hermes.wait_for(lambda _: (folder / "made").exists(), why="the file")
+
+
 def test_sixty_columns_show_the_list_and_enter_opens_the_log(start: Start) -> None:
     with OpenAIServer(default=Stream(delay=30)) as server:
         hermes = start(server, columns=60, rows=20)
