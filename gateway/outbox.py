@@ -47,6 +47,9 @@ CLOSING = 2.0
 SURPRISES = 5
 """Times that a message is tried which an adapter fell over."""
 
+UNCERTAIN_TRIES = 4
+"""Times that a message is tried of which each may have arrived: more copies help nobody."""
+
 GIVE_UP_AFTER = 24 * 3600.0
 """Seconds for which a platform that cannot be reached is tried."""
 
@@ -310,7 +313,8 @@ class Outbox:
             await self._postpone(one, error.seconds, str(error))
         except Unavailable as error:
             if _is_enough(one, error):
-                await self._give_up(one, str(error))
+                may_be = " It may have arrived all the same." if error.uncertain else ""
+                await self._give_up(one, f"{error}{may_be}")
             else:
                 await self._postpone(one, _pause(one), str(error), repeat=error.uncertain)
         except ChatMoved as error:
@@ -368,6 +372,8 @@ def _is_enough(one: Outbound, error: Unavailable) -> bool:
     """Whether it is not tried again. An answer that cannot be read is most likely a yes: one repeat, no more."""
     if isinstance(error, Unreadable):
         return one.repeat
+    if error.uncertain and one.repeat and one.attempts >= UNCERTAIN_TRIES:
+        return True
     return time.time() - one.at > GIVE_UP_AFTER
 
 

@@ -386,6 +386,8 @@ class Telegram:
         except (faults.Forbidden, faults.BadRequest) as error:
             raise Refused(self._redact(f"Telegram refused: {error}.")) from None
         except faults.TelegramError as error:
+            if "too large" in str(error).lower():
+                raise Refused("Telegram takes nothing that large.") from None
             raise Unavailable(
                 self._redact(f"Telegram cannot be reached: {error}."), uncertain=_uncertain(error)
             ) from None

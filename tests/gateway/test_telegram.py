@@ -318,6 +318,13 @@ async def test_a_server_that_fell_over_is_unavailable(server: TelegramServer, bo
     assert not caught.value.uncertain
 
 
+@pytest.mark.parametrize("text", ["", "Request Entity Too Large"])
+async def test_what_is_too_large_is_not_sent_again(server: TelegramServer, bot: Telegram, text: str) -> None:
+    server.fail_next("sendMessage", Status(413, text))
+    with pytest.raises(Refused, match="takes nothing that large"):
+        await bot.send(HERE, "hi")
+
+
 async def test_a_cut_in_mid_send_leaves_it_uncertain(server: TelegramServer, bot: Telegram) -> None:
     server.fail_next("sendMessage", Cut(done=True))
     with pytest.raises(Unavailable) as caught:
