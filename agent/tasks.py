@@ -64,10 +64,12 @@ class TaskPool(TaskRuns):
         parent: str = "",
         history: Sequence[Message] = (),
         log: Iterable[Event] = (),
+        ran: float = 0.0,
     ) -> Task:
         """Store a task and queue it. `session_id` names a session whose turn it goes on with, `source` whose it is.
 
-        That turn's `log` is the beginning of the task's, and what the session has running here the task takes over.
+        That turn's `log` is the beginning of the task's, as are the seconds for which it `ran`, and what the session
+        has running here the task takes over.
 
         A session of its own may begin with a `history` that came from `parent`: see `reports.context_for`.
 
@@ -78,7 +80,7 @@ class TaskPool(TaskRuns):
         self._enter()
         owner = owner or self._owner or ""
         begun = list(log)
-        receipt = reduce(task_rows.counted, begun, Receipt())
+        receipt = reduce(task_rows.counted, begun, Receipt(seconds=round(ran, 3)))
         with self._lock:
             self._require_free(options.name, owner)
             task = self._store.create_task(

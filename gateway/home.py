@@ -4,9 +4,11 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from agent.chats import ChatStore
 from agent.handoff import HOME
+from agent.people import PeopleStore
 from gateway.config import Platform
 from gateway.outbox import address
 from gateway.session import Chat, SessionSource, chat_of
@@ -35,12 +37,24 @@ def anybody(chat: Chat) -> Hearers:
     return Hearers()
 
 
-class Homes:
-    """A home a platform, set by /sethome. `admins` are those who answer questions. Calls read the store."""
+class HomeStore(ChatStore, PeopleStore, Protocol):
+    """Chats, and the people in them."""
 
-    def __init__(self, store: ChatStore, admins: Mapping[Platform, frozenset[str]]) -> None:
+
+class Homes:
+    """A home a platform, set by /sethome. `admins` are those who answer questions. Calls read the store.
+
+    Where everyone is let in and nobody is an admin, those answer that `known` names, or who were paired.
+    """
+
+    def __init__(
+        self,
+        store: HomeStore,
+        admins: Mapping[Platform, frozenset[str]],
+        known: Mapping[Platform, frozenset[str]] = {},
+    ) -> None:
         self._store = store
-        self._admins = admins
+        self._admins, self._known = admins, known
         self._told: dict[str, float] = {}
         self._met: defaultdict[Platform, dict[str, Chat]] = defaultdict(dict)
         self._kept: set[tuple[str, str]] = set()
@@ -79,16 +93,29 @@ class Homes:
         """Where only admins answer: in the home, or else in the direct chats of those who have written."""
         admins = self._admins.get(chat.platform)
         if not admins:
-            return Hearers()
-        lead = f"{DIRECT}{chat.platform.value}:"
-        kept = {name.removeprefix(lead): chat_of(where) for name, where in self._store.notes(lead).items()}
-        direct = kept | self._met[chat.platform]
+            return Hearers(here=self._knows_somebody(chat))
+        direct = self._direct_chats(chat.platform)
         alone_here = {person for person, place in direct.items() if place == chat}
         home = self.of(chat.platform)
         places = [home] if home else [direct[admin] for admin in sorted(admins) if admin in direct]
         return Hearers(
             here=not alone_here or bool(alone_here & admins), others=tuple(one for one in places if one != chat)
         )
+
+    def _knows_somebody(self, chat: Chat) -> bool:
+        """Where nobody is an admin: whether there may be somebody in a chat who can answer."""
+        known = self._known.get(chat.platform)
+        if known is None:
+            return True
+        direct = {person for person, place in self._direct_chats(chat.platform).items() if place == chat}
+        paired = {one.user_id for one in self._store.people(chat.platform.value) if one.state == "allowed"}
+        return not direct or bool(direct & (known | paired))
+
+    def _direct_chats(self, platform: Platform) -> dict[str, Chat]:
+        """By person."""
+        lead = f"{DIRECT}{platform.value}:"
+        kept = {name.removeprefix(lead): chat_of(where) for name, where in self._store.notes(lead).items()}
+        return kept | self._met[platform]
 
     def is_news(self, where: str) -> bool:
         """Whether nothing was reported of this chat for a while."""

@@ -188,6 +188,7 @@ class Gateway:
             task_workers=config.values.background_workers,
             dirs=config.dirs,
             admins={platform: one.admins for platform, one in self.configs.items()},
+            known={platform: one.allow for platform, one in self.configs.items() if one.everyone},
             happened=self.runner.happened,
             may=self.runner.may,
             limits=self.runner.limits,

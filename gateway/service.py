@@ -24,6 +24,7 @@ from agent.errors import HermesError, StoreError
 from agent.events import Event, StepFinished, TaskChanged, TurnFinished, TurnStarted, TurnSuspended
 from agent.models import catalog, portable
 from agent.models.audio import Audio
+from agent.people import PeopleStore
 from agent.protocols import Decision, Sink, Store, Task
 from agent.records import OF_CHATS, OF_TURNS, IsAlive, Lease, Limits
 from agent.task_rows import key_of
@@ -54,7 +55,7 @@ RETRY = 1.0
 """Seconds before something is told again that the store would not hear of."""
 
 
-class GatewayStore(Store, ChatStore, Protocol):
+class GatewayStore(Store, ChatStore, PeopleStore, Protocol):
     """What a served gateway keeps."""
 
 
@@ -127,6 +128,7 @@ class Service:
         task_workers: int = 4,
         dirs: Directories | None = None,
         admins: Mapping[Platform, frozenset[str]] = {},
+        known: Mapping[Platform, frozenset[str]] = {},
         happened: Happened = nobody_hears,
         may: May = nobody_may,
         limits: LimitsOf = no_limits,
@@ -173,7 +175,7 @@ class Service:
             began=self._began,
         )
         self.voices = Voices(store, audio, spoken or workspace / "spoken")
-        self.homes = Homes(store, admins)
+        self.homes = Homes(store, admins, known)
         self.telling = Telling(
             store,
             self.outbox,

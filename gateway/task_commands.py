@@ -9,13 +9,14 @@ from agent.commands import background_prompt, preview, task_options
 from agent.errors import HermesError
 from agent.events import StepFinished, ToolFinished, TurnFinished, TurnStarted
 from agent.protocols import Decision, Task
-from agent.records import LIVE_STATES, OF_CHATS, OF_TURNS, TaskOptions
+from agent.records import LIVE_STATES, OF_CHATS, OF_TERMINALS, OF_TURNS, TaskOptions
 from agent.task_rows import key_of, receipt_of
 from gateway.authorization import Verdict
 from gateway.calls import Call
 from gateway.conversations import started_by
 from gateway.platforms.base import MessageEvent
 from gateway.service import Service
+from gateway.session import chat_of
 from gateway.telling import settled, started
 
 LISTED = 15
@@ -121,6 +122,11 @@ def _that_waits(call: Call) -> Task:
     waiting = [
         task for owner in owners for task in call.service.store.tasks(owner=owner, states=frozenset({"waiting"}))
     ]
+    if not waiting and call.verdict.admin:
+        # In a group each person has a conversation of their own, and all see what is asked.
+        here = call.event.source.chat
+        asked = [task for task in call.tasks() if task.state == "waiting" and not task.owner.startswith(OF_TERMINALS)]
+        waiting = [task for task in asked if chat_of(key_of(task.owner)) == here]
     if len(waiting) != 1:
         what = "Nothing waits for an answer." if not waiting else "Several wait for an answer."
         raise HermesError(what, hint="/tasks lists them; name one by its number.")

@@ -255,10 +255,11 @@ class Background:
         *,
         unread: Sequence[str] = (),
         log: Iterable[Event] = (),
+        ran: float = 0.0,
     ) -> bool:
         """On the thread of a turn that was detached: it goes on as a task, unless it is over. False when it does not.
 
-        What was `unread` the task reads; when there is none it becomes a draft again.
+        It `ran` for so many seconds. What was `unread` the task reads; when there is none it becomes a draft again.
         """
         from hermes_cli.handlers.tasks import detached_notice, say_started
 
@@ -278,6 +279,7 @@ class Background:
                 cwd=str(chat.cwd),
                 session_id=session_id,
                 log=_without_open_questions(log),
+                ran=ran,
             )
             for line in unread:
                 self.pool.steer(task.id, line)

@@ -473,8 +473,11 @@ class Chat:
                 None if turn.rest else turn.prompt, emit=emit, cancel=turn.cancel, inbox=lambda: _taken(turn.steering)
             )
             if turn.detached:
-                unread = _taken(turn.steering)
-                if not self.background.take_over(turn.prompt, agent.session_id, end, unread=unread, log=turn.log):
+                unread, ran = _taken(turn.steering), time.monotonic() - turn.started
+                taken = self.background.take_over(
+                    turn.prompt, agent.session_id, end, unread=unread, log=turn.log, ran=ran
+                )
+                if not taken:
                     agent.close()
                 self.seats.give_up(agent.session_id)
         except Exception as error:  # noqa: BLE001
@@ -491,7 +494,12 @@ class Chat:
                 )
         finally:
             if turn.detached:
-                self.post(lambda: self.detached.remove(turn))
+                self.post(lambda: self._let_go_of(turn))
+
+    def _let_go_of(self, turn: Turn) -> None:
+        """One that went aside is a task by now, or over."""
+        self.detached.remove(turn)
+        self.screen.refresh()
 
     def cleaned(self, text: str) -> str:
         """Without the secrets that are known, also where the file of keys is why nothing works."""

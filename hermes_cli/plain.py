@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,8 +103,13 @@ class PlainScreen:
             text = text if text.startswith("\n") else f"\n{text}"
             # The sign comes back after it.
             self.chat.loop.call_soon(self.refresh)
-        sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
+            sys.stdout.flush()
+        except OSError:
+            # Whoever read us has gone. Nothing is given up, as when a terminal goes.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            self.chat.leaving.hang_up()
 
     def echo(self, text: str) -> None:
         # A terminal has shown the line already while it was typed.
@@ -379,10 +384,12 @@ class PlainScreen:
         """On a thread: one reader of stdin."""
         loop = self.chat.loop
         goes_on = False
+        piped = iter(()) if self._interactive else _lines_of_stdin()
         with contextlib.suppress(RuntimeError, OSError):  # the loop is closed, or the terminal gone: we are leaving
             while True:
+                line: str | None
                 try:
-                    line: str | None = self._typed(goes_on) if self._interactive else input()
+                    line = self._typed(goes_on) if self._interactive else next(piped, None)
                 except EOFError:
                     line = None
                 loop.call_soon_threadsafe(lines.put_nowait, line)
@@ -412,6 +419,13 @@ class PlainScreen:
             if select.select([sys.stdin], [], [], 0)[0]:
                 return False
         return True
+
+
+def _lines_of_stdin() -> Iterator[str]:
+    """Not through `sys.stdin`: a thread that waits there holds a lock that the interpreter needs to end."""
+    with open(sys.stdin.fileno(), encoding=sys.stdin.encoding, errors=sys.stdin.errors, closefd=False) as stream:
+        for line in stream:
+            yield line.removesuffix("\n")
 
 
 def _typed_so_far() -> str:

@@ -93,8 +93,8 @@ def used(task: Task) -> str:
 
 
 def ran(task: Task) -> float:
-    """Seconds it has worked, as far as is known: what it was parked or waited does not count once it stands still."""
-    return _age(task) if task.state == "running" else receipt_of(task).seconds or _age(task)
+    """Seconds it worked, once it is over: what it was parked or waited does not count. Before that, its age."""
+    return (receipt_of(task).seconds if task.finished else 0.0) or _age(task)
 
 
 def summary(task: Task) -> str:

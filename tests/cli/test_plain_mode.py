@@ -1,5 +1,7 @@
 """Plain lines through a pipe: the same session and commands, no cursor movement, no question left hanging."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -156,3 +158,25 @@ def test_instructions_that_cannot_be_read_fail_the_turn_and_not_the_session(run:
     done = run("--plain", input="hello\n/version\n")
     assert "Python" in done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_it_ends_when_nobody_reads_it_any_more(shell_env: dict[str, str]) -> None:
+    process = subprocess.Popen(
+        [str(Path(sys.executable).with_name("hermes")), "--plain"],
+        env=shell_env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline().startswith("hermes ")
+    process.stdout.close()
+    process.stdin.write(lines(*["/help"] * 5))
+    process.stdin.flush()
+    assert process.wait(20) == 0
+    assert process.stderr.read() == ""
+    process.stdin.close()
+    process.stderr.close()

@@ -29,8 +29,13 @@ HOUSE = '[gateway.memory]\nallow = ["7"]\nadmins = ["9"]\ntools = "full"\n'
 
 
 @pytest.fixture
-async def house(configured: Callable[[str], Config]) -> AsyncIterator[Serving]:  # noqa: F811
-    config = configured(HOUSE)
+def table() -> str:
+    return HOUSE
+
+
+@pytest.fixture
+async def house(configured: Callable[[str], Config], table: str) -> AsyncIterator[Serving]:  # noqa: F811
+    config = configured(table)
     model = ScriptedModel(
         lambda messages: (
             Say(f"It said: {messages[-1].content}")
@@ -72,6 +77,21 @@ async def test_an_admin_is_asked_in_their_direct_chat_where_there_is_no_home(hou
     await house.shows("It said: ")
     for chat_id in ("1", "9"):
         await house.shows("✅ Approved: terminal touch x", chat_id)
+
+
+@pytest.mark.parametrize("table", ['[gateway.memory]\neveryone = true\nallow = ["8"]\ntools = "full"\n'])
+async def test_where_everyone_is_let_in_only_who_was_named_is_asked(house: Serving) -> None:
+    await house.platform.say("touch x")
+    await house.shows("❌ Denied: terminal touch x")
+    await house.platform.say("touch x", chat_id="8", user_id="8")
+    await house.platform.until(lambda: bool(buttons(house, "8")), 15)
+
+
+async def test_an_admin_answers_what_is_asked_in_a_group_without_its_number(house: Serving) -> None:
+    await house.platform.say("touch x", chat_id="-5", is_group=True, addressed=True)
+    await house.platform.until(lambda: bool(buttons(house, "-5")), 15)
+    await house.platform.say("/approve", chat_id="-5", user_id="9", is_group=True, addressed=True)
+    await house.shows("It said: ", "-5")
 
 
 async def test_where_an_admin_writes_is_known_after_a_restart(house: Serving) -> None:
