@@ -207,13 +207,38 @@ def people(as_json: Json = False) -> None:
         typer.echo("Nobody was let in by code, and nobody waits.")
 
 
-@pairing_app.command(help="let somebody in no more")
+@pairing_app.command(help="let somebody in no more, and stop what runs for them")
 def revoke(platform: str, user_id: str) -> None:
-    if not _store().revoke(_platform(platform), user_id):
+    store = _store()
+    if not store.revoke(_platform(platform), user_id):
         raise HermesError(
             f"Nobody on {platform} has the id {user_id}.", hint="`hermes pairing list` shows who there is."
         )
-    typer.echo("Revoked.")
+    stopped = _stop_all_of(store, _platform(platform), user_id)
+    typer.echo(f"Revoked, and stopped: {', '.join(stopped)}." if stopped else "Revoked.")
+
+
+def _stop_all_of(store: "SqliteStore", platform: str, user_id: str) -> list[str]:
+    """Stop somebody's turns and tasks, wherever they run: nobody but admins could from now on."""
+    from agent.records import LIVE_STATES, OF_CHATS, OF_TURNS
+    from agent.task_rows import key_of
+    from gateway.home import DIRECT
+    from gateway.outbox import address
+    from gateway.session import chat_of, user_of
+
+    note = f"{DIRECT}{platform}:{user_id}"
+    direct = store.notes(note).get(note)
+    live = [task for owner in (OF_TURNS, OF_CHATS) for task in store.tasks(owner=owner, states=LIVE_STATES)]
+    stopped = list[str]()
+    for task in live:
+        key = key_of(task.owner)
+        theirs = user_of(key) == user_id if user_of(key) else address(chat_of(key)) == direct
+        if theirs and key.startswith(f"{platform}:"):
+            over = store.update_task(
+                task.id, expect=LIVE_STATES, state="cancelled", finished=time.time(), activity="revoked", told=True
+            )
+            stopped += [f"#{task.number}"] if over else []
+    return stopped
 
 
 def _platform(name: str) -> str:

@@ -54,6 +54,11 @@ def chat_of(key: str) -> Chat:
     return Chat(platform=Platform(platform), chat_id=_unquoted(chat_id), thread_id=_unquoted(thread_id))
 
 
+def user_of(key: str) -> str:
+    """The id of the person whose own conversation it is, in a group; "" where the key names none."""
+    return _unquoted(key.partition("@")[2])
+
+
 def _quoted(part: str) -> str:
     return quote(part, safe="", errors="surrogatepass")
 
