@@ -10,7 +10,7 @@ from agent.errors import HermesError
 from agent.messages import Usage
 from agent.models import portable
 from agent.prompt import own_part
-from agent.records import LIVE_STATES
+from agent.records import LIVE_STATES, Task
 from gateway import task_commands
 from gateway.calls import Call, Command
 from gateway.outbox import address
@@ -63,10 +63,17 @@ async def _new(call: Call) -> str:
 
 
 async def _stop(call: Call) -> str:
-    stopped = await call.service.aside(lambda: call.service.conversations.stop(call.key))
+    def stop() -> tuple[Task | None, list[str]]:
+        stopped = call.service.conversations.stop(call.key)
+        unread = call.service.store.take_steering(stopped.id, stopped.session_id) if stopped else []
+        return stopped, unread
+
+    stopped, unread = await call.service.aside(stop)
     if stopped is None:
         raise HermesError("No turn is running.", hint="/tasks stop N stops a background task.")
-    return "Stopping."
+    if not unread:
+        return "Stopping."
+    return "\n".join(["Stopping. The agent did not come to read this; send it again if it still counts:", *unread])
 
 
 async def _steer(call: Call) -> Prompt:

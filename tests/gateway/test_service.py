@@ -245,6 +245,17 @@ async def test_stop_ends_the_turn_at_once(tmp_path: Path) -> None:
         await house.shows(lambda: "next" in house.platform.texts("1"))
 
 
+async def test_stop_says_what_the_agent_did_not_come_to_read(tmp_path: Path) -> None:
+    async with served(tmp_path, [[Say("Let me see"), Wait(60), Say("…")], "next"]) as house:
+        await house.platform.say("think")
+        await house.shows(lambda: house.platform.texts("1") == ["Let me see"])
+        await house.platform.say("my flight is LH123")
+        await house.quiet_lines()
+        await house.platform.say("/stop")
+        await house.shows(lambda: any("did not come to read this" in text for text in house.platform.texts("1")))
+        assert any(text.endswith("\nmy flight is LH123") for text in house.platform.texts("1"))
+
+
 async def test_chats_do_not_wait_for_each_other(tmp_path: Path) -> None:
     block = threading.Event()
 
