@@ -335,6 +335,11 @@ class Outbox:
         else:
             await self._insist(lambda: self._aside(lambda: self._store.mark_sent(one.id, sent)))
 
+    def was_refused(self, key: str) -> bool:
+        """Whether the message with this key will never arrive. Reads the store."""
+        found = self._store.posted(key)
+        return found is not None and found.state == "refused"
+
     async def _postpone(self, one: Outbound, seconds: float, error: str, *, repeat: bool = False) -> None:
         due = time.time() + seconds
         await self._insist(lambda: self._aside(lambda: self._store.postpone(one.id, due, error, repeat=repeat)))

@@ -504,6 +504,8 @@ class Service:
 
     def _refused(self, one: Outbound) -> None:
         chat, letter = chat_of(one.chat), letter_of(one)
+        if one.key.startswith("ask:"):
+            self._spawn(self.telling.refused(one.key))
         if letter.file_name:
             self._spawn(self.say(chat, f"📎 {letter.file_name} did not arrive: {one.error}", key=f"refused:{one.id}"))
         if self.homes.is_news(one.chat):

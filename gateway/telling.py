@@ -189,10 +189,7 @@ class Telling:
         await self._acknowledge(task)
         hearers = await self._hear(request, _chat(task))
         if not hearers.here and not hearers.others:
-            await self._aside(lambda: self._deny(task.id, NOBODY_TO_ASK))
-            how = self._outbox.commands(_chat(task), SET_HOME)
-            text = f"❌ Denied: {request.tool} {visible(request.title)}\n{NOBODY_TO_ASK} {how}"
-            await self._outbox.post(_chat(task), Letter(text=text), key=f"ask:{request.request_id}")
+            await self._nobody_answers(task, request, key=f"ask:{request.request_id}")
             return
         log = await self._aside(lambda: self._store.log(task.id))
         asked = [one.at for one in log if isinstance(one.event, ApprovalRequested)]
@@ -212,8 +209,27 @@ class Telling:
             if whole.content:
                 await self._outbox.post(other, whole, key=f"{also}:whole")
             how = self._outbox.commands(other, _how_to_answer(request, f" {task.number}"))
-            last = f"For {address(_chat(task))}. {how}"
+            last = f"For {address(_chat(task))}, which asked: {visible(preview(task.prompt))}\n{how}"
             await self._outbox.post(other, Letter(text=f"{question}\n{last}", buttons=buttons), key=also)
+
+    async def refused(self, key: str) -> None:
+        """A message was refused for good: with the last copy of a question goes whoever could have answered it."""
+        for task_id, (request, _) in list(self._open.items()):
+            question = f"ask:{request.request_id}"
+            task = await self._aside(lambda task_id=task_id: self._store.task(task_id))  # type: ignore[misc]
+            if key.partition(":also:")[0] != question or task is None or task.state != "waiting":
+                continue
+            hearers = await self._hear(request, _chat(task))
+            copies = [f"{question}:also:{address(other)}" for other in hearers.others]
+            copies += [question] if hearers.here else []
+            if await self._aside(lambda copies=copies: all(map(self._outbox.was_refused, copies))):  # type: ignore[misc]
+                await self._nobody_answers(task, request, key=f"{question}:unheard")
+
+    async def _nobody_answers(self, task: Task, request: ApprovalRequested, *, key: str) -> None:
+        await self._aside(lambda: self._deny(task.id, NOBODY_TO_ASK))
+        how = self._outbox.commands(_chat(task), SET_HOME)
+        text = f"❌ Denied: {request.tool} {visible(request.title)}\n{NOBODY_TO_ASK} {how}"
+        await self._outbox.post(_chat(task), Letter(text=text), key=key)
 
     async def _hear(self, request: ApprovalRequested, chat: Chat) -> Hearers:
         """Whoever may write may answer in words."""

@@ -70,6 +70,8 @@ class MemoryPlatform:
         """While it is not set, nothing that is fetched comes to its end."""
         self.hands_out.set()
         self._faults: deque[DeliveryError] = deque()
+        self.blocked: set[str] = set()
+        """Chats whose people want to hear nothing any more: whatever is sent there is refused."""
         self._receive: Receive | None = None
         self._problem = ""
         self._fatal: Exception | None = None
@@ -260,6 +262,8 @@ class MemoryPlatform:
         raise Refused("There is no such message.")
 
     async def _show(self, shown: Shown) -> SendResult:
+        if shown.chat.chat_id in self.blocked:
+            raise Refused("The bot was blocked.")
         fault = await self._reach()
         self.shown.append(shown)
         await self._tell(fault)

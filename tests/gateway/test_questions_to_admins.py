@@ -68,7 +68,7 @@ async def test_an_admin_is_asked_in_their_direct_chat_where_there_is_no_home(hou
     await house.platform.say("/version", chat_id="9", user_id="9")
     await house.platform.say("touch x")
     await house.shows("An admin is asked.")
-    await house.shows("For memory:1. /approve", "9")
+    await house.shows("For memory:1, which asked: touch x\n/approve", "9")
     assert not buttons(house, "1")
     await house.platform.say("/tasks", chat_id="9", user_id="9")
     await house.shows("waiting [memory:1]  needs you: terminal touch x", "9")
@@ -109,6 +109,16 @@ async def test_a_message_is_acknowledged_however_busy_the_store_is(house: Servin
     finally:
         release.set()
     await asyncio.gather(*busy)
+
+
+async def test_it_is_a_no_where_no_admin_can_be_reached(house: Serving) -> None:
+    await house.platform.say("/version", chat_id="9", user_id="9")
+    await house.shows("hermes", "9")
+    house.platform.blocked.add("9")
+    await house.platform.say("touch x")
+    await house.shows("An admin is asked.")
+    await house.shows("❌ Denied: terminal touch x")
+    await house.shows("It said: ")
 
 
 async def test_an_admin_answers_where_they_ask(house: Serving) -> None:
