@@ -41,6 +41,13 @@ def is_report(text: str) -> bool:
     return text.startswith(OPENING)
 
 
+def gist(report: str) -> str:
+    """What a report is about, in a line: the task's number, and what it was asked."""
+    number = report.removeprefix(OPENING).partition(",")[0]
+    asked = report.partition("\nAsked:\n> ")[2].partition("\n")[0]
+    return f"Report of #{number}: {asked}"
+
+
 def context_for(history: Sequence[Message], prompt: str, *, moved: bool = False) -> list[Message]:
     """A conversation as the start of a task that is to go on from it with `prompt`.
 

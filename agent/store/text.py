@@ -5,6 +5,8 @@ from dataclasses import fields, is_dataclass, replace
 from functools import cache
 from typing import Any, TypeVar, cast
 
+from agent.reports import gist, is_report
+
 TITLE = 60
 """Characters of a session's title."""
 
@@ -49,6 +51,7 @@ def _names(kind: type[Any]) -> tuple[str, ...]:
 
 def title_from(text: str) -> str:
     """One line of at most `TITLE` characters."""
+    text = gist(text) if is_report(text) else text
     line = " ".join("".join(c if c.isprintable() else " " for c in text[: TITLE * 20]).split())
     if len(line) <= TITLE:
         return line

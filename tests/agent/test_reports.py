@@ -9,6 +9,7 @@ from agent.models.scripted import ScriptedModel
 from agent.records import Task
 from agent.reports import MOVED, OPENING, context_for, is_report, quoted, report
 from agent.store.memory import MemoryStore
+from agent.store.text import title_from
 from run_agent import AIAgent
 from tests.support.turns import check_history
 
@@ -22,6 +23,10 @@ def test_a_report_says_whose_words_it_holds() -> None:
     assert lines[1:] == ["Asked:", "> find it", "Result:", "> It is in a.py.", "> Line 3.", "[End of the report of #3]"]
     assert is_report(report(TASK))
     assert not is_report("What does the report say?")
+
+
+def test_a_conversation_that_begins_with_a_report_is_called_by_what_it_is_about() -> None:
+    assert title_from(report(TASK)) == "Report of #3: find it"
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\x0b", "\x0c", "\x85", "\u2028", "\u2029", "\x1c"])
