@@ -19,6 +19,7 @@ from agent.visible import visible
 from hermes_cli import task_facts
 from hermes_cli.handlers import worktrees
 from hermes_cli.questions import Question, approval_lines, approval_question
+from hermes_cli.render import NARROW
 from hermes_cli.step_log import StepLog
 from hermes_cli.task_facts import find, ran, summary, title, used
 from hermes_cli.text import clip, seconds, without_markdown, wrap
@@ -137,12 +138,15 @@ def _table(chat: "Chat", found: Sequence[tuple[Task, str]], older: int) -> None:
     columns = chat.screen.renderer().look.width()
     # What it does counts for more than what it used.
     room = columns - 56 if columns >= ROOMY else columns - 30
+    if records := columns < NARROW:
+        room = 3 * (columns - 22)  # each cell has rows of its own there
     rows = []
     for task, doing in found:
         figures = (Text(used(task)), Text(_files(task))) if columns >= ROOMY else ()
         about = Text(clip(visible(doing), max(room, 12), chat.screen.glyphs.ellipsis))
         state = Text(task.state, _STYLE.get(task.state, ""))
-        rows.append((Text(f"#{task.number}", "cyan"), state, Text(seconds(ran(task))), *figures, about))
+        number = f"#{task.number} {title(task, columns - 12)}" if records else f"#{task.number}"
+        rows.append((Text(number, "cyan"), state, Text(seconds(ran(task))), *figures, about))
     for turn in chat.detached:
         figures = (Text(), Text()) if columns >= ROOMY else ()
         about = Text(clip(f"aside after: {visible(turn.activity)}", max(room, 12), chat.screen.glyphs.ellipsis))
