@@ -50,7 +50,7 @@ class Leaving:
             return
         unfinished = self.unfinished()
         if not unfinished:
-            self._chat.screen.leave()
+            self._leave()
             return
         options = {"w": "wait, then leave", "s": "stop and leave", "n": "stay"}
         default = "n"
@@ -70,12 +70,23 @@ class Leaving:
         turn = [f"  the turn: {preview(turn.prompt, 50)}" for turn in turns]
         shell = ["  a shell command"] if chat.shell else []
         unsaved = [f"  {chat.store.unsaved} messages are not on the disk yet"] if chat.store.unsaved else []
-        tasks = (f"  #{task.number} {task.state}  {preview(task.prompt, 50)}" for task in self._standing())
+        ours = (task for task in self._standing() if not self._runs_elsewhere(task))
+        tasks = (f"  #{task.number} {task.state}  {preview(task.prompt, 50)}" for task in ours)
         return [*unsaved, *turn, *shell, *tasks]
 
     def _standing(self) -> list[Task]:
         """The tasks that leaving has to do with: one that is parked until the person says so stays as it is."""
         return [task for task in self._live() if not is_held(task)]
+
+    def _leave(self) -> None:
+        """With nothing of ours under way. What another process works on goes on there."""
+        self.keeps = bool(self._standing())
+        self._chat.screen.leave()
+
+    def _runs_elsewhere(self, task: Task) -> bool:
+        """Whether leaving changes nothing for it: another process works on it."""
+        here = self._chat.background.pool.lease.worker
+        return task.state == "running" and task.lease is not None and task.lease.worker != here
 
     def way_back(self) -> str:
         """How the conversation goes on another day; "" where there is none."""
@@ -90,7 +101,7 @@ class Leaving:
 
     def last_words(self) -> str:
         """After all was let go of: what goes on without us, and where it is seen; "" when nothing does."""
-        kept = len(self._standing()) if self.keeps else 0
+        kept = sum(self.keeps or self._runs_elsewhere(task) for task in self._standing())
         return f"{kept} task{' goes' if kept == 1 else 's go'} on: hermes tasks" if kept else ""
 
     def _live(self) -> list[Task]:
@@ -110,7 +121,7 @@ class Leaving:
     def if_over(self) -> None:
         """Leave, if the person waits for that and nothing is left to be done or told."""
         if self.waits and not self.unfinished() and not self._chat.background.untold():
-            self._chat.screen.leave()
+            self._leave()
 
     def hang_up(self) -> None:
         """The terminal is gone, or we are told to end: nobody can be asked, so nothing is given up."""

@@ -827,6 +827,28 @@ def test_a_task_that_a_worker_runs_is_opened_after_its_step(start: Start) -> Non
         assert len(server.bodies) == 3
 
 
+def test_who_leaves_is_not_asked_about_what_a_worker_runs_and_it_goes_on(start: Start) -> None:
+    go = threading.Event()
+
+    def second(_: Recorded) -> Step:
+        go.wait(30)
+        return say("it is over")
+
+    with OpenAIServer([shell("sleep 77"), second]) as server:
+        hermes = start(server)
+        hermes.send("/yolo")
+        send_aside(hermes, "work").wait_for(lambda seen: seen.runs("sleep 77"))
+        hermes.press("ctrl+d").wait_for("K keep running").send("k").wait_for("letting go of #1").press("ctrl+c")
+        assert hermes.wait_for_exit() == 0
+        again = start(server)
+        again.wait_for(lambda _: len(server.bodies) == 2, why="the worker's request").wait_for("▶ 1 task")
+        again.press("ctrl+d").wait_for("1 task goes on: hermes tasks")
+        assert again.wait_for_exit() == 0
+        assert "Not everything is over" not in again.text
+        go.set()
+        start(server).wait_for("#1 done · work").wait_for("it is over")
+
+
 def test_a_task_that_asks_is_answered_from_here(start: Start) -> None:
     ask = call("ask_user", question="Which database?", choices=["PostgreSQL", "SQLite"])
     with OpenAIServer([ask, "over"]) as server:
