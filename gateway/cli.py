@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from agent.findings import Finding
     from agent.people import Person
     from agent.store.sqlite import SqliteStore
-    from gateway.config import PlatformConfig
+    from gateway.config import Platform, PlatformConfig
+    from gateway.outbox import Letter
 
 gateway_app = typer.Typer(help="serve the agent to chats", rich_markup_mode=None)
 pairing_app = typer.Typer(help="let people into chats, by code", rich_markup_mode=None, no_args_is_help=True)
@@ -26,6 +27,9 @@ APPS = {"gateway": gateway_app, "pairing": pairing_app}
 
 SEND_WITHIN = 15.0
 """Seconds that `send` waits for the gateway to send."""
+
+CAPTION = 500
+"""Characters of a text that goes under a file; every platform has room for them."""
 
 Json = Annotated[bool, typer.Option("--json", help="as JSON")]
 
@@ -59,7 +63,8 @@ def send(
     to: Annotated[str, typer.Option("--to", help="platform:chat, or platform:chat/thread")] = "",
     file: Annotated[Path | None, typer.Option("--file", help="a file to send", exists=True, dir_okay=False)] = None,
 ) -> None:
-    from gateway.outbox import Letter, address, encode
+    from gateway.outbox import address, encode
+    from gateway.serve import settings_of
     from gateway.session import chat_of
     from gateway.standing import standing
 
@@ -72,20 +77,34 @@ def send(
     body = sys.stdin.read() if text == "-" else text
     if not body.strip() and file is None:
         raise ConfigError("There is nothing to send.", hint='hermes gateway send --to telegram:123 "text"')
-    letter = Letter(text=body, file=str(file.resolve()) if file else "", file_name=file.name if file else "")
+    if chat.platform not in settings_of(load_config())[1]:
+        name = chat.platform.value
+        raise ConfigError(f"{name} is not set up.", hint=f"hermes gateway setup {name}")
     store = _store()
-    posted = store.post(address(chat), encode(letter))
+    posted = {store.post(address(chat), encode(letter)) for letter in _letters(chat.platform, body, file)}
     running = any(one["platform"] == chat.platform.value for one in standing(store)["gateways"])
     end = time.monotonic() + (SEND_WITHIN if running else 0)
-    while any(one.id == posted for one in store.unsent(address(chat))) and time.monotonic() < end:
+    while any(one.id in posted for one in store.unsent(address(chat))) and time.monotonic() < end:
         time.sleep(0.1)
-    left = {one.id: one for one in [*store.unsent(address(chat)), *store.refused()]}.get(posted or 0)
-    if left is None:
+    if refused := next((one for one in store.refused() if one.id in posted), None):
+        raise HermesError(f"It was refused: {refused.error}")
+    if not any(one.id in posted for one in store.unsent(address(chat))):
         typer.echo("Sent.")
-    elif left.state == "refused":
-        raise HermesError(f"It was refused: {left.error}")
     else:
         typer.echo("Kept; it is sent when the gateway can." if running else "Kept; it is sent when a gateway runs.")
+
+
+def _letters(platform: "Platform", text: str, file: Path | None) -> "Iterator[Letter]":
+    """A text in as many messages as the platform needs, and a file; a short text stands under its file."""
+    from gateway.formatting import PLAIN, split
+    from gateway.markup import DIALECTS
+    from gateway.outbox import Letter
+
+    under_file = file is not None and len(text) <= CAPTION
+    if not under_file and text.strip():
+        yield from (Letter(text=part) for part in split(text, DIALECTS.get(platform, PLAIN)))
+    if file is not None:
+        yield Letter(text=text if under_file else "", file=str(file.resolve()), file_name=file.name)
 
 
 @gateway_app.command(help="set a platform up: token, people, next step")

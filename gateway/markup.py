@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from gateway.config import Platform
 from gateway.formatting import Dialect
 
 if TYPE_CHECKING:
@@ -339,3 +340,5 @@ SLACK = Dialect(render=_with(_SlackMrkdwn()), measure=len, limit=3000, command="
 
 DISCORD = Dialect(render=_with(_DiscordMarkdown()), measure=utf16, limit=2000)
 """Discord's Markdown. Its clients count UTF-16 code units and its servers code points: the stricter count fits both."""
+
+DIALECTS = {Platform.TELEGRAM: TELEGRAM, Platform.SLACK: SLACK, Platform.DISCORD: DISCORD}

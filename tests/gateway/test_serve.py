@@ -276,3 +276,19 @@ def test_nobody_to_serve_is_refused(configured: Callable[[str], Config]) -> None
 def test_a_setting_that_is_wrong_is_named(configured: Callable[[str], Config], text: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         settings_of(configured(text))
+
+
+async def test_send_splits_a_long_text_and_refuses_a_platform_that_is_not_set_up(
+    configured: Callable[[str], Config], tmp_path: Path
+) -> None:
+    file = tmp_path / "report.txt"
+    file.write_text("figures")
+    async with serving(configured(ADA)) as serve:
+        text = "word " * 1800
+        assert await in_the_shell("gateway", "send", text, "--to", "memory:7", "--file", str(file)) == "Sent.\n"
+        *parts, last = [shown for shown in serve.platform.shown if shown.chat.chat_id == "7"]
+        assert " ".join(part.text for part in parts).split() == text.split()
+        assert len(parts) == 3
+        assert (last.text, last.file_name) == ("", "report.txt")
+        assert "discord is not set up" in await in_the_shell("gateway", "send", "hi", "--to", "discord:8")
+        assert not serve.gateway.store.unsent()
