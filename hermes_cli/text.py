@@ -3,9 +3,10 @@
 import re
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from agent.events import Compacted
+if TYPE_CHECKING:
+    from agent.events import Compacted
 
 _ESCAPES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor movement
@@ -185,7 +186,7 @@ def size(value: float) -> str:
     return f"{value:.0f} {unit}" if value >= 10 or unit == "B" else f"{value:.1f} {unit}"
 
 
-def compacted(event: Compacted) -> str:
+def compacted(event: "Compacted") -> str:
     """One line about a conversation that was made to fit."""
     how = "summarised" if event.how == "summary" else "shortened without a summary"
     return f"{how}: {count(event.before)} → {count(event.after)} tokens; the whole stays in session {event.parent}"

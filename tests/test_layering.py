@@ -259,6 +259,7 @@ AFTER_THE_FIRST_PROMPT = (
     "tree_sitter tree_sitter_bash "
     "openai httpx httpx2 httpcore pydantic pydantic_core msgspec rich pygments typer click sqlite3 psutil pathspec "
     "tomlkit platformdirs markdown_it anyio jinja2 requests email http.client importlib.metadata difflib "
+    "agent.events agent.messages agent.records agent.protocols hermes_cli.chat hermes_cli.questions "
     "run_agent agent.loop agent.toolset agent.prompt agent.tools.terminal agent.tools.search_files "
     "agent.models.openai agent.models.offline agent.store.sqlite agent.store.kept agent.store.prompts "
     "hermes_cli.render hermes_cli.cli hermes_cli.doctor hermes_cli.print_mode hermes_cli.plain"
