@@ -17,6 +17,9 @@ MARK = "HERMES_CALL"
 GRACE = 0.3
 """Seconds between the polite signal and the other one. Twice this, and cancelling still takes less than a second."""
 
+BECOMING = 4
+"""Times that a process without an environment is looked at."""
+
 
 class ProcessTree:
     """The processes that came from one command.
@@ -74,12 +77,24 @@ class ProcessTree:
     def _is_marked(self, pid: int) -> bool:
         try:
             if sys.platform == "linux":
-                # Read directly: through psutil a scan takes several times as long.
-                return f"{MARK}={self._mark}".encode() in Path(f"/proc/{pid}/environ").read_bytes()
+                return f"{MARK}={self._mark}".encode() in self._environment(pid)
             else:
                 return psutil.Process(pid).environ().get(MARK) == self._mark
         except (psutil.Error, OSError):
             return False
+
+    def _environment(self, pid: int) -> bytes:
+        """Read directly: through psutil a scan takes several times as long. Raises: OSError.
+
+        While a process becomes another program it has none for a moment; one that was started lately is asked again.
+        """
+        place = Path(f"/proc/{pid}")
+        for _ in range(BECOMING):
+            if (found := (place / "environ").read_bytes()) or pid < self._root:
+                break
+            (place / "exe").readlink()  # kernel threads and zombies have none
+            time.sleep(0.005)
+        return found
 
     def _signal(self, processes: Iterable[psutil.Process], root_exited: threading.Event, *, polite: bool) -> None:
         if not root_exited.is_set():

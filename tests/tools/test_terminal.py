@@ -1,3 +1,5 @@
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -13,6 +15,7 @@ from agent.protocols import ToolContext, Verbatim
 from agent.redact import MARGIN
 from agent.tools.bench import Workbench
 from agent.tools.output import BoundedOutput, printable
+from agent.tools.processes import MARK, ProcessTree
 from agent.tools.terminal import Terminal, TerminalArguments
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
@@ -218,6 +221,26 @@ def test_a_polite_program_may_clean_up_when_cancelled(context, tmp_path: Path) -
     cancel.cancel()
     worker.join(20)
     assert (tmp_path / "cleaned").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere psutil reads it")
+def test_a_process_that_is_becoming_another_program_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    root = subprocess.Popen(["true"])
+    root.wait()
+    left = subprocess.Popen(["sleep", "60"], env={MARK: "one-of-a-kind"}, start_new_session=True)
+    read, seen = Path.read_bytes, set[Path]()
+
+    def at_first_empty(path: Path) -> bytes:
+        if path == Path(f"/proc/{left.pid}/environ") and path not in seen:
+            seen.add(path)
+            return b""
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", at_first_empty)
+    exited = threading.Event()
+    exited.set()
+    assert ProcessTree(root.pid, "one-of-a-kind").stop(exited) == 1
+    assert left.wait(5) == -signal.SIGTERM
 
 
 @pytest.mark.parametrize(
