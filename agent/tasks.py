@@ -246,7 +246,8 @@ class TaskPool(TaskRuns):
         return self._store.tasks(owner=owner, states=LIVE_STATES)
 
     def close(self, *, park: bool = False, wait: float = 0.0) -> None:
-        """Stop the owner's live tasks that are not held, or `park`: let go of what runs here, for others to go on with.
+        """Stop the owner's live tasks that are not held and that nobody else works on, or `park`: let go of what runs
+        here, for others to go on with.
 
         Does not wait, unless runs are to be parked: they have `wait` seconds to reach a step boundary, then they are
         cut. A tool that is cut has an unknown outcome, and the model is told so.
@@ -265,7 +266,8 @@ class TaskPool(TaskRuns):
         """What cannot be stored must not keep the rest from being stopped. Held tasks stay: a person has them wait."""
         try:
             for task in self.live(self._whose):
-                if not is_held(task):
+                elsewhere = task.state == "running" and task.lease and task.lease.worker != self.lease.worker
+                if not is_held(task) and not elsewhere:
                     self.stop(task.id)
         except StoreError as error:
             _log.warning("stopping the tasks: %s", error)

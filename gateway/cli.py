@@ -81,7 +81,9 @@ def send(
         name = chat.platform.value
         raise ConfigError(f"{name} is not set up.", hint=f"hermes gateway setup {name}")
     store = _store()
-    posted = {store.post(address(chat), encode(letter)) for letter in _letters(chat.platform, body, file)}
+    if not (letters := list(_letters(chat.platform, body, file))):
+        raise ConfigError("There is nothing to show in this text.")
+    posted = {store.post(address(chat), encode(letter)) for letter in letters}
     running = any(one["platform"] == chat.platform.value for one in standing(store)["gateways"])
     end = time.monotonic() + (SEND_WITHIN if running else 0)
     while any(one.id in posted for one in store.unsent(address(chat))) and time.monotonic() < end:
@@ -96,13 +98,17 @@ def send(
 
 def _letters(platform: "Platform", text: str, file: Path | None) -> "Iterator[Letter]":
     """A text in as many messages as the platform needs, and a file; a short text stands under its file."""
+    from dataclasses import replace
+
     from gateway.formatting import PLAIN, split
     from gateway.markup import DIALECTS
-    from gateway.outbox import Letter
+    from gateway.outbox import REPEAT, Letter
 
+    dialect = DIALECTS.get(platform, PLAIN)
+    room = replace(dialect, limit=dialect.limit - len(REPEAT))  # for the mark of a repeat
     under_file = file is not None and len(text) <= CAPTION
     if not under_file and text.strip():
-        yield from (Letter(text=part) for part in split(text, DIALECTS.get(platform, PLAIN)))
+        yield from (Letter(text=part) for part in split(text, room))
     if file is not None:
         yield Letter(text=text if under_file else "", file=str(file.resolve()), file_name=file.name)
 
@@ -242,16 +248,17 @@ def _stop_all_of(store: "SqliteStore", platform: str, user_id: str) -> list[str]
     from agent.records import LIVE_STATES, OF_CHATS, OF_TURNS
     from agent.task_rows import key_of
     from gateway.home import DIRECT
-    from gateway.outbox import address
     from gateway.session import chat_of, user_of
 
     note = f"{DIRECT}{platform}:{user_id}"
-    direct = store.notes(note).get(note)
+    where = store.notes(note).get(note)
+    direct_chat = chat_of(where).chat_id if where else ""
     live = [task for owner in (OF_TURNS, OF_CHATS) for task in store.tasks(owner=owner, states=LIVE_STATES)]
     stopped = list[str]()
     for task in live:
         key = key_of(task.owner)
-        theirs = user_of(key) == user_id if user_of(key) else address(chat_of(key)) == direct
+        # In a direct chat whatever the thread.
+        theirs = user_of(key) == user_id if user_of(key) else chat_of(key).chat_id == direct_chat
         if theirs and key.startswith(f"{platform}:"):
             over = store.update_task(
                 task.id, expect=LIVE_STATES, state="cancelled", finished=time.time(), activity="revoked", told=True

@@ -3,7 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from agent.chats import ChatStore
@@ -57,7 +57,7 @@ class Homes:
         self._admins, self._known = admins, known
         self._told: dict[str, float] = {}
         self._met: defaultdict[Platform, dict[str, Chat]] = defaultdict(dict)
-        self._kept: set[tuple[str, str]] = set()
+        self._kept: dict[str, str] = {}
 
     def set(self, chat: Chat) -> None:
         """Raises: StoreError."""
@@ -82,12 +82,14 @@ class Homes:
         Does not read the store. True where `keep` is to be called, so that it is known after a restart, too.
         """
         self._met[source.platform][source.user_id] = source.chat
-        return _direct(source) not in self._kept
+        name, where = _direct(source)
+        return self._kept.get(name) != where
 
     def keep(self, source: SessionSource) -> None:
         """Store where somebody was met. Raises: StoreError."""
-        self._store.note(*_direct(source))
-        self._kept.add(_direct(source))
+        name, where = _direct(source)
+        self._store.note(name, where)
+        self._kept[name] = where
 
     def for_question(self, chat: Chat) -> Hearers:
         """Where only admins answer: in the home, or else in the direct chats of those who have written."""
@@ -95,7 +97,7 @@ class Homes:
         if not admins:
             return Hearers(here=self._knows_somebody(chat))
         direct = self._direct_chats(chat.platform)
-        alone_here = {person for person, place in direct.items() if place == chat}
+        alone_here = {person for person, place in direct.items() if _same_chat(place, chat)}
         home = self.of(chat.platform)
         places = [home] if home else [direct[admin] for admin in sorted(admins) if admin in direct]
         return Hearers(
@@ -107,7 +109,7 @@ class Homes:
         known = self._known.get(chat.platform)
         if known is None:
             return True
-        direct = {person for person, place in self._direct_chats(chat.platform).items() if place == chat}
+        direct = {person for person, place in self._direct_chats(chat.platform).items() if _same_chat(place, chat)}
         paired = {one.user_id for one in self._store.people(chat.platform.value) if one.state == "allowed"}
         return not direct or bool(direct & (known | paired))
 
@@ -124,6 +126,11 @@ class Homes:
             return False
         self._told[where] = now
         return True
+
+
+def _same_chat(one: Chat, other: Chat) -> bool:
+    """Whatever the thread: a direct chat has the same person in each."""
+    return replace(one, thread_id="") == replace(other, thread_id="")
 
 
 def _direct(source: SessionSource) -> tuple[str, str]:

@@ -47,8 +47,8 @@ CLOSING = 2.0
 SURPRISES = 5
 """Times that a message is tried which an adapter fell over."""
 
-UNCERTAIN_TRIES = 4
-"""Times that a message is tried of which each may have arrived: more copies help nobody."""
+LONGEST_UNCERTAIN = 4 * 3600.0
+"""Seconds at most between two tries of a message that may have arrived each time: each may be one copy more."""
 
 GIVE_UP_AFTER = 24 * 3600.0
 """Seconds for which a platform that cannot be reached is tried."""
@@ -316,7 +316,7 @@ class Outbox:
                 may_be = " It may have arrived all the same." if error.uncertain else ""
                 await self._give_up(one, f"{error}{may_be}")
             else:
-                await self._postpone(one, _pause(one), str(error), repeat=error.uncertain)
+                await self._postpone(one, _pause(one, error.uncertain), str(error), repeat=error.uncertain)
         except ChatMoved as error:
             moved_to = error.chat_id
             await self._insist(lambda: self._moved(chat, moved_to))
@@ -368,17 +368,16 @@ class Outbox:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
-def _pause(one: Outbound) -> float:
-    """Seconds until it is tried again."""
-    return min(FIRST_PAUSE * 2.0 ** min(one.attempts - 1, 10), LONGEST_PAUSE) * random.uniform(0.8, 1.2)
+def _pause(one: Outbound, uncertain: bool = False) -> float:
+    """Seconds until it is tried again: much sooner longer where each try may have been one copy."""
+    first, factor, most = (5 * FIRST_PAUSE, 8.0, LONGEST_UNCERTAIN) if uncertain else (FIRST_PAUSE, 2.0, LONGEST_PAUSE)
+    return min(first * factor ** min(one.attempts - 1, 10), most) * random.uniform(0.8, 1.2)
 
 
 def _is_enough(one: Outbound, error: Unavailable) -> bool:
     """Whether it is not tried again. An answer that cannot be read is most likely a yes: one repeat, no more."""
     if isinstance(error, Unreadable):
         return one.repeat
-    if error.uncertain and one.repeat and one.attempts >= UNCERTAIN_TRIES:
-        return True
     return time.time() - one.at > GIVE_UP_AFTER
 
 

@@ -145,6 +145,10 @@ class GatewayRunner:
                 return await self._handle_background_command(event)
         return await chat_commands.find(parsed)(self._call(event, parsed.arguments, verdict))
 
+    async def hears(self, event: MessageEvent) -> bool:
+        """Whether whoever wrote a message may speak, by the rules of now."""
+        return (await self._judge(event)).allowed
+
     async def may(self, event: MessageEvent, command: str) -> bool:
         """Whether whoever wrote a message may give this command, by the rules of now."""
         return (await self._judge(event)).may(command)

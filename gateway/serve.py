@@ -190,6 +190,7 @@ class Gateway:
             admins={platform: one.admins for platform, one in self.configs.items()},
             known={platform: one.allow for platform, one in self.configs.items() if one.everyone},
             happened=self.runner.happened,
+            hears=self.runner.hears,
             may=self.runner.may,
             limits=self.runner.limits,
             reaches=self._reaches,

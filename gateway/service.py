@@ -85,6 +85,16 @@ def nobody_hears(name: str, facts: Mapping[str, object]) -> None:
     """Where there are no hooks."""
 
 
+Hears = Callable[[MessageEvent], Awaitable[bool]]
+"""Whether whoever wrote a message may speak, by the rules of now."""
+
+
+async def everybody(event: MessageEvent) -> bool:
+    """Where nobody is judged."""
+    del event
+    return True
+
+
 May = Callable[[MessageEvent, str], Awaitable[bool]]
 """Whether whoever wrote a message may give this command."""
 
@@ -130,6 +140,7 @@ class Service:
         admins: Mapping[Platform, frozenset[str]] = {},
         known: Mapping[Platform, frozenset[str]] = {},
         happened: Happened = nobody_hears,
+        hears: Hears = everybody,
         may: May = nobody_may,
         limits: LimitsOf = no_limits,
         reaches: Callable[[Platform], bool] = always,
@@ -141,7 +152,7 @@ class Service:
         self.store, self.adapters = store, adapters
         self._loop = asyncio.get_running_loop()
         self._run, self._obey, self._press, self.happened = run, obey, press, happened
-        self._may, self.limits, self._reaches = may, limits, reaches
+        self._hears, self._may, self.limits, self._reaches = hears, may, limits, reaches
         self._is_alive = is_alive
         self._threads = executor or ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
         pool = partial(
@@ -373,6 +384,10 @@ class Service:
 
     async def _dealt_with(self, item: Item, behind: bool) -> bool:
         event, key = item.event, item.inbound.chat
+        if not await self._hears(event):
+            # It waited here, and meanwhile somebody was revoked.
+            await self._settle(item, "")
+            return True
         if event.kind == "press":
             await self._settle(item, await self._press(event, key))
             return True
@@ -504,7 +519,7 @@ class Service:
 
     def _refused(self, one: Outbound) -> None:
         chat, letter = chat_of(one.chat), letter_of(one)
-        if one.key.startswith("ask:"):
+        if one.key.startswith("ask:") and not one.repeat:  # else it may stand there
             self._spawn(self.telling.refused(one.key))
         if letter.file_name:
             self._spawn(self.say(chat, f"📎 {letter.file_name} did not arrive: {one.error}", key=f"refused:{one.id}"))

@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -82,6 +83,8 @@ class Telling:
         self._folder, self._dirs = folder, dirs
         self._hearers, self._deny = hearers, deny
         self._open: dict[str, tuple[ApprovalRequested, float]] = {}
+        # The keys under which an open question stands where somebody can answer it.
+        self._copies: dict[str, list[str]] = {}
 
     async def changed(self, event: TaskChanged, said: str = "") -> None:
         """A turn or a task came into another state: tell what its chat should know. Raises: StoreError.
@@ -201,6 +204,8 @@ class Telling:
         letter = Letter(text=f"{question}\n{how}", buttons=buttons, reply_to=_reply_to(task))
         if not hearers.here:
             letter = replace(letter, text=f"{question}\nAn admin is asked.", buttons=())
+        others = [f"{key}:also:{address(other)}" for other in hearers.others]
+        self._copies[task.id] = [*([key] if hearers.here else []), *others]
         if whole.content:
             await self._outbox.post(_chat(task), whole, key=f"{key}:whole")
         await self._outbox.post(_chat(task), letter, key=key)
@@ -217,12 +222,11 @@ class Telling:
         for task_id, (request, _) in list(self._open.items()):
             question = f"ask:{request.request_id}"
             task = await self._aside(lambda task_id=task_id: self._store.task(task_id))  # type: ignore[misc]
-            if key.partition(":also:")[0] != question or task is None or task.state != "waiting":
+            if key.partition("#")[0].partition(":also:")[0] != question or task is None or task.state != "waiting":
                 continue
-            hearers = await self._hear(request, _chat(task))
-            copies = [f"{question}:also:{address(other)}" for other in hearers.others]
-            copies += [question] if hearers.here else []
-            if await self._aside(lambda copies=copies: all(map(self._outbox.was_refused, copies))):  # type: ignore[misc]
+            copies = self._copies.get(task_id, [])
+            refused = [await self._aside(partial(self._outbox.was_refused, copy)) for copy in copies]
+            if copies and all(refused):
                 await self._nobody_answers(task, request, key=f"{question}:unheard")
 
     async def _nobody_answers(self, task: Task, request: ApprovalRequested, *, key: str) -> None:
@@ -237,6 +241,7 @@ class Telling:
 
     async def _answered(self, task: Task) -> None:
         """Its question, if one is open, has been answered: each chat that was asked sees so, wherever it was."""
+        self._copies.pop(task.id, None)
         if (found := self._open.pop(task.id, None)) is None:
             return
         request, _ = found

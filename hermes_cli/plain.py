@@ -88,6 +88,7 @@ class PlainScreen:
         self._taken = True
         self._reading = False
         self._at_sign = False
+        self._fault: OSError | None = None
 
     def renderer(self) -> "Renderer":
         if self._renderer is None:
@@ -103,13 +104,20 @@ class PlainScreen:
             text = text if text.startswith("\n") else f"\n{text}"
             # The sign comes back after it.
             self.chat.loop.call_soon(self.refresh)
+        self._write(text if text.endswith("\n") else f"{text}\n")
+
+    def _write(self, text: str) -> None:
         try:
-            sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
+            sys.stdout.write(text)
             sys.stdout.flush()
-        except OSError:
-            # Whoever read us has gone. Nothing is given up, as when a terminal goes.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            self.chat.leaving.hang_up()
+        except OSError as error:
+            self._nobody_reads(error)
+
+    def _nobody_reads(self, error: OSError) -> None:
+        """Whoever read us has gone, or has no room. Nothing is given up, as when a terminal goes."""
+        self._fault = self._fault or error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        self.chat.leaving.hang_up()
 
     def echo(self, text: str) -> None:
         # A terminal has shown the line already while it was typed.
@@ -170,8 +178,7 @@ class PlainScreen:
             self.show(text)
         shown()
         if urgent and self._interactive:
-            sys.stdout.write("\a")
-            sys.stdout.flush()
+            self._write("\a")
 
     def refresh(self) -> None:
         question = self.chat.questions[0] if self.chat.questions else None
@@ -183,9 +190,13 @@ class PlainScreen:
                 # Whoever wrote the pipe is not there to answer.
                 self.chat.loop.call_soon(self._decline, question)
         self._asked = question
-        if (holding := self.chat.leaving.holding) != self._holding:
+        leaving = self.chat.leaving
+        holding = f"{leaving.holding}; Ctrl+C leaves now and cuts it off" if leaving.holding else ""
+        if leaving.waits and not holding:
+            holding = "leaving when the tasks are over"
+        if holding != self._holding:
             self._holding = holding
-            self.show(f"({harmless(holding)}; Ctrl+C leaves now and cuts it off)" if holding else "")
+            self.show(f"({harmless(holding)})" if holding else "")
         if self.chat.turn is None and self.chat.shell is None and not self.chat.held and not self.chat.aside.left:
             self._idle.set()
         else:
@@ -208,8 +219,7 @@ class PlainScreen:
         self._due.set()
         if self._reading and not self._at_sign:
             self._at_sign = True
-            sys.stdout.write(f"{self.glyphs.prompt} {_typed_so_far()}")
-            sys.stdout.flush()
+            self._write(f"{self.glyphs.prompt} {_typed_so_far()}")
 
     def _watch_activity(self) -> None:
         """Say what goes on, where it takes long and nothing else shows it."""
@@ -276,6 +286,8 @@ class PlainScreen:
                 for words in filter(None, (way_back, self.chat.leaving.last_words())):
                     self.show(words)
             self.chat.wait_until_stopped(STOPPED_WITHIN)
+        if self._fault is not None and not isinstance(self._fault, BrokenPipeError):
+            raise self._fault
 
     async def _take(self, lines: "asyncio.Queue[str | None]") -> None:
         while True:
@@ -392,6 +404,10 @@ class PlainScreen:
                     line = self._typed(goes_on) if self._interactive else next(piped, None)
                 except EOFError:
                     line = None
+                except OSError as error:
+                    # The sign could not be written, or the terminal has gone.
+                    loop.call_soon_threadsafe(self._nobody_reads, error)
+                    return
                 loop.call_soon_threadsafe(lines.put_nowait, line)
                 if line is None and not self._interactive:
                     return

@@ -1,9 +1,13 @@
 """Plain lines through a pipe: the same session and commands, no cursor movement, no question left hanging."""
 
+import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from agent.commands import commands_for
 from tests.cli.conftest import Run
@@ -180,3 +184,28 @@ def test_it_ends_when_nobody_reads_it_any_more(shell_env: dict[str, str]) -> Non
     assert process.stderr.read() == ""
     process.stdin.close()
     process.stderr.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
+def test_output_that_has_no_room_is_an_error(shell_env: dict[str, str]) -> None:
+    command = [str(Path(sys.executable).with_name("hermes")), "--plain"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, env=shell_env, input="/help\n", stdout=full, stderr=-1, text=True, check=False)
+    assert done.returncode == 1
+    assert "No space left" in done.stderr
+
+
+def test_on_a_terminal_too_it_ends_when_nobody_reads_it(shell_env: dict[str, str]) -> None:
+    command = [str(Path(sys.executable).with_name("hermes"))]
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(command, env=shell_env, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline().startswith(b"hermes ")
+    process.stdout.close()
+    os.write(ours, b"/help\n")
+    assert process.wait(20) == 0
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    os.close(ours)
+    os.close(theirs)

@@ -845,6 +845,10 @@ def test_who_leaves_is_not_asked_about_what_a_worker_runs_and_it_goes_on(start: 
         again.press("ctrl+d").wait_for("1 task goes on: hermes tasks")
         assert again.wait_for_exit() == 0
         assert "Not everything is over" not in again.text
+        third = start(server).wait_for("▶ 1 task")
+        third.send("!sleep 30").wait_for("a shell command runs").press("ctrl+d").wait_for("Not everything is over")
+        third.send("s").wait_for("1 task goes on: hermes tasks")
+        assert third.wait_for_exit() == 0
         go.set()
         start(server).wait_for("#1 done · work").wait_for("it is over")
 

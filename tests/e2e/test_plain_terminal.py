@@ -151,3 +151,12 @@ def test_the_last_lines_say_how_to_go_on(start: Start) -> None:
         hermes.send("/bg write").wait_for("needs you").wait_for(lambda seen: seen.draft == "")
         hermes.press("ctrl+d").wait_for("n stay").wait_for(lambda seen: seen.draft == "").send("k")
         hermes.wait_for("To go on: hermes -c, or from anywhere hermes -r ").wait_for("1 task goes on: hermes tasks")
+
+
+def test_who_waits_for_the_tasks_is_told_so(start: Start) -> None:
+    with OpenAIServer([say("Found it.", delay=2.0)]) as server:
+        hermes = plain(start, server)
+        hermes.send("/bg look").wait_for(lambda _: len(server.bodies) == 1, why="the task's request")
+        hermes.press("ctrl+d").wait_for("n stay").wait_for(lambda seen: seen.draft == "").send("w")
+        hermes.wait_for("(leaving when the tasks are over)").wait_for("Found it.")
+        assert hermes.wait_for_exit() == 0

@@ -121,6 +121,12 @@ async def test_it_is_a_no_where_no_admin_can_be_reached(house: Serving) -> None:
     await house.shows("It said: ")
 
 
+async def test_a_direct_chat_is_one_whatever_the_thread(house: Serving) -> None:
+    await house.platform.say("/version")
+    await house.platform.say("touch x", thread_id="older")
+    await house.shows("❌ Denied: terminal touch x")
+
+
 async def test_an_admin_answers_where_they_ask(house: Serving) -> None:
     await house.platform.say("touch x", chat_id="9", user_id="9")
     await house.platform.until(lambda: bool(buttons(house, "9")), 15)

@@ -142,13 +142,15 @@ async def test_a_stranger_pairs_and_is_answered_then_and_not_after_it_is_revoked
 
 
 async def test_with_a_person_who_is_revoked_goes_what_runs_for_them(configured: Callable[[str], Config]) -> None:
-    async with serving(configured('[gateway.memory]\npairing = true\nallow = ["7"]\n')) as serve:
+    table = '[gateway]\nbusy = "queue"\n[gateway.memory]\npairing = true\nallow = ["7"]\n'
+    async with serving(configured(table)) as serve:
         store = serve.gateway.store
         await serve.platform.say("hello", chat_id="2", user_id="8")
         await serve.shows("hermes pairing approve memory ", "2")
         code = serve.platform.texts("2")[0].rstrip("`").split()[-1]
         await in_the_shell("pairing", "approve", "memory", code)
-        await serve.platform.say("wait 60 seconds", chat_id="2", user_id="8")
+        await serve.platform.say("wait 60 seconds", chat_id="2", user_id="8", thread_id="t")
+        await serve.platform.say("wait 61 seconds", chat_id="2", user_id="8", thread_id="t")
         await serve.platform.say("/bg wait 60 seconds", chat_id="2", user_id="8")
         await serve.platform.say("/bg wait 60 seconds", chat_id="-5", user_id="8", is_group=True, addressed=True)
         await serve.platform.say("/bg wait 60 seconds", chat_id="-5", user_id="7", is_group=True, addressed=True)
@@ -158,11 +160,15 @@ async def test_with_a_person_who_is_revoked_goes_what_runs_for_them(configured: 
                 while sorted(task.owner for task in store.tasks(states=frozenset({"running"}))) != sorted(owners):
                     await asyncio.sleep(0.02)
 
-        theirs = ["chat:memory:-5@8", "chat:memory:2", "turn:memory:2"]
+        theirs = ["chat:memory:-5@8", "chat:memory:2", "turn:memory:2/t"]
         await runs("chat:memory:-5@7", *theirs)
         assert (await in_the_shell("pairing", "revoke", "memory", "8")).startswith("Revoked, and stopped: #")
         await runs("chat:memory:-5@7")
         assert await asyncio.to_thread(serve.gateway.service.tasks.idle, "chat:memory:2", 10)
+        async with asyncio.timeout(15):
+            while store.received():
+                await asyncio.sleep(0.02)
+        assert [task.prompt for task in store.tasks() if "61" in task.prompt] == []
 
 
 async def test_start_is_greeted_and_strangers_are_not(configured: Callable[[str], Config]) -> None:
