@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from agent.config import Config, Directories, load_config, read_keys
 from agent.errors import HermesError, StoreError
 from agent.events import TaskChanged
 from agent.protocols import Store
-from agent.records import OF_TERMINALS, Lease
+from agent.records import OF_TERMINALS
 from agent.redact import Redactor, secret_values
 from agent.store.database import identity
 from agent.store.leases import is_alive, new_lease
@@ -124,44 +124,40 @@ def _serve(
     pool: TaskPool, store: Store, leaving: threading.Event, *, idle: float, is_there: Callable[[], bool]
 ) -> None:
     """Until it is told to leave, nothing was to do for so long, or the store is gone: what it did would be lost."""
-    with _present(store, pool.lease) as depart:
-        busy = time.monotonic()
+    name, present = f"{SERVES}{pool.lease.worker}", False
+    busy = time.monotonic()
+    _forget_dead(store)
+    try:
         while not leaving.is_set():
             if not is_there():
                 _say("The store was deleted, moved or replaced. What runs is let go of.")
                 return
             try:
+                if not present:
+                    store.enter(name, pool.lease)
+                    present = True
                 if pool.look():
                     busy = time.monotonic()
                 elif time.monotonic() >= busy + idle:
                     # In this order: whoever saw us has stored by now what is left to us.
-                    depart()
+                    store.depart(name)
+                    present = False
                     if not pool.look():
                         return
-                    store.enter(f"{SERVES}{pool.lease.worker}", pool.lease)
             except StoreError as error:
                 _say(error.explain())
             leaving.wait(LOOK)
-
-
-@contextlib.contextmanager
-def _present(store: Store, lease: Lease) -> Iterator[Callable[[], None]]:
-    """Stand in the store as a worker, so that nobody starts another one; gives what ends that."""
-    name = f"{SERVES}{lease.worker}"
-
-    def depart() -> None:
+    finally:
         with contextlib.suppress(StoreError):
             store.depart(name)
 
+
+def _forget_dead(store: Store) -> None:
+    """Workers that were killed stand in the store still."""
     with contextlib.suppress(StoreError):
-        for owner, other in store.present().items():
-            if owner.startswith(SERVES) and not is_alive(other):
+        for owner, lease in store.present().items():
+            if owner.startswith(SERVES) and not is_alive(lease):
                 store.depart(owner)
-        store.enter(name, lease)
-    try:
-        yield depart
-    finally:
-        depart()
 
 
 def _say(line: str) -> None:
