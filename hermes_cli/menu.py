@@ -45,8 +45,9 @@ def _rows(ellipsis: str) -> StyleAndTextTuples:
     if state is None or not state.completions:
         return []
     room = get_app().output.get_size().columns - 3
-    explained = any(completion.display_meta_text for completion in state.completions)
-    most = max(room * 2 // 5, min(20, room // 2)) if explained else room
+    # The names have what their meanings leave, and two fifths of the room in any case.
+    meanings = max(columns(completion.display_meta_text) for completion in state.completions)
+    most = max(room * 2 // 5, min(20, room // 2), room - len(GAP) - meanings) if meanings else room
     names = [_cut(completion.display_text, most, ellipsis) for completion in state.completions]
     width = max(map(columns, names))
     left = room - width - len(GAP)

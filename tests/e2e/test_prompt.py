@@ -63,6 +63,14 @@ def test_the_menu_says_what_each_command_does_at_any_width(start: Start, columns
     hermes.wait_for(lambda seen: seen.draft == "/background").wait_for("/background <").wait_for("send a prompt")
 
 
+def test_long_names_have_the_room_that_their_meanings_leave(start: Start) -> None:
+    title = "where is the price of a basket rounded, and why twice"
+    with OpenAIServer(default="ok") as server:
+        hermes = start(server, columns=100)
+        hermes.send(title).wait_for("● ok").send("/new").type("/resume ")
+        hermes.wait_for(lambda seen: any(line.startswith(f" {title}  ") for line in seen.lines))
+
+
 def test_completion_goes_through_several_commands_and_into_their_arguments(start: Start) -> None:
     hermes = start()
     hermes.type("/st").wait_for("/status").wait_for("/steer").wait_for("/stop")
