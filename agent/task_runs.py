@@ -126,6 +126,10 @@ class TaskRuns:
         with self._lock:
             return bool(self._cancels)
 
+    def runs_elsewhere(self, task: Task) -> bool:
+        """Whether another process works on it."""
+        return task.state == "running" and task.lease is not None and task.lease.worker != self.lease.worker
+
     def drain(self) -> list[str]:
         """Let go of what runs here at its next step boundary, and take nothing until `take_up`.
 

@@ -266,8 +266,7 @@ class TaskPool(TaskRuns):
         """What cannot be stored must not keep the rest from being stopped. Held tasks stay: a person has them wait."""
         try:
             for task in self.live(self._whose):
-                elsewhere = task.state == "running" and task.lease and task.lease.worker != self.lease.worker
-                if not is_held(task) and not elsewhere:
+                if not is_held(task) and not self.runs_elsewhere(task):
                     self.stop(task.id)
         except StoreError as error:
             _log.warning("stopping the tasks: %s", error)

@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -53,6 +53,15 @@ _KINDS: dict[str, MediaKind] = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question that is open since `at`; `copies` are the keys under which it stands where it can be answered."""
+
+    request: ApprovalRequested
+    at: float
+    copies: list[str]
+
+
 class Telling:
     """Turns what is stored of turns and tasks into messages. Belongs to one event loop.
 
@@ -82,9 +91,7 @@ class Telling:
         self._request_of = request_of
         self._folder, self._dirs = folder, dirs
         self._hearers, self._deny = hearers, deny
-        self._open: dict[str, tuple[ApprovalRequested, float]] = {}
-        # The keys under which an open question stands where somebody can answer it.
-        self._copies: dict[str, list[str]] = {}
+        self._open: dict[str, _Asked] = {}
 
     async def changed(self, event: TaskChanged, said: str = "") -> None:
         """A turn or a task came into another state: tell what its chat should know. Raises: StoreError.
@@ -144,7 +151,7 @@ class Telling:
 
     def unanswered(self, seconds: float) -> list[str]:
         """The ids of those that have waited for an answer for so long."""
-        return [task_id for task_id, (_, at) in self._open.items() if time.time() - at > seconds]
+        return [task_id for task_id, one in self._open.items() if time.time() - one.at > seconds]
 
     async def outcome(self, task: Task) -> None:
         """Post what became of a turn or a task, unless somebody did or does. Raises: StoreError."""
@@ -196,16 +203,15 @@ class Telling:
             return
         log = await self._aside(lambda: self._store.log(task.id))
         asked = [one.at for one in log if isinstance(one.event, ApprovalRequested)]
-        self._open[task.id] = request, asked[-1] if asked else time.time()
         is_turn = task.owner.startswith(OF_TURNS)
         question, whole = _question(request, "" if is_turn else f"#{task.number} ")
         buttons, key = question_buttons(task, request), f"ask:{request.request_id}"
+        copies = [*([key] if hearers.here else []), *(f"{key}:also:{address(other)}" for other in hearers.others)]
+        self._open[task.id] = _Asked(request, asked[-1] if asked else time.time(), copies)
         how = self._outbox.commands(_chat(task), _how_to_answer(request, "" if is_turn else f" {task.number}"))
         letter = Letter(text=f"{question}\n{how}", buttons=buttons, reply_to=_reply_to(task))
         if not hearers.here:
             letter = replace(letter, text=f"{question}\nAn admin is asked.", buttons=())
-        others = [f"{key}:also:{address(other)}" for other in hearers.others]
-        self._copies[task.id] = [*([key] if hearers.here else []), *others]
         if whole.content:
             await self._outbox.post(_chat(task), whole, key=f"{key}:whole")
         await self._outbox.post(_chat(task), letter, key=key)
@@ -219,15 +225,16 @@ class Telling:
 
     async def refused(self, key: str) -> None:
         """A message was refused for good: with the last copy of a question goes whoever could have answered it."""
-        for task_id, (request, _) in list(self._open.items()):
-            question = f"ask:{request.request_id}"
-            task = await self._aside(lambda task_id=task_id: self._store.task(task_id))  # type: ignore[misc]
-            if key.partition("#")[0].partition(":also:")[0] != question or task is None or task.state != "waiting":
+        for task_id, asked in list(self._open.items()):
+            question = f"ask:{asked.request.request_id}"
+            if key.partition("#")[0].partition(":also:")[0] != question:
                 continue
-            copies = self._copies.get(task_id, [])
-            refused = [await self._aside(partial(self._outbox.was_refused, copy)) for copy in copies]
-            if copies and all(refused):
-                await self._nobody_answers(task, request, key=f"{question}:unheard")
+            task = await self._aside(partial(self._store.task, task_id))
+            if task is None or task.state != "waiting":
+                return
+            refused = [await self._aside(partial(self._outbox.was_refused, copy)) for copy in asked.copies]
+            if all(refused):
+                await self._nobody_answers(task, asked.request, key=f"{question}:unheard")
 
     async def _nobody_answers(self, task: Task, request: ApprovalRequested, *, key: str) -> None:
         await self._aside(lambda: self._deny(task.id, NOBODY_TO_ASK))
@@ -241,10 +248,9 @@ class Telling:
 
     async def _answered(self, task: Task) -> None:
         """Its question, if one is open, has been answered: each chat that was asked sees so, wherever it was."""
-        self._copies.pop(task.id, None)
         if (found := self._open.pop(task.id, None)) is None:
             return
-        request, _ = found
+        request = found.request
         decision = await self._aside(lambda: self._store.decision(task.session_id, decision_key(request.request_id)))
         key, here = f"ask:{request.request_id}", _chat(task)
         others = (await self._hear(request, here)).others

@@ -70,7 +70,7 @@ class Leaving:
         turn = [f"  the turn: {preview(turn.prompt, 50)}" for turn in turns]
         shell = ["  a shell command"] if chat.shell else []
         unsaved = [f"  {chat.store.unsaved} messages are not on the disk yet"] if chat.store.unsaved else []
-        ours = (task for task in self._standing() if not self._runs_elsewhere(task))
+        ours = (task for task in self._standing() if not self._chat.background.pool.runs_elsewhere(task))
         tasks = (f"  #{task.number} {task.state}  {preview(task.prompt, 50)}" for task in ours)
         return [*unsaved, *turn, *shell, *tasks]
 
@@ -82,11 +82,6 @@ class Leaving:
         """With nothing of ours under way. What another process works on goes on there."""
         self.keeps = bool(self._standing())
         self._chat.screen.leave()
-
-    def _runs_elsewhere(self, task: Task) -> bool:
-        """Whether leaving changes nothing for it: another process works on it."""
-        here = self._chat.background.pool.lease.worker
-        return task.state == "running" and task.lease is not None and task.lease.worker != here
 
     def way_back(self) -> str:
         """How the conversation goes on another day; "" where there is none."""
@@ -101,7 +96,8 @@ class Leaving:
 
     def last_words(self) -> str:
         """After all was let go of: what goes on without us, and where it is seen; "" when nothing does."""
-        kept = sum(self.keeps or self._runs_elsewhere(task) for task in self._standing())
+        pool = self._chat.background.pool
+        kept = sum(self.keeps or pool.runs_elsewhere(task) for task in self._standing())
         return f"{kept} task{' goes' if kept == 1 else 's go'} on: hermes tasks" if kept else ""
 
     def _live(self) -> list[Task]:

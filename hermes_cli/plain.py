@@ -6,6 +6,7 @@ while a turn runs.
 
 import asyncio
 import contextlib
+import errno
 import os
 import select
 import shutil
@@ -286,7 +287,7 @@ class PlainScreen:
                 for words in filter(None, (way_back, self.chat.leaving.last_words())):
                     self.show(words)
             self.chat.wait_until_stopped(STOPPED_WITHIN)
-        if self._fault is not None and not isinstance(self._fault, BrokenPipeError):
+        if self._fault is not None and self._fault.errno not in (errno.EPIPE, errno.EIO):
             raise self._fault
 
     async def _take(self, lines: "asyncio.Queue[str | None]") -> None:

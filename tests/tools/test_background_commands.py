@@ -66,12 +66,13 @@ def alive(pid: int) -> bool:
 
 
 def test_the_next_command_starts_where_the_last_one_ended(use: Use, tmp_path: Path) -> None:
-    (tmp_path / "work" / "sub").mkdir()
-    assert f"the shell is now in {tmp_path}/work/sub" in use("terminal", command="cd sub && export X=1").content
-    assert use("terminal", command="pwd; echo [$X]").display == f"{tmp_path}/work/sub\n[]\n"
+    sub = tmp_path / "work" / "sub"
+    sub.mkdir()
+    assert f"the shell is now in {sub}" in use("terminal", command="cd sub && export X=1").content
+    assert use("terminal", command="pwd; echo [$X]").display == f"{sub}\n[]\n"
     assert "now in" in use("terminal", command="cd ..; exit 3").content
     assert use("terminal", command="cd sub; false").exit_code == 1
-    assert use("terminal", command="pwd").display == f"{tmp_path}/work/sub\n"
+    assert use("terminal", command="pwd").display == f"{sub}\n"
 
 
 def test_a_directory_that_is_gone_is_left(use: Use, tmp_path: Path) -> None:
