@@ -124,8 +124,10 @@ def setup(platform: Annotated[str, typer.Argument(help="telegram, discord or sla
 def install() -> None:
     from gateway.install import write_unit
 
-    path, order = write_unit()
-    typer.echo(f"Wrote {path}.\nNow: {order}")
+    done = write_unit(load_config())
+    typer.echo(f"Wrote {done.path}.\nNow: {done.start}\nTo take it away: {done.remove}")
+    for note in done.notes:
+        typer.echo(note)
 
 
 @gateway_app.command(help="the end of the gateway's log")

@@ -1,55 +1,138 @@
-"""The unit that has the system start the gateway."""
+"""The unit that has the system start the gateway: of systemd for one user, or an agent of launchd."""
 
 import os
+import plistlib
 import shlex
+import shutil
 import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from xml.sax.saxutils import escape
+
+from agent.config import Config, read_keys, setting_fields
+from agent.errors import HermesError
+from agent.models.catalog import KEYED
+from agent.own_files import write_private
+
+SERVICE, LABEL = "hermes-gateway", "hermes.gateway"
 
 SYSTEMD = """\
 [Unit]
 Description=Hermes gateway
-After=network-online.target
 
 [Service]
 Type=notify
 ExecStart={command}
+{environment}
 Restart=on-failure
 RestartSec=5
+# What a person has to put right is not tried again: a setting, a token that is refused.
+RestartPreventExitStatus=2
 WatchdogSec=60
-TimeoutStopSec=30
-{environment}
+# The gateway parks what runs, and ends its own commands.
+KillMode=mixed
+TimeoutStopSec={stop_within}
+
 [Install]
 WantedBy=default.target
 """
 
-LAUNCHD = """\
-<?xml version="1.0" encoding="UTF-8"?>
-<!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">
-<plist version="1.0"><dict>
-<key>Label</key><string>hermes.gateway</string>
-<key>ProgramArguments</key><array>{arguments}</array>
-<key>RunAtLoad</key><true/>
-<key>KeepAlive</key><dict><key>SuccessfulExit</key><false/></dict>
-</dict></plist>
-"""
+STOP_WITHIN = 30
+"""Seconds that the gateway has to park what runs."""
+
+RETRY_AFTER = 60
+"""Seconds between two starts by launchd, which cannot tell failures apart."""
+
+CARRIED = ("HERMES_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "PATH")
+"""What of the environment is written into the unit: where everything is."""
 
 
-def write_unit(home: Path | None = None, *, platform: str = sys.platform) -> tuple[Path, str]:
-    """Write the unit for this installation; gives where it is, and the command that starts it."""
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """Where the unit was written, the commands that start it and take it away again, and what to know besides."""
+
+    path: Path
+    start: str
+    remove: str
+    notes: tuple[str, ...] = ()
+
+
+def write_unit(
+    config: Config,
+    *,
+    home: Path | None = None,
+    env: Mapping[str, str] = os.environ,
+    platform: str = sys.platform,
+) -> Installed:
+    """Write the unit for this installation, in place of one that stands there.
+
+    Raises: HermesError, where the system has neither systemd nor launchd, or the unit cannot be written.
+    """
     home = home or Path.home()
     arguments = [sys.executable, "-m", "hermes_cli.main", "gateway"]
+    carried = {name: env[name] for name in CARRIED if env.get(name)}
+    if "HERMES_HOME" in carried:
+        carried["HERMES_HOME"] = str(config.dirs.config)  # absolute
+    notes, state = list(_notes(config, env)), config.dirs.state
     if platform == "darwin":
-        path = home / "Library" / "LaunchAgents" / "hermes.gateway.plist"
-        text = LAUNCHD.format(arguments="".join(f"<string>{escape(word)}</string>" for word in arguments))
-        order = f"launchctl load -w {shlex.quote(str(path))}"
-    else:
-        config = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
-        path = config / "systemd" / "user" / "hermes-gateway.service"
-        named = os.environ.get("HERMES_HOME")
-        environment = f'Environment="HERMES_HOME={named}"\n' if named else ""
-        text = SYSTEMD.format(command=shlex.join(arguments), environment=environment)
-        order = "systemctl --user daemon-reload && systemctl --user enable --now hermes-gateway"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, "utf-8")
-    return path, order
+        path = home / "Library" / "LaunchAgents" / f"{LABEL}.plist"
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_private(path, _plist(arguments, carried, home=home, state=state))
+        domain, file = "gui/$(id -u)", shlex.quote(str(path))
+        remove = f"launchctl bootout {domain}/{LABEL}"
+        return Installed(path, f"launchctl bootstrap {domain} {file}", f"{remove} && rm {file}", tuple(notes))
+    if not platform.startswith("linux") or shutil.which("systemctl", path=env.get("PATH")) is None:
+        raise HermesError(
+            "This system has neither systemd nor launchd.",
+            hint=f"Have your own service manager run: {shlex.join(arguments)}",
+        )
+    path = Path(env.get("XDG_CONFIG_HOME") or home / ".config") / "systemd" / "user" / f"{SERVICE}.service"
+    environment = "\n".join(f"Environment={_quoted(f'{name}={value}')}" for name, value in carried.items())
+    command = " ".join(_quoted(word).replace("$", "$$") for word in arguments)
+    write_private(path, SYSTEMD.format(command=command, environment=environment, stop_within=STOP_WITHIN))
+    start = f"systemctl --user daemon-reload && systemctl --user enable {SERVICE} && systemctl --user restart {SERVICE}"
+    remove = f"systemctl --user disable --now {SERVICE} && rm {shlex.quote(str(path))}"
+    notes.append("To have it run while you are not logged in: loginctl enable-linger")
+    return Installed(path, start, remove, tuple(notes))
+
+
+def _plist(arguments: list[str], environment: Mapping[str, str], *, home: Path, state: Path) -> str:
+    said = str(state / "gateway.launchd.log")  # what is said before the log is open
+    return plistlib.dumps(
+        {
+            "Label": LABEL,
+            "ProgramArguments": arguments,
+            "EnvironmentVariables": dict(environment),
+            "WorkingDirectory": str(home),
+            "RunAtLoad": True,
+            "KeepAlive": {"SuccessfulExit": False},
+            "ThrottleInterval": RETRY_AFTER,
+            "ExitTimeOut": STOP_WITHIN,
+            "StandardOutPath": said,
+            "StandardErrorPath": said,
+        },
+        sort_keys=False,
+    ).decode()
+
+
+def _quoted(text: str) -> str:
+    """As systemd reads it back: in double quotes, `%` is no specifier."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("\n", "\\n") + '"'
+
+
+def _notes(config: Config, env: Mapping[str, str]) -> Iterator[str]:
+    """What the service will not have of what this shell has: keys, tokens and settings that stand nowhere else."""
+    if not config.values.gateway:
+        yield "No platform is set up yet. First: hermes gateway setup"
+    kept = read_keys(config.dirs)
+    keys = [(one.key_variable, f"hermes model {one.name} --key") for one in KEYED if one.name not in kept]
+    tokens = [
+        (name, f"hermes gateway setup {platform}")
+        for platform in config.values.gateway
+        for name in sorted(env)
+        if name.lower().startswith(f"{platform}_") and name.lower() not in kept
+    ]
+    settings = [(f"HERMES_{name.upper()}", f"hermes config set {name}") for name in setting_fields()]
+    for name, command in (*keys, *tokens, *settings):
+        if env.get(name):
+            yield f"{name} is only in this shell, which the service does not see. To keep it: {command}"

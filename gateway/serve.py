@@ -256,7 +256,7 @@ class Gateway:
             while not stop.is_set():
                 await asyncio.wait({over, stopped}, timeout=TICK, return_when=asyncio.FIRST_COMPLETED)
                 if over.done():
-                    raise HermesError("No platform is left that can be served.", hint="The log says why.")
+                    raise ConfigError("No platform is left that can be served.", hint="`hermes gateway logs` says why.")
                 _notify("WATCHDOG=1")
                 await self._look_after()
                 collector.sweep(quiet=not await self.service.aside(self.service.works))
@@ -334,7 +334,15 @@ def _notify(state: str) -> None:
 
 
 async def serve() -> None:
-    """Serve until SIGTERM or SIGINT. Raises: HermesError."""
+    """Serve until SIGTERM or SIGINT. Raises: HermesError; the log has it, too."""
+    try:
+        await _serve()
+    except HermesError as error:
+        _log.error("%s", error.explain())  # a service's own output may go nowhere
+        raise
+
+
+async def _serve() -> None:
     config = load_config()
     store = await asyncio.to_thread(SqliteStore, config.dirs.database)
     stop = asyncio.Event()
