@@ -8,15 +8,25 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 from functools import reduce
 
 from agent import task_rows
 from agent.approvals import answer_to, decision_key, mark_of
 from agent.errors import HermesError, StoreError
-from agent.events import ApprovalRequested, ApprovalSettled, Event, TurnResumed, TurnStarted
+from agent.events import (
+    ApprovalRequested,
+    ApprovalSettled,
+    Event,
+    TaskChanged,
+    TurnFinished,
+    TurnResumed,
+    TurnStarted,
+    TurnSuspended,
+)
 from agent.messages import Message
-from agent.protocols import LIVE_STATES, Decision, Task
+from agent.protocols import LIVE_STATES, Decision, Store, Task
 from agent.records import OF_TERMINALS, Receipt, Session, TaskOptions, is_held
 from agent.task_runs import CUT, PARKED, PARKED_BY_HAND, QUEUED, RUNNING, TaskRuns
 
@@ -284,3 +294,15 @@ class TaskPool(TaskRuns):
             token.cancel()
         with self._lock:
             self._let_go.wait_for(lambda: not self._cancels, CUT if left else 0.0)
+
+
+def orders(store: Store) -> TaskPool:
+    """A pool that gives orders about the tasks of that store, and runs none."""
+
+    def run(task: Task, **_: object) -> TurnFinished | TurnSuspended:
+        raise AssertionError(f"{task.id} was to run in a process that only looks")
+
+    def ignore(change: TaskChanged) -> None:
+        del change
+
+    return TaskPool(store, run, notify=ignore, workers=0, executor=Executor())

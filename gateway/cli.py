@@ -213,12 +213,13 @@ def approve(platform: str, code: str) -> None:
 
 def _welcome(person: "Person") -> None:
     """Tell them where they asked."""
-    from gateway.home import DIRECT
-    from gateway.outbox import Letter, encode
+    from gateway.home import direct_chat
+    from gateway.outbox import Letter, address, encode
 
-    store, note = _store(), f"{DIRECT}{person.platform}:{person.user_id}"
-    if where := store.notes(note).get(note):
-        store.post(where, encode(Letter(text="You are let in. Write what you want done; /help lists the commands.")))
+    store = _store()
+    if chat := direct_chat(store, person.platform, person.user_id):
+        letter = Letter(text="You are let in. Write what you want done; /help lists the commands.")
+        store.post(address(chat), encode(letter))
 
 
 @pairing_app.command("list", help="who was let in, and who waits")
@@ -247,26 +248,19 @@ def revoke(platform: str, user_id: str) -> None:
 
 def _stop_all_of(store: "SqliteStore", platform: str, user_id: str) -> list[str]:
     """Stop somebody's turns and tasks, wherever they run: nobody but admins could from now on."""
-    from agent.records import LIVE_STATES, OF_CHATS, OF_TURNS
+    from agent.records import OF_CHATS, OF_TURNS
     from agent.task_rows import key_of
-    from gateway.home import DIRECT
-    from gateway.session import chat_of, user_of
+    from agent.tasks import orders
+    from gateway.home import direct_chat, is_of
 
-    note = f"{DIRECT}{platform}:{user_id}"
-    where = store.notes(note).get(note)
-    direct_chat = chat_of(where).chat_id if where else ""
-    live = [task for owner in (OF_TURNS, OF_CHATS) for task in store.tasks(owner=owner, states=LIVE_STATES)]
-    stopped = list[str]()
-    for task in live:
-        key = key_of(task.owner)
-        # In a direct chat whatever the thread.
-        theirs = user_of(key) == user_id if user_of(key) else chat_of(key).chat_id == direct_chat
-        if theirs and key.startswith(f"{platform}:"):
-            over = store.update_task(
-                task.id, expect=LIVE_STATES, state="cancelled", finished=time.time(), activity="revoked", told=True
-            )
-            stopped += [f"#{task.number}"] if over else []
-    return stopped
+    pool, direct = orders(store), direct_chat(store, platform, user_id)
+    theirs = [
+        (task, key)
+        for owner in (OF_TURNS, OF_CHATS)
+        for task in pool.live(owner)
+        if is_of(key := key_of(task.owner), platform, user_id, direct)
+    ]
+    return [f"#{task.number}" for task, key in theirs if pool.stop(task.id, why="revoked", chat=key)]
 
 
 def _platform(name: str) -> str:

@@ -11,7 +11,7 @@ from agent.handoff import HOME
 from agent.people import PeopleStore
 from gateway.config import Platform
 from gateway.outbox import address
-from gateway.session import Chat, SessionSource, chat_of
+from gateway.session import Chat, SessionSource, chat_of, user_of
 
 LINK = "link:"
 """What the note of a connection's state begins with; the platform follows."""
@@ -96,9 +96,8 @@ class Homes:
         admins = self._admins.get(chat.platform)
         if not admins:
             return Hearers(here=self._knows_somebody(chat))
-        direct = self._direct_chats(chat.platform)
-        alone_here = {person for person, place in direct.items() if _same_chat(place, chat)}
-        home = self.of(chat.platform)
+        direct, home = self._direct_chats(chat.platform), self.of(chat.platform)
+        alone_here = _alone_in(chat, direct)
         places = [home] if home else [direct[admin] for admin in sorted(admins) if admin in direct]
         return Hearers(
             here=not alone_here or bool(alone_here & admins), others=tuple(one for one in places if one != chat)
@@ -109,9 +108,9 @@ class Homes:
         known = self._known.get(chat.platform)
         if known is None:
             return True
-        direct = {person for person, place in self._direct_chats(chat.platform).items() if _same_chat(place, chat)}
+        alone_here = _alone_in(chat, self._direct_chats(chat.platform))
         paired = {one.user_id for one in self._store.people(chat.platform.value) if one.state == "allowed"}
-        return not direct or bool(direct & (known | paired))
+        return not alone_here or bool(alone_here & (known | paired))
 
     def _direct_chats(self, platform: Platform) -> dict[str, Chat]:
         """By person."""
@@ -128,6 +127,25 @@ class Homes:
         return True
 
 
+def direct_chat(store: ChatStore, platform: str, user_id: str) -> Chat | None:
+    """Where somebody has written alone. Raises: StoreError."""
+    where = store.notes(name := _note(platform, user_id)).get(name)
+    return chat_of(where) if where else None
+
+
+def is_of(key: str, platform: str, user_id: str, direct: Chat | None) -> bool:
+    """Whether a conversation is one person's: their own in a group, or, whatever the thread, their direct chat."""
+    chat = chat_of(key)
+    if chat.platform != platform:
+        return False
+    return user_of(key) == user_id if user_of(key) else direct is not None and _same_chat(chat, direct)
+
+
+def _alone_in(chat: Chat, direct: Mapping[str, Chat]) -> set[str]:
+    """The one person whose direct chat it is; nobody where it is none that is known."""
+    return {person for person, place in direct.items() if _same_chat(place, chat)}
+
+
 def _same_chat(one: Chat, other: Chat) -> bool:
     """Whatever the thread: a direct chat has the same person in each."""
     return replace(one, thread_id="") == replace(other, thread_id="")
@@ -135,4 +153,8 @@ def _same_chat(one: Chat, other: Chat) -> bool:
 
 def _direct(source: SessionSource) -> tuple[str, str]:
     """The note of a person's direct chat, and what it says."""
-    return f"{DIRECT}{source.platform.value}:{source.user_id}", address(source.chat)
+    return _note(source.platform.value, source.user_id), address(source.chat)
+
+
+def _note(platform: str, user_id: str) -> str:
+    return f"{DIRECT}{platform}:{user_id}"

@@ -4,10 +4,9 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import Executor
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,7 +16,7 @@ from agent.errors import HermesError
 from agent.protocols import Decision
 from agent.records import LIVE_STATES, OF_CHATS, OF_TERMINALS, Store, Task
 from agent.task_rows import key_of
-from agent.tasks import TaskPool
+from agent.tasks import TaskPool, orders
 from agent.visible import visible
 from hermes_cli import task_facts
 from hermes_cli.confirming import Yes, confirm
@@ -27,7 +26,7 @@ from hermes_cli.task_facts import find, ran, title, used
 from hermes_cli.text import clip, harmless, seconds
 
 if TYPE_CHECKING:
-    from agent.events import ApprovalRequested, TaskChanged, TurnFinished, TurnSuspended
+    from agent.events import ApprovalRequested
     from agent.undo import Undo
     from agent.worktree import Worktree
 
@@ -84,7 +83,7 @@ def show(which: Which, json: Json = False) -> None:
         _json(task_facts.as_json(task, whole=True))
         return
     typer.echo(harmless(f"#{task.number} {task.prompt}\n"))
-    request = _pool(store).open_request(task.id)
+    request = orders(store).open_request(task.id)
     if request is not None:
         asks = request.kind == "ask"
         head = "The agent asks:" if asks else f"{request.tool} wants to run, in {request.directory}:"
@@ -122,7 +121,7 @@ def stop(
     which: Annotated[str, typer.Argument(metavar="N|all", help="number, name, id, or all")], json: Json = False
 ) -> None:
     store = _store()
-    pool = _pool(store)
+    pool = orders(store)
     found = pool.live(OF_TERMINALS) if which == "all" else [find(store, which)]
     said = task_orders.stop(pool, found)
     if json and which == "all":
@@ -135,7 +134,7 @@ def stop(
 def steer(which: Which, words: Annotated[list[str], typer.Argument(metavar="TEXT")], json: Json = False) -> None:
     store = _store()
     task = find(store, which)
-    _tell(store, task, task_orders.steer(_pool(store), task, " ".join(words)), json=json)
+    _tell(store, task, task_orders.steer(orders(store), task, " ".join(words)), json=json)
 
 
 @app.command("approve", help="yes to what it asks: once, in this session, or always")
@@ -169,7 +168,7 @@ def at_the_prompt(which: Which) -> None:
 @app.command("retry", help="send its prompt again, as a new task")
 def retry(which: Which, json: Json = False) -> None:
     store = _store()
-    task = _pool(store).retry(find(store, which).id)
+    task = orders(store).retry(find(store, which).id)
     _have_run(store, task)
     _tell(store, task, f"#{task.number} {task.id}", json=json)
 
@@ -178,7 +177,7 @@ def retry(which: Which, json: Json = False) -> None:
 def resume(which: Which, json: Json = False) -> None:
     store = _store()
     task = find(store, which)
-    said = task_orders.resume(_pool(store), task)
+    said = task_orders.resume(orders(store), task)
     _have_run(store, task)
     _tell(store, task, said, json=json)
 
@@ -292,7 +291,7 @@ def _say_settled(
 ) -> None:
     store = _store()
     task = find(store, which)
-    request = settle(_pool(store), task)
+    request = settle(orders(store), task)
     if request is None:
         raise HermesError(f"#{task.number} is not waiting for an answer.")
     _have_run(store, task)
@@ -316,18 +315,6 @@ def _store() -> Store:
     from agent.store.sqlite import SqliteStore
 
     return SqliteStore(load_config().dirs.database)
-
-
-def _pool(store: Store) -> TaskPool:
-    """Gives orders about tasks, and runs none."""
-
-    def run(task: Task, **_: Any) -> "TurnFinished | TurnSuspended":
-        raise AssertionError(f"{task.id} was to run in a process that only looks")
-
-    def ignore(change: "TaskChanged") -> None:
-        del change
-
-    return TaskPool(store, run, notify=ignore, workers=0, executor=Executor())
 
 
 def _have_run(store: Store, task: Task) -> None:
