@@ -137,7 +137,11 @@ class Conversations:
             if again and (started := started_by(self._store, OF_TURNS + key, event)):
                 return Said("started", started)
             while (running := self.turn(key)) is not None:
-                if answer and self._asks(running) and self._turns.reply(running.id, answer, via=key.partition(":")[0]):
+                if (
+                    answer
+                    and self._asks(running) == "ask"
+                    and self._turns.reply(running.id, answer, via=key.partition(":")[0])
+                ):
                     return Said("answered", running)
                 if (busy or self.busy) == "queue":
                     return Said("wait", running)
@@ -146,10 +150,15 @@ class Conversations:
                 # It ended in this moment.
             return Said("wait") if behind else Said("started", self._start(key, text, event, reply_to, limits))
 
-    def _asks(self, turn: Task) -> bool:
-        """Whether it waits for an answer in words."""
+    def asks_leave(self, key: str) -> Task | None:
+        """The turn, if it waits for a yes or a no."""
+        turn = self.turn(key)
+        return turn if turn is not None and self._asks(turn) not in ("", "ask") else None
+
+    def _asks(self, turn: Task) -> str:
+        """The kind of the question that it waits with, "" where it waits for no answer."""
         request = self._turns.open_request(turn.id) if turn.state == "waiting" else None
-        return request is not None and request.kind == "ask"
+        return request.kind if request is not None else ""
 
     def compress(self, key: str, focus: str, *, event: str, reply_to: str = "") -> Task:
         """Make the conversation shorter, as a turn that nobody asked anything in. Raises: HermesError."""

@@ -258,6 +258,11 @@ class Outbox:
         adapter = self._adapters.get(chat.platform)
         return adapter.dialect.commands(text) if adapter is not None else text
 
+    def file_limit(self, chat: Chat) -> int:
+        """Bytes of the largest file that can be sent there; 0 where none can."""
+        adapter = self._adapters.get(chat.platform)
+        return adapter.file_limit if isinstance(adapter, SendsFiles) else 0
+
     async def settled(self, chat: Chat) -> None:
         """Return when nothing is on its way to this chat."""
         while sender := self._senders.get(address(chat)):

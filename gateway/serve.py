@@ -198,7 +198,8 @@ class Gateway:
             spoken=config.dirs.state / "spoken",
         )
         self.runner.loop = asyncio.get_running_loop()
-        self.supervisor = Supervisor(list(parts.adapters.values()), self.runner.receive, self.service.connected)
+        self.supervisor = Supervisor(list(parts.adapters.values()), self.runner.receive, self._connected)
+        self._news = asyncio.Event()
         self._marks = [_mark(one) for one in self.configs.values()]
         self._entered: list[str] = []
         self._forgot = -FORGET
@@ -241,6 +242,10 @@ class Gateway:
     def _reaches(self, platform: Platform) -> bool:
         return self.supervisor.reaches(platform)
 
+    def _connected(self) -> None:
+        self.service.connected()
+        self._news.set()  # `hermes gateway status` shows it at once
+
     async def _heard(self, platform: Platform) -> Mapping[Chat, float]:
         """From when on each place of late may hold what nobody has heard: somewhat before what was heard last there."""
         found = await self.service.aside(lambda: self.store.last_received(platform.value, limit=PLACES))
@@ -254,7 +259,10 @@ class Gateway:
         stopped = asyncio.create_task(stop.wait())
         try:
             while not stop.is_set():
-                await asyncio.wait({over, stopped}, timeout=TICK, return_when=asyncio.FIRST_COMPLETED)
+                news = asyncio.create_task(self._news.wait())
+                await asyncio.wait({over, stopped, news}, timeout=TICK, return_when=asyncio.FIRST_COMPLETED)
+                news.cancel()
+                self._news.clear()
                 if over.done():
                     raise ConfigError("No platform is left that can be served.", hint="`hermes gateway logs` says why.")
                 _notify("WATCHDOG=1")

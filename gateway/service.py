@@ -54,6 +54,9 @@ STORE_THREADS = 8
 RETRY = 1.0
 """Seconds before something is told again that the store would not hear of."""
 
+ORDERS = {"yes": "approve", "y": "approve", "no": "deny", "n": "deny"}
+"""What a plain word means as the answer to "May I?"."""
+
 
 class GatewayStore(Store, ChatStore, PeopleStore, Protocol):
     """What a served gateway keeps."""
@@ -393,7 +396,7 @@ class Service:
             return True
         await self._claim(event, key)
         # What somebody else wrote orders nothing, however it begins.
-        match None if event.forwarded else parse(event.text.strip(), "gateway"):
+        match None if event.forwarded else await self._ordered(event, key):
             case Parsed() as command:
                 answer = await self._obey(event, command, key=key)
                 if isinstance(answer, Prompt):
@@ -407,6 +410,15 @@ class Service:
                 words = event.text.strip() if own else ""
                 return await self._say(item, behind, Prompt(as_prompt(event, files), answer=words))
         return True
+
+    async def _ordered(self, event: MessageEvent, key: str) -> Parsed | Unknown | None:
+        """The command that a message is, or stands for: a plain yes or no while the turn asks whether it may."""
+        text = event.text.strip()
+        order = ORDERS.get(text.lower().rstrip(".!")) if event.kind == "message" and not event.attachments else None
+        asking = await self.glance(lambda: self.conversations.asks_leave(key)) if order else None
+        if order and asking and await self._may(event, order):
+            text = f"/{order} {asking.number}"
+        return parse(text, "gateway")
 
     async def _claim(self, event: MessageEvent, key: str) -> None:
         """Go on with what was handed to this chat from a terminal, when somebody writes there who may."""
@@ -441,6 +453,8 @@ class Service:
         match said.outcome:
             case "started" | "answered":
                 await self._settle(item)
+            case "steered" if said.turn is not None and said.turn.state == "waiting":
+                await self._settle(item, "Noted: the agent reads it when its question above is answered.")
             case "steered":
                 await self._settle(item, await self._seen(event))
             case "wait":

@@ -22,7 +22,7 @@ from agent.visible import both_ends, visible
 from gateway.home import Hearers, anybody
 from gateway.outbox import LARGEST_WHOLE, Letter, Outbox, address
 from gateway.platforms.base import Button, MediaKind
-from gateway.session import Chat, chat_of
+from gateway.session import Chat, chat_of, user_of
 
 _Result = TypeVar("_Result")
 
@@ -36,9 +36,6 @@ class Aside(Protocol):
 PREVIEW = 1500
 """Characters of what exactly would run, in a question; where there is more, all of it is sent before as a file."""
 TITLE = 200
-
-FILE_LIMIT = 20_000_000
-"""Bytes of a file that is sent because the agent named it."""
 
 MOST_FILES = 10
 
@@ -220,7 +217,7 @@ class Telling:
             if whole.content:
                 await self._outbox.post(other, whole, key=f"{also}:whole")
             how = self._outbox.commands(other, _how_to_answer(request, f" {task.number}"))
-            last = f"For {address(_chat(task))}, which asked: {visible(preview(task.prompt))}\n{how}"
+            last = f"For {_whose(task)}, who asked: {visible(preview(task.prompt))}\n{how}"
             await self._outbox.post(other, Letter(text=f"{question}\n{last}", buttons=buttons), key=also)
 
     async def refused(self, key: str) -> None:
@@ -276,10 +273,10 @@ class Telling:
     def files(self, key: str, text: str) -> tuple[list[Path], dict[str, list[str]]]:
         """The files that an answer names and that may leave, and the names of the others, by why they stay."""
         folder = self._folder(key).resolve()
-        own = OwnPlaces.of(self._dirs, folder)
+        own, most = OwnPlaces.of(self._dirs, folder), self._outbox.file_limit(chat_of(key))
         found, kept = list[Path](), dict[str, list[str]]()
         for name in _named_in(text):
-            path, why = _sendable(folder, name, own)
+            path, why = _sendable(folder, name, own, most)
             if path in found:
                 continue
             if not why and len(found) == MOST_FILES:
@@ -297,7 +294,7 @@ def _named_in(text: str) -> list[str]:
     return list(dict.fromkeys(name for name in found if not re.match(r"#|[a-z][a-z0-9+.-]+:", name, re.IGNORECASE)))
 
 
-def _sendable(folder: Path, name: str, own: OwnPlaces) -> tuple[Path, str]:
+def _sendable(folder: Path, name: str, own: OwnPlaces, most: int) -> tuple[Path, str]:
     """The file, and why it is not sent, "" when it may leave `folder`."""
     try:
         path = (folder / name).resolve()
@@ -307,8 +304,8 @@ def _sendable(folder: Path, name: str, own: OwnPlaces) -> tuple[Path, str]:
             return path, "for hidden files stay"
         if not path.is_file():
             return path, "for there is no such file in this chat's folder"
-        if path.stat().st_size > FILE_LIMIT:
-            return path, f"for {FILE_LIMIT // 1_000_000} MB are the most"
+        if most and path.stat().st_size > most:
+            return path, f"for {most / 1e6:g} MB are the most here"
         secret = has_secret_name(path) or holds_secret(path)
         return path, "for it looks like a key or a password" if secret else ""
     except (OSError, ValueError):
@@ -411,6 +408,12 @@ def reply_key(event: str) -> str:
 
 def _reply_to(task: Task) -> str:
     return options_of(task).reply_to
+
+
+def _whose(task: Task) -> str:
+    """The chat, and in a group the person, by the stable ids that settings and `hermes pairing` have."""
+    person = user_of(key_of(task.owner))
+    return f"{address(_chat(task))}, person {person}" if person else address(_chat(task))
 
 
 def _chat(task: Task) -> Chat:

@@ -68,7 +68,7 @@ async def test_an_admin_is_asked_in_their_direct_chat_where_there_is_no_home(hou
     await house.platform.say("/version", chat_id="9", user_id="9")
     await house.platform.say("touch x")
     await house.shows("An admin is asked.")
-    await house.shows("For memory:1, which asked: touch x\n/approve", "9")
+    await house.shows("For memory:1, who asked: touch x\n/approve", "9")
     assert not buttons(house, "1")
     await house.platform.say("/tasks", chat_id="9", user_id="9")
     await house.shows("waiting [memory:1]  needs you: terminal touch x", "9")
@@ -92,6 +92,12 @@ async def test_an_admin_answers_what_is_asked_in_a_group_without_its_number(hous
     await house.platform.until(lambda: bool(buttons(house, "-5")), 15)
     await house.platform.say("/approve", chat_id="-5", user_id="9", is_group=True, addressed=True)
     await house.shows("It said: ", "-5")
+
+
+async def test_an_admin_sees_who_asked_in_a_group(house: Serving) -> None:
+    await house.platform.say("/sethome", chat_id="9", user_id="9")
+    await house.platform.say("touch x", chat_id="-5", is_group=True, addressed=True)
+    await house.shows("For memory:-5, person 7, who asked: touch x", "9")
 
 
 async def test_where_an_admin_writes_is_known_after_a_restart(house: Serving) -> None:

@@ -94,6 +94,15 @@ async def test_a_stored_key_in_what_escapes_from_a_turn_does_not_come_to_the_cha
         assert [task.error for task in serve.gateway.store.tasks()] == ["internal error: OSError: no: [redacted]"]
 
 
+async def test_that_a_platform_is_connected_is_noted_at_once(
+    configured: Callable[[str], Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.serve.TICK", 3600.0)
+    async with serving(configured(ADA)) as serve, asyncio.timeout(10):
+        while '"connected"' not in "".join(serve.gateway.store.notes("link:memory").values()):
+            await asyncio.sleep(0.01)
+
+
 class Absent(MemoryPlatform):
     """Can be asked for what was missed."""
 

@@ -70,6 +70,7 @@ class House:
             folders="shared",
             admins={Platform.MEMORY: admins},
             happened=lambda name, facts: self.happened.append(name),
+            may=self._may,
         )
 
     async def open(self) -> "House":
@@ -97,6 +98,9 @@ class House:
 
     def _verdict(self, event: MessageEvent) -> Verdict:
         return Verdict(allowed=True, admin=event.source.user_id in self.admins, approver=self.approvers)
+
+    async def _may(self, event: MessageEvent, command: str) -> bool:
+        return self._verdict(event).may(command)
 
     async def _obey(self, event: MessageEvent, command: Parsed, *, key: str) -> str | Prompt:
         call = calls.Call(self.service, event, key, command.arguments, self._verdict(event))
@@ -343,6 +347,17 @@ async def test_a_file_that_the_answer_names_is_sent_and_no_other(tmp_path: Path)
         ]
 
 
+async def test_a_file_is_sent_up_to_what_the_platform_takes(tmp_path: Path) -> None:
+    for name, more in (("fits.bin", 0), ("large.bin", 1)):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(MemoryPlatform().file_limit + more)
+    async with served(tmp_path, ["[a](fits.bin) [b](large.bin)"]) as house:
+        await house.platform.say("send me all")
+        await house.shows(lambda: len(house.platform.shown) == 3)
+        assert [one.file_name for one in house.platform.shown if one.file_name] == ["fits.bin"]
+        assert house.platform.shown[1].text == "🔒 Not sent, for 1 MB are the most here: large.bin"
+
+
 async def test_keys_and_passwords_are_not_sent_and_that_is_said(tmp_path: Path) -> None:
     for name, content in (("id_rsa", "x"), ("server.pem", "x"), ("credentials.json", "{}"), ("report.txt", "figures")):
         (tmp_path / name).write_text(content)
@@ -405,6 +420,42 @@ async def test_a_question_is_answered_by_a_command_too(tmp_path: Path) -> None:
         assert not (tmp_path / "a.txt").exists()
         told = [message.content for message in house.store.messages(house.service.conversations.session("memory:1"))]
         assert any("not there" in text for text in told)
+
+
+@pytest.mark.parametrize(("word", "written"), [("Yes!", True), ("y", True), ("no", False)])
+async def test_a_plain_yes_or_no_answers_the_turn_s_question(tmp_path: Path, word: str, written: bool) -> None:
+    async with served(tmp_path, [Call("write_file", path="a.txt", content="alpha"), "Over."]) as house:
+        await house.platform.say("write a.txt")
+        await house.shows(lambda: any(shown.buttons for shown in house.platform.shown))
+        await house.platform.say(word)
+        await house.shows(lambda: "Over." in house.platform.texts("1"))
+        assert (tmp_path / "a.txt").exists() is written
+        session = house.service.conversations.session("memory:1")
+        assert word not in [message.content for message in house.store.messages(session)]
+
+
+async def test_a_plain_yes_where_nothing_is_asked_is_a_message(tmp_path: Path) -> None:
+    async with served(tmp_path, lambda messages: f"You said {messages[-1].content}") as house:
+        await house.platform.say("yes")
+        await house.shows(lambda: "You said yes" in house.platform.texts("1"))
+
+
+async def test_a_plain_yes_of_whoever_may_not_answer_is_for_the_agent_which_reads_it_after_the_answer(
+    tmp_path: Path,
+) -> None:
+    async with served(tmp_path, [Call("write_file", path="a.txt", content="alpha"), "Over."]) as house:
+        house.approvers = False
+        await house.platform.say("write a.txt")
+        await house.shows(lambda: any(shown.buttons for shown in house.platform.shown))
+        await house.platform.say("yes")
+        await house.shows(
+            lambda: any("when its question above is answered" in one for one in house.platform.texts("1"))
+        )
+        house.approvers = True
+        await house.platform.say("/deny")
+        await house.shows(lambda: "Over." in house.platform.texts("1"))
+        session = house.service.conversations.session("memory:1")
+        assert "yes" in [message.content for message in house.store.messages(session)]
 
 
 async def test_a_second_tap_does_not_answer_the_next_question(tmp_path: Path) -> None:
