@@ -13,6 +13,7 @@ from agent.prompt import own_part
 from agent.records import LIVE_STATES, Task
 from gateway import task_commands
 from gateway.calls import Call, Command
+from gateway.formatting import literal
 from gateway.outbox import address
 from gateway.service import Prompt
 
@@ -97,7 +98,7 @@ async def _undo(call: Call) -> str:
     if call.arguments and not call.arguments.isdecimal():
         raise HermesError("Usage: /undo [N]", hint="Example: /undo 2")
     taken = await _cut(call, int(call.arguments or 1))
-    return f"Taken back, and what came after it: {preview(taken, 200)}\nFiles that were changed stay so."
+    return f"Taken back, and what came after it: {literal(preview(taken, 200))}\nFiles that were changed stay so."
 
 
 async def _cut(call: Call, prompts: int) -> str:
@@ -119,7 +120,9 @@ async def _history(call: Call) -> str:
         messages = call.service.store.messages(call.service.conversations.session(call.key))
         said = [one for one in messages if one.role in ("user", "assistant") and one.content.strip()]
         who = {"user": "›", "assistant": "●"}
-        return "\n".join(f"{who[one.role]} {preview(one.content, 300)}" for one in said[-int(call.arguments or 10) :])
+        return "\n".join(
+            f"{who[one.role]} {literal(preview(one.content, 300))}" for one in said[-int(call.arguments or 10) :]
+        )
 
     return await call.service.aside(look) or "Nothing was said yet."
 
@@ -130,7 +133,8 @@ async def _go_on_with(call: Call) -> str:
         others = [one for one in conversations.sessions(call.key) if one.id != conversations.session(call.key)]
         if not call.arguments:
             lines = [
-                f"{number}. {one.title or one.id} ({one.messages} messages)" for number, one in enumerate(others, 1)
+                f"{number}. {literal(one.title or one.id)} ({one.messages} messages)"
+                for number, one in enumerate(others, 1)
             ]
             return "\n".join([*lines, "/resume N goes on with one."]) if lines else "There are no other conversations."
         wanted = call.arguments.lower()
@@ -146,7 +150,7 @@ async def _go_on_with(call: Call) -> str:
         if conversations.turn(call.key):
             raise HermesError("A turn is running.", hint="/stop ends it.")
         conversations.resume(call.key, found[0].id)
-        return f"This goes on with: {found[0].title or found[0].id}"
+        return f"This goes on with: {literal(found[0].title or found[0].id)}"
 
     return await call.service.aside(resume)
 
@@ -249,7 +253,7 @@ async def _title(call: Call) -> str:
         if call.arguments:
             call.service.store.rename_session(session_id, call.arguments)
         session = call.service.store.session(session_id)
-        return session.title if session and session.title else "It has no title yet."
+        return literal(session.title) if session and session.title else "It has no title yet."
 
     return await call.service.aside(name)
 

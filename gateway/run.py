@@ -26,6 +26,7 @@ from gateway import chat_commands, task_commands
 from gateway.authorization import Verdict, judge, policy_of_chats
 from gateway.calls import Call
 from gateway.config import Platform, PlatformConfig
+from gateway.formatting import literal
 from gateway.hooks import HookRegistry
 from gateway.model import ModelOfChats
 from gateway.platforms.base import Adapter, MessageEvent
@@ -240,7 +241,7 @@ class GatewayRunner:
         if result.get("error"):
             raise HermesError(str(result["error"]))
         text = result.get("final_response") or "(no text)"
-        return f'✅ Background task complete\nPrompt: "{commands.preview(prompt)}"\n\n{text}'
+        return f'✅ Background task complete\nPrompt: "{literal(commands.preview(prompt))}"\n\n{text}'
 
     def _converse(self, prompt: str, kwargs: dict[str, Any]) -> Mapping[str, Any]:
         """On a thread: the whole life of a temporary agent."""

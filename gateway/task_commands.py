@@ -11,9 +11,11 @@ from agent.events import StepFinished, ToolFinished, TurnFinished, TurnStarted
 from agent.protocols import Decision, Task
 from agent.records import LIVE_STATES, OF_CHATS, OF_TERMINALS, OF_TURNS, TaskOptions
 from agent.task_rows import key_of, receipt_of
+from agent.visible import visible
 from gateway.authorization import Verdict
 from gateway.calls import Call
 from gateway.conversations import started_by
+from gateway.formatting import as_code, literal
 from gateway.platforms.base import MessageEvent
 from gateway.service import Service
 from gateway.session import chat_of
@@ -87,7 +89,7 @@ async def _answer(call: Call, number: str, decision: Decision, mark: str = "") -
             raise _too_late(call, task)
         # The pool that runs turns looks by itself, too; this spares it the wait.
         call.service.turns.look()
-        return f"{'Approved' if decision.allowed else 'Denied'}: {request.tool} {request.title}"
+        return f"{'Approved' if decision.allowed else 'Denied'}: {request.tool} {literal(visible(request.title))}"
 
     return await call.service.aside(settle)
 
@@ -103,7 +105,7 @@ async def _reply(call: Call, number: str, text: str, mark: str = "") -> str:
         if request is None:
             raise _too_late(call, task)
         call.service.turns.look()
-        return f"Answered: {request.title}"
+        return f"Answered: {literal(visible(request.title))}"
 
     return await call.service.aside(settle)
 
@@ -182,7 +184,7 @@ def _line(call: Call, task: Task) -> str:
     if task.state == "waiting" and (request := call.service.tasks.open_request(task.id)):
         doing = f"needs you: {request.tool} {request.title}"
     where = f" [{key_of(task.owner) or 'terminal'}]" if task.owner != OF_CHATS + call.key else ""
-    return f"#{task.number} {task.state}{where}  {doing} · {_spent(task)} · {task.id[:9]}"
+    return f"#{task.number} {task.state}{where}  {literal(doing)} · {_spent(task)} · {task.id[:9]}"
 
 
 def _spent(task: Task) -> str:
@@ -195,7 +197,7 @@ def _show(call: Call, number: str, text: str) -> str:
     task = call.find(number)
     lines = [
         f"#{task.number} {task.state} · {_spent(task)} · {task.steps} step{'s' * (task.steps != 1)} · {task.id}",
-        preview(task.prompt, 200),
+        literal(preview(task.prompt, 200)),
     ]
     return "\n\n".join([*lines, *[part for part in (task.error, task.result, _receipt(task)) if part]])
 
@@ -206,7 +208,7 @@ def _receipt(task: Task) -> str:
     runs = [
         f"{one.command}  {'cut off' if one.exit_code is None else f'exit {one.exit_code}'}" for one in done.commands
     ]
-    return "\n".join(f"`{line}`" for line in [*runs, *(f"changed {name}" for name in done.files)][:RECEIPT_LINES])
+    return "\n".join(as_code(line) for line in [*runs, *(f"changed {name}" for name in done.files)][:RECEIPT_LINES])
 
 
 def _log(call: Call, number: str, text: str) -> str:
@@ -216,11 +218,11 @@ def _log(call: Call, number: str, text: str) -> str:
     for event in call.service.store.events(task.id):
         match event:
             case TurnStarted(prompt):
-                lines.append(f"prompt: {preview(prompt, 200)}")
+                lines.append(f"prompt: {literal(preview(prompt, 200))}")
             case StepFinished(step=step, text=said):
-                lines.append(f"step {step}: {preview(said, 200)}")
+                lines.append(f"step {step}: {literal(preview(said, 200))}")
             case ToolFinished(name=name, title=title, summary=summary):
-                lines.append(f"{name} {title}  {summary}")
+                lines.append(f"{name} {literal(title)}  {literal(summary)}")
             case TurnFinished(outcome=outcome, error=error):
                 lines.append(f"{outcome} {error}".strip())
     return "\n".join(lines[-LOG_LINES:]) or f"#{task.number} is {task.state}; nothing has happened yet."

@@ -19,6 +19,7 @@ from agent.secret_files import has_secret_name, holds_secret
 from agent.store.rules import MAX_ATTEMPTS
 from agent.task_rows import key_of, options_of
 from agent.visible import both_ends, visible
+from gateway.formatting import as_code, literal, longest_run
 from gateway.home import Hearers, anybody
 from gateway.outbox import LARGEST_WHOLE, Letter, Outbox, address
 from gateway.platforms.base import Button, MediaKind
@@ -217,7 +218,7 @@ class Telling:
             if whole.content:
                 await self._outbox.post(other, whole, key=f"{also}:whole")
             how = self._outbox.commands(other, _how_to_answer(request, f" {task.number}"))
-            last = f"For {_whose(task)}, who asked: {visible(preview(task.prompt))}\n{how}"
+            last = f"For {_whose(task)}, who asked: {literal(visible(preview(task.prompt)))}\n{how}"
             await self._outbox.post(other, Letter(text=f"{question}\n{last}", buttons=buttons), key=also)
 
     async def refused(self, key: str) -> None:
@@ -236,7 +237,7 @@ class Telling:
     async def _nobody_answers(self, task: Task, request: ApprovalRequested, *, key: str) -> None:
         await self._aside(lambda: self._deny(task.id, NOBODY_TO_ASK))
         how = self._outbox.commands(_chat(task), SET_HOME)
-        text = f"❌ Denied: {request.tool} {visible(request.title)}\n{NOBODY_TO_ASK} {how}"
+        text = f"❌ Denied: {request.tool} {literal(visible(request.title))}\n{NOBODY_TO_ASK} {how}"
         await self._outbox.post(_chat(task), Letter(text=text), key=key)
 
     async def _hear(self, request: ApprovalRequested, chat: Chat) -> Hearers:
@@ -259,7 +260,7 @@ class Telling:
         if task.owner.startswith(OF_TURNS):
             await self._complete_stopped(task, said)
         elif not task.told:
-            text = f"⏹ #{task.number} was stopped: {preview(task.prompt)}"
+            text = f"⏹ #{task.number} was stopped: {literal(preview(task.prompt))}"
             await self._outbox.post(_chat(task), Letter(text=text), key=f"stopped:{task.id}")
         if not task.told:
             await self._aside(lambda: self._store.update_task(task.id, told=True))
@@ -314,29 +315,19 @@ def _sendable(folder: Path, name: str, own: OwnPlaces, most: int) -> tuple[Path,
 
 def settled(request: ApprovalRequested, decision: Decision | None, chat: Chat) -> str:
     """What a chat is shown of a question that is over, and where it was answered when that was elsewhere."""
+    title = literal(visible(request.title))
     if decision is None:
-        return f"⏹ Not asked any more: {request.tool} {visible(request.title)}"
+        return f"⏹ Not asked any more: {request.tool} {title}"
     elsewhere = "" if decision.via in ("", chat.platform.value) else f" in {_PLACES.get(decision.via, decision.via)}"
     if request.kind == "ask":
         place = f" (answered{elsewhere})" if elsewhere else ""
-        return f"{'💬' if decision.allowed else '❌'} {request.title}\n→ {decision.reason or 'not answered'}{place}"
-    why = f" ({decision.reason})" if decision.reason else ""
+        return f"{'💬' if decision.allowed else '❌'} {title}\n→ {literal(decision.reason) or 'not answered'}{place}"
+    why = f" ({literal(decision.reason)})" if decision.reason else ""
     mark = "✅ Approved" if decision.allowed else "❌ Denied"
-    return f"{mark}{elsewhere}: {request.tool} {visible(request.title)}{why}"
+    return f"{mark}{elsewhere}: {request.tool} {title}{why}"
 
 
 _PLACES = {"terminal": "the terminal"}
-
-
-def _longest_run(text: str) -> int:
-    """Of backticks."""
-    return max(map(len, re.findall("`+", text)), default=0)
-
-
-def _as_code(line: str) -> str:
-    """A line that nothing in it is taken for markup of."""
-    fence = "`" * (_longest_run(line) + 1)
-    return f"{fence} {line} {fence}" if "`" in line else f"`{line}`"
 
 
 def question_buttons(task: Task, request: ApprovalRequested) -> tuple[tuple[Button, ...], ...]:
@@ -363,9 +354,9 @@ def _question(request: ApprovalRequested, who: str) -> tuple[str, Letter]:
         return f"❓ {who}{both_ends(request.preview, PREVIEW)}", Letter()
     shown = visible(request.preview)
     title = both_ends(" ".join(visible(request.title).split()), TITLE)
-    lines = [f"⏸ {who}May I? {request.tool}: {_as_code(title)}"]
+    lines = [f"⏸ {who}May I? {request.tool}: {as_code(title)}"]
     if shown.strip() and shown.strip() != title:
-        fence = "`" * max(3, _longest_run(shown) + 1)
+        fence = "`" * max(3, longest_run(shown) + 1)
         lines.append(f"{fence}\n{both_ends(shown, PREVIEW)}\n{fence}")
     if len(shown) <= PREVIEW:
         return "\n".join(lines), Letter()
@@ -386,7 +377,7 @@ def task_outcome(task: Task) -> str:
     """What a chat is told when a background task is over."""
     if task.state == "failed":
         return f"❌ Background task {task.id} failed: {task.error}"
-    return f'✅ Background task complete\nPrompt: "{preview(task.prompt)}"\n\n{task.result or "(no text)"}'
+    return f'✅ Background task complete\nPrompt: "{literal(preview(task.prompt))}"\n\n{task.result or "(no text)"}'
 
 
 def _paused(task: Task) -> str:
@@ -398,7 +389,7 @@ def _paused(task: Task) -> str:
 
 def started(prompt: str, task_id: str) -> str:
     """What is answered to /background."""
-    return f'🔄 Background task started: "{preview(prompt)}"\nTask ID: {task_id}'
+    return f'🔄 Background task started: "{literal(preview(prompt))}"\nTask ID: {task_id}'
 
 
 def reply_key(event: str) -> str:

@@ -4,11 +4,12 @@ import re
 from html import unescape
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.formatting import Dialect, parts, split
-from gateway.markup import DISCORD, SLACK, TELEGRAM
+from agent.commands import preview
+from gateway.formatting import Dialect, as_code, literal, parts, split
+from gateway.markup import DISCORD, SLACK, TELEGRAM, shown_by_telegram
 from tests.support.telegram_html import parsed, utf16_length
 
 DIALECTS = {"telegram": TELEGRAM, "slack": SLACK, "discord": DISCORD}
@@ -40,6 +41,28 @@ _PIECES = [
 ]
 _WORDS = ["word", "snake_case", "é", "日本", "👩‍👩‍👧‍👦", "\x00", "\ud800", "https://a.b/c_d*e"]
 MARKDOWN = st.lists(st.sampled_from([*_SIGNS, *_PIECES, *_WORDS]), max_size=60).map("".join)
+
+
+# -- a person's own words --------------------------------------------------------------------------
+
+
+@given(
+    st.lists(st.sampled_from([*_SIGNS, *_PIECES, *_WORDS[:5]]), max_size=30).map(lambda signs: preview("".join(signs)))
+)
+@example("1. 2*3*4 and *ptr, snake_case_ &amp; <http://a.b> [x](y) `c` ~~no~~ #")
+def test_what_somebody_wrote_is_shown_as_it_is(words: str) -> None:
+    assert shown_by_telegram(TELEGRAM.render(f'Prompt: "{literal(words)}"')) == f'Prompt: "{words}"'
+    assert shown_by_telegram(TELEGRAM.render(literal(words))) == words
+    assert re.sub(r"<[^>]*>", "", TELEGRAM.render(literal(words))) == TELEGRAM.render(literal(words)), (
+        "no markup at all"
+    )
+
+
+@given(MARKDOWN.map(preview))
+def test_a_line_of_code_is_shown_as_it_is(line: str) -> None:
+    markup = TELEGRAM.render(as_code(line)) if line else "<code></code>"
+    shown = shown_by_telegram(markup)
+    assert re.sub(r"[\x00-\x1f\ud800-\udfff]", "", line) == re.sub(r"[\ufffd]", "", shown)
 
 
 # -- never a broken entity -------------------------------------------------------------------------
