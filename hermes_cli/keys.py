@@ -57,6 +57,10 @@ def bindings(repl: "Repl") -> KeyBindings:
     def _(event: KeyPressEvent) -> None:
         repl.tab()
 
+    @keys.add(" ", filter=drafting & Condition(lambda: repl.parted))
+    def _(event: KeyPressEvent) -> None:
+        repl.space()
+
     @keys.add("up", filter=drafting)
     @keys.add("c-p", filter=drafting)
     def _(event: KeyPressEvent) -> None:

@@ -17,7 +17,8 @@ MOST_SHOWN = 40
 FRESH = 10.0
 """Seconds an index is used before the next `@` has it built anew, aside."""
 
-_MENTION = re.compile(r"(?:^|\s)@(\S*)$")
+_MENTION = re.compile(r'(?:^|\s)@("[^"]*|[^\s"]*)$')
+"""A path with spaces stands in quotes."""
 
 
 class FileIndex:
@@ -67,7 +68,7 @@ class PromptCompleter(Completer):
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
         if typed := mention(document):
-            yield from matching(typed[1:], self._index.paths())
+            yield from matching(typed, self._index.paths())
         else:
             yield from self._commands.get_completions(document, complete_event)
 
@@ -113,14 +114,22 @@ def mention(document: Document) -> str:
 
 
 def matching(typed: str, paths: Iterable[str]) -> Iterable[Completion]:
-    """Paths that hold the letters in order, the tightest match first."""
+    """Paths that hold the letters of an `@…` in order, the tightest match first."""
+    letters = typed.removeprefix("@").removeprefix('"')
     # The leftmost match with the letters in order, without backtracking: each gap holds none of the next letter.
-    gaps = (f"[^{re.escape(letter)}]*{re.escape(letter)}" for letter in typed[1:])
-    pattern = re.compile(re.escape(typed[:1]) + "".join(gaps), re.IGNORECASE)
+    gaps = (f"[^{re.escape(letter)}]*{re.escape(letter)}" for letter in letters[1:])
+    pattern = re.compile(re.escape(letters[:1]) + "".join(gaps), re.IGNORECASE)
     ranked = []
     for path in paths:
         if found := pattern.search(path):
             in_name = found.start() > path.rstrip("/").rfind("/")
             ranked.append((len(found[0]), not in_name, path.count("/"), len(path), path))
     for *_rank, path in sorted(ranked)[:MOST_SHOWN]:
-        yield Completion(f"@{path}", -len(typed) - 1, display=path)
+        yield Completion(f"@{_quoted(path)}", -len(typed), display=path)
+
+
+def _quoted(path: str) -> str:
+    """As `mention` finds it again; a folder's quotes are left open, for what is in it."""
+    if not re.search(r"\s", path) or '"' in path:
+        return path
+    return f'"{path}' if path.endswith("/") else f'"{path}"'

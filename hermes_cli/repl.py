@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from prompt_toolkit.completion import CompleteEvent, Completion
+from prompt_toolkit.document import Document
 
 from agent import __version__
 from agent.config import ApprovalMode, Config
@@ -64,6 +65,7 @@ class Repl(PromptScreen):
         self._hung_up = False
         self._keys, self._armed_by, self._last_ctrl_c = 0, 0, 0.0
         self._quoted: Question | None = None
+        self._parted: Document | None = None
         self.app = application(
             self.buffer,
             bindings(self),
@@ -81,11 +83,11 @@ class Repl(PromptScreen):
     def accept(self) -> None:
         """Enter: the highlighted path, a new line after a backslash, an answer to a question, or a line to send."""
         menu = self.buffer.complete_state
-        if menu is not None and menu.current_completion is not None and mention(self.buffer.document):
+        if menu is not None and menu.current_completion is not None and menu.current_completion.text.startswith("@"):
             # It stands in the draft already; more of the message may follow.
             self.buffer.complete_state = None
             if not self.buffer.document.current_line_before_cursor.endswith("/"):
-                self.buffer.insert_text(" ")
+                self._part()
             return
         self.fold()
         draft = self.buffer.text
@@ -139,9 +141,23 @@ class Repl(PromptScreen):
         if state is not None and len(state.completions) == 1:
             buffer.apply_completion(state.completions[0])
             if buffer.text.startswith("/") and " " not in buffer.text:
-                buffer.insert_text(" ")
+                self._part()
         else:
             buffer.complete_next()
+
+    def _part(self) -> None:
+        """Put a space after what was completed; one that is typed from habit is the same."""
+        self.buffer.insert_text(" ")
+        self._parted = self.buffer.document
+
+    @property
+    def parted(self) -> bool:
+        """Whether the last that happened to the draft is such a space."""
+        return self.buffer.document == self._parted
+
+    def space(self) -> None:
+        """The habitual one."""
+        self._parted = None
 
     def earlier(self) -> None:
         """Up: a line up, or back in history. Pressed before the history is read, it waits for it.

@@ -240,6 +240,9 @@ async def test_without_a_usable_file_the_history_is_in_memory_and_says_so_once(t
         ("me@example.org", ""),
         ("@done now", ""),
         ("first line\n@sec", "@sec"),
+        ('read @"my no', '@"my no'),
+        ('read @"my notes.md"', ""),
+        ('read @"my notes.md" and', ""),
         ("no", ""),
     ],
 )
@@ -247,7 +250,16 @@ def test_a_mention_is_what_follows_an_at_before_the_cursor(text: str, found: str
     assert mention(Document(text)) == found
 
 
-PATHS = ["src/", "src/main.py", "src/domain/index.py", "docs/main.md", "README.md", "tests/test_main.py", "a b.txt"]
+PATHS = [
+    "src/",
+    "src/main.py",
+    "src/domain/index.py",
+    "docs/main.md",
+    "README.md",
+    "tests/test_main.py",
+    "a b.txt",
+    "lots of s/",
+]
 
 
 @pytest.mark.parametrize(
@@ -260,6 +272,9 @@ PATHS = ["src/", "src/main.py", "src/domain/index.py", "docs/main.md", "README.m
         ("tmain", ["@tests/test_main.py"]),
         ("xyz", []),
         (".*", []),
+        ("a b", ['@"a b.txt"']),
+        ('@"a b', ['@"a b.txt"']),
+        ("of s", ['@"lots of s/']),
     ],
 )
 def test_the_tightest_match_comes_first(typed: str, first: list[str]) -> None:

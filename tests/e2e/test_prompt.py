@@ -251,6 +251,27 @@ def test_at_completes_a_path_and_respects_gitignore(start: Start, folder: Path) 
     hermes.press("tab").type(" please").wait_for(lambda seen: seen.draft == "read @shop/checkout.py please")
 
 
+def test_a_path_with_spaces_is_completed_in_quotes_and_enter_takes_it(start: Start, folder: Path) -> None:
+    (folder / "my notes").mkdir()
+    for name in ("to do.md", "to buy.md"):
+        (folder / "my notes" / name).write_text("x")
+    with OpenAIServer(default="ok") as server:
+        hermes = start(server)
+        hermes.type("read @mynotes").wait_for("my notes/").press("tab")
+        hermes.wait_for(lambda seen: seen.draft == 'read @"my notes/').press("enter")
+        hermes.type("buy").wait_for("my notes/to buy.md").press("tab")
+        hermes.wait_for(lambda seen: seen.draft == 'read @"my notes/to buy.md"')
+        assert server.bodies == []
+        hermes.press("enter").wait_for("● ok")
+        assert server.bodies[-1]["messages"][-1]["content"] == 'read @"my notes/to buy.md"'
+
+
+def test_a_space_typed_from_habit_after_a_completed_command_is_the_one_that_stands_there(start: Start) -> None:
+    hermes = start()
+    hermes.type("/backgro").wait_for("send a prompt to the background")
+    hermes.press("tab").type(" x  y").wait_for(lambda seen: seen.draft == "/background x  y")
+
+
 def test_wide_characters_in_the_draft_keep_the_cursor_where_it_belongs(start: Start) -> None:
     with OpenAIServer(default="over") as server:
         hermes = start(server)
