@@ -35,7 +35,7 @@ from hermes_cli.resuming import begin, resume
 from hermes_cli.screen import TWICE, nothing
 from hermes_cli.sessions import Wanted, the_one
 from hermes_cli.setup import exit_within
-from hermes_cli.text import clip, harmless, wrap
+from hermes_cli.text import clip, harmless, place, wrap
 
 if TYPE_CHECKING:
     from hermes_cli.picker import Picker
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 MOST_PICKED = 20
 """Choices of a list; whoever wants another one names it."""
+
+CLOSED = "(the list is closed)"
 
 SLOW = 0.5
 """Seconds after which it is told what goes on, where nothing else has shown it."""
@@ -134,6 +136,7 @@ class PlainScreen:
 
         def settle(letter: str, _words: str) -> None:
             if letter == "n":
+                self.show(CLOSED)
                 picker.cancel()
             else:
                 picker.selected = int(letter) - 1
@@ -151,7 +154,7 @@ class PlainScreen:
             return False
         question, picker = shown
         self.chat.questions.remove(question)
-        self.show("(the list is closed)")
+        self.show(CLOSED)
         picker.cancel()
         return True
 
@@ -249,7 +252,8 @@ class PlainScreen:
 
     async def run(self, first: str = "", wanted: Wanted | None = None) -> None:
         """Until the person leaves, or the input ends and everything it started is over."""
-        self.show(f"hermes {__version__} {self.glyphs.dot} {self.chat.cwd} {self.glyphs.dot} /help")
+        model = [self.chat.config.values.model] if self.chat.config.values.model else []
+        self.show(f" {self.glyphs.dot} ".join([f"hermes {__version__}", *model, place(str(self.chat.cwd)), "/help"]))
         for name, order in (
             ("SIGINT", self._interrupt),
             ("SIGTERM", self.chat.leaving.hang_up),
@@ -423,7 +427,7 @@ class PlainScreen:
         due = goes_on or self._wait_for_sign()
         self._reading, self._at_sign = True, due
         try:
-            return input(f"{self.glyphs.prompt} " if due else "")
+            return input(f"{self.glyphs.prompt} ") if due else _echoed()
         finally:
             self._reading = self._at_sign = self._taken = False
             self._due.clear()
@@ -436,6 +440,19 @@ class PlainScreen:
             if select.select([sys.stdin], [], [], 0)[0]:
                 return False
         return True
+
+
+def _echoed() -> str:
+    """A whole line that the terminal has shown while it was typed: the line editor would show it again.
+
+    Raises: EOFError.
+    """
+    if not (line := sys.stdin.readline()):
+        raise EOFError
+    line = line.removesuffix("\n")
+    if (editor := sys.modules.get("readline")) is not None and line.strip():
+        editor.add_history(line)
+    return line
 
 
 def _lines_of_stdin() -> Iterator[str]:

@@ -2,8 +2,9 @@
 
 import pytest
 
+from agent import __version__
 from tests.e2e.conftest import Start
-from tests.support.openai_server import OpenAIServer, call, say
+from tests.support.openai_server import MODEL, OpenAIServer, call, say
 from tests.support.screen import Terminal
 
 
@@ -46,6 +47,24 @@ def test_a_line_typed_during_a_turn_reaches_the_agent(start: Start) -> None:
         hermes.send("go").wait_for(lambda _: len(server.bodies) == 1, why="a request").send("and mind the gap")
         hermes.wait_for("Yes.").wait_for(lambda seen: seen.draft == "")
         assert "mind the gap" in str(server.bodies[-1]["messages"])
+
+
+def test_a_line_typed_during_a_turn_stands_there_once_and_is_in_the_history(start: Start) -> None:
+    with OpenAIServer([call("terminal", command="sleep 1"), "Yes."]) as server:
+        hermes = plain(start, server, editor=True)
+        hermes.wait_for(f"hermes {__version__} · {MODEL} · ")
+        hermes.send("go").wait_for(lambda _: len(server.bodies) == 1, why="a request").send("mind the gap")
+        hermes.wait_for("Yes.").wait_for(lambda seen: seen.draft == "")
+        assert hermes.lines.count("mind the gap") == 1, hermes.picture()
+        hermes.press("up").wait_for(lambda seen: seen.draft == "mind the gap")
+
+
+def test_no_choice_closes_a_list_and_says_so(start: Start) -> None:
+    with OpenAIServer(default="ok") as server:
+        hermes = plain(start, server)
+        hermes.send("go").wait_for("ok").wait_for(lambda seen: seen.draft == "")
+        hermes.send("/new").wait_for("A new conversation.").send("/resume").wait_for("A number, or n for none")
+        hermes.wait_for(lambda seen: seen.draft == "").send("n").wait_for("(the list is closed)")
 
 
 def test_a_question_mark_tells_the_keys(start: Start) -> None:
