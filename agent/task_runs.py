@@ -19,7 +19,16 @@ from agent import task_rows
 from agent.approvals import decision_key
 from agent.cancel import CancelToken
 from agent.errors import HermesError, StoreError
-from agent.events import Event, TaskChanged, TurnFinished, TurnSuspended
+from agent.events import (
+    Event,
+    StepFinished,
+    StepRestarted,
+    StepStarted,
+    TaskChanged,
+    TextDelta,
+    TurnFinished,
+    TurnSuspended,
+)
 from agent.protocols import LIVE_STATES, Sink, Store, Task, TaskState
 from agent.records import IsAlive, Lease, Standing
 from agent.redact import Redactor, secret_values
@@ -45,6 +54,9 @@ AWAKE = 10.0
 
 CUT = 1.0
 """Seconds a run has to let go once it is cut."""
+
+WRITING = 4_000
+"""Characters of an unfinished answer that are kept to be looked at, the last ones."""
 
 PARKED_BY_HAND = "parked by you"
 
@@ -99,6 +111,7 @@ class TaskRuns:
         self._drains = False
         self._cancels: dict[str, CancelToken] = {}
         self._owners: dict[str, str] = {}
+        self._writing: dict[str, str] = {}
         # The sessions of tasks that ran here and may go on here: what they started is still there.
         self._suspended: dict[str, str] = {}
         self._seen: dict[str, TaskState] = {}
@@ -129,6 +142,10 @@ class TaskRuns:
     def runs_elsewhere(self, task: Task) -> bool:
         """Whether another process works on it."""
         return task.state == "running" and task.lease is not None and task.lease.worker != self.lease.worker
+
+    def writing(self, task_id: str) -> str:
+        """The end of what the model has written in the step under way, where this process runs it; else ""."""
+        return self._writing.get(task_id, "")
 
     def drain(self) -> list[str]:
         """Let go of what runs here at its next step boundary, and take nothing until `take_up`.
@@ -178,8 +195,12 @@ class TaskRuns:
         cancel, worker, began = self._cancels[task.id], self.lease.worker, time.monotonic()
 
         def emit(event: Event) -> None:
+            if isinstance(event, TextDelta):
+                self._writing[task.id] = (self._writing.get(task.id, "") + event.text)[-WRITING:]
             if not task_rows.record(self._store, task.id, worker, event):
                 cancel.cancel()
+            if isinstance(event, StepStarted | StepRestarted | StepFinished):
+                self._writing.pop(task.id, None)  # it stands in the log by now, or will come again
 
         try:
             end = self._run(task, emit=emit, cancel=cancel)
@@ -194,6 +215,7 @@ class TaskRuns:
         finally:
             with self._lock:
                 del self._cancels[task.id], self._owners[task.id]
+                self._writing.pop(task.id, None)
                 self._let_go.notify_all()
 
     def _failed(self, error: str, hint: str = "") -> TurnFinished:

@@ -24,7 +24,7 @@ from agent.protocols import Decision
 from agent.records import LIVE_STATES, Task
 from hermes_cli import browser_view as view
 from hermes_cli.keys import browser_bindings
-from hermes_cli.step_log import StepLog
+from hermes_cli.step_log import StepLog, unfinished
 
 if TYPE_CHECKING:
     from hermes_cli.chat import Chat
@@ -328,6 +328,8 @@ class TaskBrowser:
     def _read_log(self) -> None:
         if self._steps is not None:
             self._log.add(view.log_rows(self._steps.more(), width=self._width()))
+            writing = unfinished(self._chat.background.pool.writing(self._chosen))
+            self._log.end_with(view.log_rows(writing, width=self._width()))
 
     def redraw(self, *, only_if_changed: bool = False) -> None:
         picture = self._paint()

@@ -73,17 +73,18 @@ class Rows:
     def __init__(self, most: int) -> None:
         self._most = most
         self._rows: list[Row] = []
+        self._last: list[Row] = []
         self._top: int | None = None
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._rows) + len(self._last)
 
     @property
     def follows(self) -> bool:
         return self._top is None
 
     def clear(self) -> None:
-        self._rows, self._top = [], None
+        self._rows, self._last, self._top = [], [], None
 
     def add(self, rows: Iterable[Row]) -> None:
         self._rows += rows
@@ -92,19 +93,23 @@ class Rows:
         if self._top is not None:
             self._top = max(self._top - dropped, 0)
 
+    def end_with(self, rows: Iterable[Row]) -> None:
+        """Rows that stand below the others until the next call."""
+        self._last = list(rows)
+
     def replace(self, rows: Iterable[Row]) -> None:
         """Other rows at the same place."""
-        self._rows = list(rows)
+        self._rows, self._last = list(rows), []
         self._top = self._top or 0
 
     def scroll(self, by: int, height: int) -> None:
-        last = max(len(self._rows) - height, 0)
+        last = max(len(self) - height, 0)
         top = (last if self._top is None else self._top) + by
         self._top = None if top >= last else max(top, 0)
 
     def window(self, height: int) -> list[Row]:
-        top = max(len(self._rows) - height, 0) if self._top is None else self._top
-        return self._rows[top : top + height]
+        top = max(len(self) - height, 0) if self._top is None else self._top
+        return [*self._rows, *self._last][top : top + height] if self._last else self._rows[top : top + height]
 
 
 def matches(task: Task, words: str) -> bool:

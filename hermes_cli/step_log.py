@@ -138,6 +138,12 @@ class StepLog:
                 yield from _block("error", error)
 
 
+def unfinished(text: str) -> list[LogLine]:
+    """The end of what is being written, as a log shows it below the rest."""
+    lines = [LogLine("", line.rstrip()) for line in harmless(text).expandtabs(4).strip("\n").split("\n")[-MOST_LINES:]]
+    return [LogLine("writes", lines[0].text), *lines[1:]] if text.strip() else []
+
+
 def _call(arguments: str, title: str) -> Iterator[LogLine]:
     """The arguments of a call that its title does not tell already; those that are no JSON as they are."""
     import msgspec

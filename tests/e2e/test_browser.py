@@ -64,6 +64,15 @@ def test_the_log_follows_while_the_task_works(start: Start) -> None:
         back(hermes).wait_for("#1 done · count to three")
 
 
+def test_what_the_model_writes_is_seen_while_it_writes(start: Start) -> None:
+    words = Stream(text=("Half an ans", "wer is", " here."), pause=0.0, end="hang")
+    with OpenAIServer(default=by_prompt(count=[words])) as server:
+        hermes = start(server, columns=90, rows=24)
+        send_aside(hermes, "count to three")
+        browse(hermes).wait_for("writes    Half an answer is here.")
+        hermes.press("tab").wait_for("no result yet").press("tab").wait_for("writes    Half an answer is here.")
+
+
 def test_a_line_steers_the_task(start: Start) -> None:
     with OpenAIServer([shell("sleep 1"), "as you wish"]) as server:
         hermes = start(server)
