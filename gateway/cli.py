@@ -1,8 +1,11 @@
 """`hermes gateway …` and `hermes pairing …`. What is slow to import is imported where it is used."""
 
+import contextlib
 import json
+import os
 import sys
 import time
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +28,11 @@ gateway_app = typer.Typer(help="serve the agent to chats", rich_markup_mode=None
 pairing_app = typer.Typer(help="let people into chats, by code", rich_markup_mode=None, no_args_is_help=True)
 APPS = {"gateway": gateway_app, "pairing": pairing_app}
 
+LOG = "gateway.log"
+
+FOLLOW = 0.25
+"""Seconds between two looks at a log that is followed."""
+
 SEND_WITHIN = 15.0
 """Seconds that `send` waits for the gateway to send."""
 
@@ -44,7 +52,7 @@ def main(context: typer.Context) -> None:
     from gateway.logs import log_to, tell_on
     from gateway.serve import serve
 
-    log_to(directories().state / "gateway.log")
+    log_to(directories().state / LOG)
     tell_on(sys.stderr)
     asyncio.run(serve())
 
@@ -131,11 +139,31 @@ def install() -> None:
 
 
 @gateway_app.command(help="the end of the gateway's log")
-def logs(lines: Annotated[int, typer.Option("-n", "--lines", min=1)] = 50) -> None:
-    path = directories().state / "gateway.log"
+def logs(
+    lines: Annotated[int, typer.Option("-n", "--lines", min=1)] = 50,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="and what is added, until Ctrl+C")] = False,
+) -> None:
+    path = directories().state / LOG
     if not path.exists():
         raise HermesError("There is no log yet.", hint="`hermes gateway` writes it.")
-    typer.echo("\n".join(path.read_text("utf-8", "replace").splitlines()[-lines:]))
+    for line in _log_lines(path, lines, follow=follow):
+        typer.echo(line)
+
+
+def _log_lines(path: Path, last: int, *, follow: bool) -> "Iterator[str]":
+    """The last lines of a log, and then those that are added, also when another file takes its place."""
+    file = path.open(encoding="utf-8", errors="replace")
+    yield from (line.rstrip("\n") for line in deque(file, last))
+    while follow:
+        yield from (line.rstrip("\n") for line in file)
+        with contextlib.suppress(OSError):  # between two files there is none
+            if path.stat().st_ino != os.fstat(file.fileno()).st_ino:
+                yield from (line.rstrip("\n") for line in file)
+                file.close()
+                file = path.open(encoding="utf-8", errors="replace")
+                continue
+        time.sleep(FOLLOW)
+    file.close()
 
 
 @gateway_app.command("slack-manifest", help="the manifest of the Slack app, from the command table")

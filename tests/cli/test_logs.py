@@ -10,6 +10,7 @@ import pytest
 from agent.config import directories
 from gateway.logs import log_to
 from hermes_cli.setup import start_log
+from tests.cli.conftest import Run, Start
 
 
 @pytest.fixture(autouse=True)
@@ -41,3 +42,24 @@ def test_a_full_disk_writes_nothing_over_the_prompt(
         start_log(dirs, str)
     logging.getLogger("agent.task_runs").warning("looking at the tasks")
     assert capfd.readouterr().err == ""
+
+
+def test_the_gateway_s_log_is_shown_from_its_end_and_followed_over_a_change_of_files(start: Start, home: Path) -> None:
+    path = home / "hermes-home" / "state" / "gateway.log"
+    path.parent.mkdir(parents=True)
+    path.write_text("one\ntwo\nthree\n")
+    shown = start("gateway", "logs", "-n", "2", "-f").stdout
+    assert shown is not None
+    assert [shown.readline(), shown.readline()] == ["two\n", "three\n"]
+    with path.open("a") as file:
+        file.write("four\n")
+    assert shown.readline() == "four\n"
+    path.rename(path.with_name("gateway.log.1"))
+    path.write_text("five\n")
+    assert shown.readline() == "five\n"
+
+
+def test_without_a_gateway_s_log_it_says_who_writes_it(run: Run) -> None:
+    done = run("gateway", "logs")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "`hermes gateway` writes it" in done.stderr
