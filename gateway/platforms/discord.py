@@ -260,7 +260,7 @@ class Discord:
                     if (event := await self._event(message, edited=False)) is not None:
                         await self._store(receive, event)
             except (discord.DiscordException, Refused, aiohttp.ClientError, OSError, *NONSENSE) as error:
-                _log.info("discord: what was missed in %s: %s", chat, self._redact(str(error)))
+                _log.warning("discord: what was missed in %s: %s", chat.chat_id, self._redact(str(error)))
 
     async def _store(self, receive: Receive, event: MessageEvent) -> None:
         for failures in itertools.count(1):

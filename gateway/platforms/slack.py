@@ -200,11 +200,11 @@ class Slack:
                             found = {**message, "channel": chat.chat_id}
                             await self._take(event_of_message(found, self._user_id), quote=True)
                     except SlackApiError as error:
-                        _log.info("slack: what was missed in %s: %s", chat, self._redact(str(error)))
+                        _log.warning("slack: what was missed in %s: %s", chat.chat_id, self._redact(str(error)))
                         if error.response.status_code == 429:
                             return
                     except NONSENSE:
-                        _log.exception("slack: what was missed in %s", chat)
+                        _log.exception("slack: what was missed in %s", chat.chat_id)
 
     async def _missed(self, chat: Chat, since: float) -> list[dict[str, Any]]:
         """The oldest first. Raises: SlackApiError."""
