@@ -13,7 +13,7 @@ from agent.cancel import CancelToken
 from agent.config import ApprovalMode, Directories
 from agent.errors import ApprovalPending, ConfigError, HermesError
 from agent.events import ApprovalRequested, ApprovalSettled
-from agent.floor import below_floor, only_by_a_person
+from agent.floor import below_floor, beyond_wall, only_by_a_person
 from agent.messages import ToolCall
 from agent.own_places import OwnPlaces
 from agent.protocols import Action, Decision, Sink, Store, ToolContext, nothing
@@ -65,6 +65,7 @@ class Policy:
     what a rule forbids no mode allows. `dirs` are the folders that hold Hermes's own files.
 
     `rules` are the standing ones, `granted` the answers for a session; `sessions` has those of each that was split off.
+    Where somebody is kept to their folder `hidden` has what even an answer does not open.
     """
 
     mode: ApprovalMode = "ask"
@@ -73,6 +74,7 @@ class Policy:
     dirs: Directories | None = None
     granted: list[Rule] = field(default_factory=list)
     sessions: dict[str, list[Rule]] = field(default_factory=dict)
+    hidden: tuple[Path, ...] | None = None
 
     def verdict(self, tool: str, action: Action, cwd: Path, *, owns: Callable[[Path], bool] = nothing) -> Ruling:
         """May this run in the workspace `cwd`? What the conversation `owns` elsewhere it may read."""
@@ -82,6 +84,8 @@ class Policy:
         start = action.directory or cwd
         if self.mode != "yolo" and (why := below_floor(tool, action, line, cwd, self.dirs)):
             return Ruling("deny", f"{why}; no rule allows that")
+        if self.hidden is not None and (why := beyond_wall(action, cwd, self.hidden, owns)):
+            return Ruling("deny", f"{why}; nobody can allow that here")
         rulings = list(self._of_line(tool, action, line, cwd) if action.kind == "execute" else ())
         ruling = max(rulings, key=_strictness) if rulings else self._of_action(tool, action, cwd, owns)
         if ruling.verdict == "deny" or self.mode != "plan":

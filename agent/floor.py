@@ -5,14 +5,14 @@ safeguards; what is merely unwise is for the person who is asked.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from agent import memory
 from agent.config import Directories
 from agent.meaning import Given, Meaning, expanded, given_by, meaning_of, texts_of
-from agent.own_places import OwnPlaces
+from agent.own_places import OwnPlaces, holds
 from agent.protocols import Action
 from agent.reading import read_by, written_by
 from agent.shell import Command, Line
@@ -36,6 +36,22 @@ def below_floor(tool: str, action: Action, line: Line, cwd: Path, dirs: Director
     changed = set(action.paths) - (_notes(dirs) if tool == "memory" else set())
     if action.kind == "write" and any(map(own.holds, changed)):
         return "it would change Hermes's own settings, rules or store"
+    return ""
+
+
+def beyond_wall(action: Action, cwd: Path, hidden: Iterable[Path], owns: Callable[[Path], bool]) -> str:
+    """Why a tool may not do in files what no command could behind the wall that `hidden` places are kept by; or "".
+
+    Commands are kept by the wall itself. What the conversation `owns` it may read.
+    """
+    here = cwd.resolve()
+    outside = [path for path in action.paths if not holds(here, path)] if action.kind in ("read", "write") else []
+    if action.kind == "write":
+        return "only files in this conversation's folder may be changed" if outside else ""
+    places = {place.resolve() for place in hidden}
+    kept = (path for path in outside if not owns(path))
+    if any(holds(place, path) or holds(path, place) for path in kept for place in places):
+        return "there are files there that this conversation must not see"
     return ""
 
 

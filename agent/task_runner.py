@@ -23,6 +23,7 @@ from agent.models import catalog, portable, prices
 from agent.protocols import ChatModel, Redact, Sink, Store, Task, Tool
 from agent.records import TASK_SOURCE, TaskOptions
 from agent.redact import Redactor, secret_values
+from agent.sandbox import sandbox_for
 from agent.worktree import Worktree, of_task
 
 if TYPE_CHECKING:
@@ -196,9 +197,13 @@ class TaskRunner:
             return self._policy
         mode = options.approvals or self._config.values.approvals
         policy = self._policy.under(convert("approvals", mode, "the task"), task.session_id)
-        # The file tools ask no more than the commands beside them, which a wall lets write in this folder unasked.
-        walled = options.limits is not None and options.limits.walled
-        return replace(policy, mode="edits") if walled and policy.mode == "ask" else policy
+        if (limits := options.limits) is None:
+            return policy
+        # The file tools reach no further, and ask no more, than the commands beside them, which a wall keeps to this
+        # folder and lets write in it unasked.
+        wall = sandbox_for(self._config.values, self._config.dirs, limits)
+        policy = replace(policy, hidden=wall.hidden if wall else ())
+        return replace(policy, mode="edits") if limits.walled and policy.mode == "ask" else policy
 
     def _folder(self, task: Task) -> Path:
         session = self._store.session(task.session_id)

@@ -2,7 +2,8 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -50,27 +51,25 @@ def test_a_platform_may_give_everybody_everything_or_the_network() -> None:
     assert limits.network
 
 
-@pytest.mark.skipif(backend() is None, reason="no sandbox works here")
-async def test_a_chat_s_commands_stay_in_its_folder_and_see_no_other_chat_s(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    home, chats = tmp_path / "home", tmp_path / "chats"
-    home.mkdir()
-    (chats / "memory-2").mkdir(parents=True)
-    (chats / "memory-2" / "diary.txt").write_text("a secret of somebody else")
-    monkeypatch.setenv("HERMES_HOME", str(home))
-    monkeypatch.setenv("HERMES_PROVIDER", "offline")
-    table = '[gateway.memory]\nallow = ["7"]\nadmins = ["9"]\n'
-    (home / "config.toml").write_text(f'[gateway]\nworkspace = "{chats}"\n{table}')
-    line = f"echo here > here.txt; cat {chats}/memory-2/diary.txt; ls"
+HOUSE = '[gateway.memory]\npairing = true\nallow = ["7"]\n'
+"""Ann (7) is no admin, and there is none: she answers what is asked."""
 
-    def answer(messages: Sequence[Message]) -> Answer:
-        if messages[-1].role == "tool":
-            return [Say(f"It said: {messages[-1].content}")]
-        return [Call("terminal", command=line)]
+
+@asynccontextmanager
+async def chatting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Call, table: str
+) -> AsyncIterator[tuple[MemoryPlatform, ScriptedModel]]:
+    """A gateway whose model makes one call, and tells what came of it. The chats' folders are in `chats`."""
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HERMES_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HERMES_PROVIDER", "offline")
+    (tmp_path / "home" / "config.toml").write_text(f'[gateway]\nworkspace = "{tmp_path / "chats"}"\n{table}')
+
+    def said(messages: Sequence[Message]) -> Answer:
+        return [Say(f"It said: {messages[-1].content}")] if messages[-1].role == "tool" else [answer]
 
     config, platform = load_config(cwd=tmp_path), MemoryPlatform()
-    store, model = SqliteStore(config.dirs.database), ScriptedModel(answer)
+    store, model = SqliteStore(config.dirs.database), ScriptedModel(said)
     parts = await asyncio.to_thread(_prepare, config, store, {M: platform})
     runner = TaskRunner(config, store, policy=policy_of_chats(config), model=model, redact=Redactor())
     gateway, stop = Gateway(config, store, dataclasses.replace(parts, run=runner)), asyncio.Event()
@@ -80,15 +79,74 @@ async def test_a_chat_s_commands_stay_in_its_folder_and_see_no_other_chat_s(
             while gateway.supervisor.links[0].state != "connected":
                 await asyncio.sleep(0.01)
             await platform.say("go", user_id="7")
-            while not any("It said" in text for text in platform.texts("1")):
-                await asyncio.sleep(0.01)
+            yield platform, model
     finally:
         stop.set()
         await serving
         store.close()
-    said = platform.texts("1")[-1]
+
+
+async def shows(platform: MemoryPlatform, what: str) -> str:
+    while not (found := [text for text in platform.texts("1") if what in text]):
+        await asyncio.sleep(0.01)
+    return found[-1]
+
+
+@pytest.mark.skipif(backend() is None, reason="no sandbox works here")
+async def test_a_chat_s_commands_stay_in_its_folder_and_see_no_other_chat_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chats = tmp_path / "chats"
+    (chats / "memory-2").mkdir(parents=True)
+    (chats / "memory-2" / "diary.txt").write_text("a secret of somebody else")
+    line = Call("terminal", command=f"echo here > here.txt; cat {chats}/memory-2/diary.txt; ls")
+    table = '[gateway.memory]\nallow = ["7"]\nadmins = ["9"]\n'
+    async with chatting(tmp_path, monkeypatch, line, table) as (platform, model):
+        said = await shows(platform, "It said")
     assert (chats / "memory-1" / "here.txt").read_text() == "here\n"
     assert "here.txt" in said
     assert "somebody else" not in said
     told = {spec.name for spec in model.requests[0].tools}
     assert "delegate" not in told
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        Call("read_file", path="../memory-2/diary.txt"),
+        Call("read_file", path="link/diary.txt"),
+        Call("search_files", pattern="secret", path=".."),
+        Call("search_files", pattern="secret", path="../.."),
+        Call("read_file", path="../../home/config.toml"),
+        Call("write_file", path="../memory-2/diary.txt", content="x"),
+        Call("write_file", path="../../elsewhere.txt", content="x"),
+        Call("edit_file", path="link/diary.txt", old="secret", new="x"),
+    ],
+    ids=lambda call: f"{call.name} {call.arguments}"[:40],
+)
+async def test_nobody_who_is_no_admin_opens_more_to_the_file_tools_than_to_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call
+) -> None:
+    """Where a platform has no admins whoever was let in answers: what would be asked here would be theirs to allow."""
+    diary = tmp_path / "chats" / "memory-2" / "diary.txt"
+    for folder in ("memory-1", "memory-2"):
+        (tmp_path / "chats" / folder).mkdir(parents=True)
+    diary.write_text("a secret of somebody else")
+    (tmp_path / "chats" / "memory-1" / "link").symlink_to(diary.parent)
+    async with chatting(tmp_path, monkeypatch, call, HOUSE) as (platform, _model):
+        said = await shows(platform, "It said")
+    assert "nobody can allow that here" in said
+    assert not [one for one in platform.shown if one.buttons]
+    assert diary.read_text() == "a secret of somebody else"
+    assert not (tmp_path / "elsewhere.txt").exists()
+
+
+async def test_what_lies_elsewhere_and_is_no_secret_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "handbook.txt").write_text("how to")
+    call = Call("read_file", path=str(tmp_path / "handbook.txt"))
+    async with chatting(tmp_path, monkeypatch, call, HOUSE) as (platform, _model):
+        await shows(platform, "May I? read_file")
+        await platform.say("yes", user_id="7")
+        assert "how to" in await shows(platform, "It said")
