@@ -16,15 +16,28 @@ import logging
 import os
 import stat
 import threading
+import time
 import tomllib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
+
+from agent.commands import commands_for
+from gateway.logs import TOLD
 
 _log = logging.getLogger(__name__)
 
 Hook = Callable[[str, Mapping[str, object]], Awaitable[None]]
 """Takes the event's name and what is known about it."""
+
+EVENTS = (
+    "gateway:startup",
+    *("session:start", "session:reset", "session:end"),
+    *("agent:start", "agent:step", "agent:end"),
+    *(f"command:{command.name}" for command in commands_for("gateway")),
+)
 
 TIMEOUT = 10.0
 """Seconds after which a hook is given up."""
@@ -46,17 +59,27 @@ class HookRegistry:
         self._hooks.setdefault(event, []).append((name or getattr(hook, "__qualname__", "hook"), hook))
 
     def load(self, folder: Path) -> list[str]:
-        """Register what is in the hooks folder; gives the names. What cannot be loaded is logged and left out.
+        """Register what is in the hooks folder; gives the names. What cannot be loaded is told and left out.
 
-        Blocks, and runs the handlers' modules.
+        Blocks, for `TIMEOUT` at most, while the handlers' modules run, each on a thread of its own.
         """
         loaded: list[str] = []
-        for path in sorted(path for path in folder.glob("*") if (path / "HOOK.toml").is_file()):
+        found = sorted(path for path in folder.glob("*") if (path / "HOOK.toml").is_file())
+        reading = [(path, _aside(partial(_read, folder, path))) for path in found]
+        end = time.monotonic() + TIMEOUT
+        for path, future in reading:
             try:
-                events, handle = _read(folder, path)
-            except Exception as error:  # noqa: BLE001  (hooks are other people's code)
-                _log.error("hook %s is not loaded: %s", path.name, error)
+                events, handle = future.result(max(end - time.monotonic(), 0))
+            except TimeoutError:
+                TOLD.error("hook %s is not loaded: handler.py took longer than %s s", path.name, TIMEOUT)
                 continue
+            except BaseException as error:  # noqa: BLE001  (hooks are other people's code, and may even exit)
+                what = str(error) if isinstance(error, Exception) else f"it ends the process: {error!r}"
+                TOLD.error("hook %s is not loaded: %s", path.name, what)
+                continue
+            for event in events:
+                if not any(_covers(event, known) for known in EVENTS):
+                    TOLD.warning("hook %s: no event is called %r", path.name, event)
             self._rooms.append(room := _Room(handle))
             for event in events:
                 self.register(event, room.run, name=path.name)
@@ -88,7 +111,7 @@ class HookRegistry:
 
     def _for(self, event: str) -> Iterator[tuple[str, Hook]]:
         for name, hooks in list(self._hooks.items()):
-            if name == event or (name.endswith(":*") and event.startswith(name[:-1])):
+            if _covers(name, event):
                 yield from hooks
 
     async def _run(self, name: str, hook: Hook, event: str, facts: Mapping[str, object]) -> None:
@@ -137,6 +160,27 @@ class _Room:
     def close(self) -> None:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
+
+
+def _covers(name: str, event: str) -> bool:
+    return name == event or (name.endswith(":*") and event.startswith(name[:-1]))
+
+
+_Result = TypeVar("_Result")
+
+
+def _aside(work: Callable[[], _Result]) -> Future[_Result]:
+    """On a thread that nobody has to wait for."""
+    future = Future[_Result]()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001  (whoever asks for the result gets it)
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True, name="hook").start()
+    return future
 
 
 def _read(folder: Path, path: Path) -> tuple[list[str], Hook]:

@@ -106,6 +106,8 @@ def test_what_others_can_write_is_not_run(
         ("7", "async def handle(event, facts): ...", "list of events"),
         ('["x"]', "def handle(event, facts): ...", "async def handle"),
         ('["x"]', "def (", "invalid syntax"),
+        ('["x"]', "import sys; sys.exit(3)", "SystemExit(3)"),
+        ('["x"]', "import threading; threading.Event().wait()", "took longer than 1.0 s"),
     ],
 )
 def test_what_is_wrong_with_a_hook_is_said_and_the_others_are_loaded(
@@ -115,8 +117,19 @@ def test_what_is_wrong_with_a_hook_is_said_and_the_others_are_loaded(
     events: str,
     handler: str,
     said: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("gateway.hooks.TIMEOUT", 1.0)
     hook("a-wrong", events, handler)
     hook("b-right", '["x"]', WRITES)
     assert HookRegistry().load(tmp_path / "hooks") == ["b-right"]
     assert said in caplog.text
+
+
+def test_an_event_that_there_is_not_is_said(
+    hook: Callable[[str, str, str], Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    hook("log", '["agent:ends", "agent:*", "command:help", "*"]', WRITES)
+    assert HookRegistry().load(tmp_path / "hooks") == ["log"]
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [f"hook log: no event is called {event!r}" for event in ("agent:ends", "*")]
