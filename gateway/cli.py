@@ -199,7 +199,7 @@ def findings(config: "Config") -> "Iterator[Finding]":
         return
     for platform, one in platforms.items():
         try:
-            check({platform: one}, store)
+            check(one, store)
             if (here := served.get(platform.value)) is None:
                 try_out(one)
                 yield Finding(True, f"{platform.value} knows the token; no gateway serves it now")

@@ -93,27 +93,47 @@ def settings_of(config: Config) -> tuple[GatewaySettings, dict[Platform, Platfor
     return settings, platform_configs(platforms, read_keys(config.dirs), os.environ)
 
 
-def check(configs: Mapping[Platform, PlatformConfig], store: SqliteStore) -> None:
-    """Raises: ConfigError, when there is nothing to serve, or nobody to serve on a platform."""
+def check(config: PlatformConfig, store: SqliteStore) -> None:
+    """Raises: ConfigError, when there is nobody to serve on a platform."""
+    platform = config.platform.value
+    paired = any(person.state == "allowed" for person in store.people(platform))
+    if not (config.allow or config.admins or config.everyone or paired or config.pairing):
+        raise ConfigError(
+            f"Nobody may speak on {platform}.",
+            hint=f"Name ids in [gateway.{platform}] allow, or write pairing = true there: whoever writes "
+            "then gets a code for `hermes pairing approve`.",
+        )
+
+
+def _opened(
+    configs: Mapping[Platform, PlatformConfig], store: SqliteStore
+) -> tuple[dict[Platform, Adapter], dict[Platform, ConfigError]]:
+    """Who speaks with each platform, and why those cannot be served that are not set up well: others are all the same.
+
+    Raises: ConfigError, when there is none to serve.
+    """
+    adapters, wrong = dict[Platform, Adapter](), dict[Platform, ConfigError]()
+    for platform, config in configs.items():
+        try:
+            check(config, store)
+            adapters[platform] = open_adapter(config)
+        except ConfigError as error:
+            wrong[platform] = error
     if not configs:
         raise ConfigError("No platform is set up.", hint="Run `hermes gateway setup`, or see docs/gateway.md.")
-    for platform, config in configs.items():
-        paired = any(person.state == "allowed" for person in store.people(platform.value))
-        if not (config.allow or config.admins or config.everyone or paired or config.pairing):
-            raise ConfigError(
-                f"Nobody may speak on {platform.value}.",
-                hint=f"Name ids in [gateway.{platform.value}] allow, or write pairing = true there: whoever writes "
-                "then gets a code for `hermes pairing approve`.",
-            )
+    if not adapters:
+        raise next(iter(wrong.values()))
+    return adapters, wrong
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Parts:
-    """What a gateway needs of the disk, read off the loop."""
+    """What a gateway needs of the disk, read off the loop. What is `wrong` keeps a platform from being served."""
 
     settings: GatewaySettings
     configs: Mapping[Platform, PlatformConfig]
     adapters: Mapping[Platform, Adapter]
+    wrong: Mapping[Platform, ConfigError]
     model: ModelOfChats
     run: TaskRunner
     redact: Redactor
@@ -129,9 +149,10 @@ def _prepare(config: Config, store: SqliteStore, adapters: Mapping[Platform, Ada
     keys = read_keys(config.dirs)
     platform_secrets = [secret for one in configs.values() for secret in one.secrets.values()]
     redact = keep_out([*secret_values(os.environ), *keys.values(), *platform_secrets])
+    wrong: Mapping[Platform, ConfigError] = {}
     if adapters is None:
-        check(configs, store)
-        adapters = {platform: open_adapter(one) for platform, one in configs.items()}
+        adapters, wrong = _opened(configs, store)
+    configs = {platform: one for platform, one in configs.items() if platform not in wrong}
     workspace = Path(settings.workspace or config.dirs.state / CHATS).expanduser().absolute()
     workspace.mkdir(parents=True, exist_ok=True)
     reach = Reach(walled=backend() is not None, hidden=() if settings.folders == "shared" else (workspace,))
@@ -144,6 +165,7 @@ def _prepare(config: Config, store: SqliteStore, adapters: Mapping[Platform, Ada
         settings=settings,
         configs=configs,
         adapters=adapters,
+        wrong=wrong,
         model=ModelOfChats(config.values, store, env=os.environ, keys=keys),
         run=TaskRunner(config, store, policy=policy_of_chats(config), redact=redact),
         redact=redact,
@@ -200,6 +222,7 @@ class Gateway:
         self.runner.loop = asyncio.get_running_loop()
         self.supervisor = Supervisor(list(parts.adapters.values()), self.runner.receive, self._connected)
         self._news = asyncio.Event()
+        self._wrong = parts.wrong
         self._marks = [_mark(one) for one in self.configs.values()]
         self._entered: list[str] = []
         self._forgot = -FORGET
@@ -220,8 +243,11 @@ class Gateway:
                 if isinstance(adapter, CatchesUp):
                     adapter.heard = partial(self._heard, platform)
             TOLD.info("Hermes %s serves %s. Ctrl+C stops it.", __version__, ", ".join(self.configs))
+            for platform, error in self._wrong.items():
+                TOLD.error("%s is not served: %s", platform.value, error.explain())
             self.supervisor.start()
             with contextlib.suppress(StoreError):  # it is noted later
+                await self._note_wrong()
                 await self._note_links()  # what stands there is of the process before
             self.runner.happened("gateway:startup", {"platforms": [*self.configs]})
             _notify("READY=1")
@@ -282,6 +308,19 @@ class Gateway:
                 await self.service.aside(lambda: self.store.forget_chats(before))
         except StoreError as error:
             _log.warning("looking after chats: %s", error)
+
+    async def _note_wrong(self) -> None:
+        """Keep why a platform is not served; what is noted of others that are not is of a process before."""
+
+        def note() -> None:
+            for name in self.store.notes(LINK):
+                if name.removeprefix(LINK) not in {*self.configs}:
+                    self.store.note(name, "")
+            for platform, error in self._wrong.items():
+                stands = {"state": "refused", "problem": error.explain(), "since": time.time()}
+                self.store.note(f"{LINK}{platform.value}", json.dumps(stands))
+
+        await self.service.aside(note)
 
     async def _note_links(self) -> None:
         """Keep how the connections stand, for `hermes gateway status`; one that was refused for good is told."""

@@ -23,8 +23,10 @@ def standing(store: "SqliteStore") -> dict[str, Any]:
     links = {name.removeprefix(LINK): json.loads(value) for name, value in store.notes(LINK).items()}
     served = {owner.split(":")[1]: lease for owner, lease in store.present().items() if owner.startswith("gateway:")}
     unsent = store.unsent()
+    down = {name: link["problem"] for name, link in links.items() if link["state"] == "refused" and name not in served}
     return {
         "sandbox": backend(),
+        "down": down,
         "gateways": [
             {"state": "starting", "problem": "", **links.get(platform, {}), "platform": platform, "pid": lease.pid}
             for platform, lease in served.items()
@@ -44,6 +46,8 @@ def lines(found: dict[str, Any], *, now: float) -> Iterator[str]:
     """The same for a person."""
     for one in found["gateways"]:
         yield f"{one['platform']}: {_link(one, now)}, served by process {one['pid']}"
+    for platform, problem in found["down"].items():
+        yield f"{platform}: not served: {problem}"
     if not found["gateways"]:
         yield "No gateway runs. `hermes gateway` starts one."
     for platform, where in found["homes"].items():

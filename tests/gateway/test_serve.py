@@ -20,7 +20,9 @@ from gateway.platforms.base import Heard, heard_nothing
 from gateway.platforms.memory import MemoryPlatform
 from gateway.serve import Gateway, check, open_gateway, settings_of
 from gateway.session import Chat
+from gateway.standing import lines, standing
 from tests.support.shell import in_the_shell
+from tests.support.telegram_server import TOKEN
 
 ADA = '[gateway.memory]\nallow = ["7"]\n'
 
@@ -271,11 +273,50 @@ def test_nobody_to_serve_is_refused(configured: Callable[[str], Config]) -> None
     config = configured("[gateway.memory]\n")
     store = SqliteStore(config.dirs.database)
     with pytest.raises(ConfigError, match="Nobody may speak on memory"):
-        check(settings_of(config)[1], store)
-    with pytest.raises(ConfigError, match="No platform is set up"):
-        check({}, store)
-    check(settings_of(configured("[gateway.memory]\neveryone = true\n"))[1], store)
+        check(settings_of(config)[1][Platform.MEMORY], store)
+    check(settings_of(configured("[gateway.memory]\neveryone = true\n"))[1][Platform.MEMORY], store)
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "No platform is set up"),
+        ('[gateway.telegram]\nallow = ["7"]\n', "telegram needs the token"),
+        ("[gateway.telegram]\n[gateway.slack]\n", "Nobody may speak on telegram"),
+    ],
+)
+async def test_a_gateway_that_has_nothing_to_serve_does_not_start(
+    configured: Callable[[str], Config], text: str, said: str
+) -> None:
+    config = configured(text)
+    store = SqliteStore(config.dirs.database)
+    with pytest.raises(ConfigError, match=said):
+        await open_gateway(config, store)
+    store.close()
+
+
+async def test_a_platform_that_is_set_up_wrongly_keeps_no_other_from_being_served(
+    configured: Callable[[str], Config], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("TELEGRAM_BOT_TOKEN", TOKEN)
+    nowhere = 'allow = ["7"]\nbase_url = "http://127.0.0.1:9/bot"\n'
+    config = configured(f'[gateway.telegram]\n{nowhere}[gateway.slack]\n[gateway.discord]\nallow = ["8"]\n')
+    store = SqliteStore(config.dirs.database)
+    store.note("link:memory", '{"state": "refused", "problem": "long ago"}')
+    gateway, stop = await open_gateway(config, store), asyncio.Event()
+    running = asyncio.create_task(gateway.run(stop))
+    async with asyncio.timeout(10):
+        while "served by process" not in (said := "\n".join(lines(standing(store), now=time.time()))):
+            await asyncio.sleep(0.01)
+    stop.set()
+    await running
+    store.close()
+    assert said.startswith("telegram: ")
+    assert "slack: not served: Nobody may speak on slack." in said
+    assert "discord: not served: discord needs the bot's token" in said
+    assert "memory" not in said
+    assert "slack is not served: Nobody may speak on slack." in caplog.text
 
 
 @pytest.mark.parametrize(
