@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from agent.errors import HermesError
 from gateway.config import Platform
 from gateway.logs import TOLD
 from gateway.platforms.base import Adapter, Receive, Refused
@@ -94,10 +95,10 @@ class Supervisor:
             except Exception as error:  # noqa: BLE001  (an SDK may raise anything; the platform is tried again)
                 link.failures = 1 if time.monotonic() - began > STEADY else link.failures + 1
                 pause = min(FIRST_PAUSE * 2.0 ** (link.failures - 1), LONGEST_PAUSE) * random.uniform(0.8, 1.2)
-                TOLD.warning(
-                    "%s: %s: %s; next try in %.0f s", link.adapter.platform.value, type(error).__name__, error, pause
-                )
-                _state(link, "waiting", str(error))
+                # What we raise ourselves says what it is; of what an SDK raises the name may say most.
+                what = str(error) if isinstance(error, HermesError) else f"{type(error).__name__}: {error}"
+                TOLD.warning("%s: %s Next try in %.0f s.", link.adapter.platform.value, f"{what.rstrip('.')}.", pause)
+                _state(link, "waiting", what)
             with contextlib.suppress(Exception):
                 await link.adapter.disconnect()
             await asyncio.sleep(pause)

@@ -11,6 +11,7 @@ An adapter translates and decides nothing. What only some platforms can do is a 
 asked for with `isinstance`.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,12 @@ class Unreadable(Unavailable):
 
     def __init__(self, platform: str, fault: Exception) -> None:
         super().__init__(f"{platform}'s answer makes no sense: {type(fault).__name__}.", uncertain=True)
+
+
+def cause(error: Exception) -> str:
+    """What an SDK's error says, for a person: without the names of classes, unless it says nothing else."""
+    said = re.sub(r"^(?:[\w.]*(?:Error|Exception)\w*: )+", "", str(error)).strip().rstrip(".")
+    return said or type(error).__name__
 
 
 NONSENSE = (TypeError, ValueError, KeyError, AttributeError, AssertionError)

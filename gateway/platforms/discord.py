@@ -44,6 +44,7 @@ from gateway.platforms.base import (
     SendResult,
     Unavailable,
     Unreadable,
+    cause,
     heard_nothing,
 )
 from gateway.platforms.discord_events import command_rows, event_of_command, event_of_message, event_of_press
@@ -398,7 +399,7 @@ class Discord:
             uncertain = isinstance(error, aiohttp.ClientError | TimeoutError) and not isinstance(
                 error, aiohttp.ClientConnectorError
             )
-            text = self._redact(f"{type(error).__name__}: {error}".removesuffix(": "))
+            text = self._redact(cause(error))
             raise Unavailable(f"Discord cannot be reached: {text}.", uncertain=uncertain) from None
         except NONSENSE as error:
             raise Unreadable("Discord", error) from error

@@ -53,6 +53,7 @@ from gateway.platforms.base import (
     TakesFiles,
     Unavailable,
     Unreadable,
+    cause,
     heard_nothing,
 )
 from gateway.platforms.slack_events import COMMAND, PATH, event_of_action, event_of_command, event_of_message, plain
@@ -446,7 +447,7 @@ class Slack:
             uncertain = isinstance(error, aiohttp.ClientError | TimeoutError) and not isinstance(
                 error, aiohttp.ClientConnectorError
             )
-            text = self._redact(f"{type(error).__name__}: {error}".removesuffix(": "))
+            text = self._redact(cause(error))
             raise Unavailable(f"Slack cannot be reached: {text}.", uncertain=uncertain) from None
         except NONSENSE as error:
             raise Unreadable("Slack", error) from error

@@ -45,6 +45,7 @@ from gateway.platforms.base import (
     SendResult,
     Unavailable,
     Unreadable,
+    cause,
 )
 from gateway.platforms.pace import backoff
 from gateway.platforms.telegram_updates import WANTED, event_of
@@ -389,7 +390,7 @@ class Telegram:
             if "too large" in str(error).lower():
                 raise Refused("Telegram takes nothing that large.") from None
             raise Unavailable(
-                self._redact(f"Telegram cannot be reached: {error}."), uncertain=_uncertain(error)
+                self._redact(f"Telegram cannot be reached: {cause(error)}."), uncertain=_uncertain(error)
             ) from None
         except NONSENSE as error:
             raise Unreadable("Telegram", error) from error

@@ -307,14 +307,14 @@ async def test_a_platform_that_is_set_up_wrongly_keeps_no_other_from_being_serve
     gateway, stop = await open_gateway(config, store), asyncio.Event()
     running = asyncio.create_task(gateway.run(stop))
     async with asyncio.timeout(10):
-        while "served by process" not in (said := "\n".join(lines(standing(store), now=time.time()))):
+        while "not served: Nobody" not in (said := "\n".join(lines(standing(store), now=time.time()))):
             await asyncio.sleep(0.01)
     stop.set()
     await running
     store.close()
     assert said.startswith("telegram: ")
     assert "slack: not served: Nobody may speak on slack." in said
-    assert "discord: not served: discord needs the bot's token" in said
+    assert "discord: not served: discord needs the token of its bot" in said
     assert "memory" not in said
     assert "slack is not served: Nobody may speak on slack." in caplog.text
 
