@@ -292,10 +292,10 @@ def _stop_all_of(store: "SqliteStore", platform: str, user_id: str) -> list[str]
 
 
 def _platform(name: str) -> str:
-    from gateway.config import Platform
+    from gateway.config import THERE_ARE, Platform
 
     if name.lower() not in {*Platform}:
-        raise ConfigError(f"There is no platform {name!r}.", hint=f"There are {', '.join(Platform)}.")
+        raise ConfigError(f"There is no platform {name!r}.", hint=f"There are {THERE_ARE}.")
     return name.lower()
 
 

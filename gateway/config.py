@@ -4,12 +4,15 @@ Tokens are no settings. They come from the environment (`TELEGRAM_BOT_TOKEN`) or
 name is written in lower case.
 """
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, TypeVar
 
 from agent.errors import ConfigError
+from agent.tools import NAMES
+from agent.tools.outside import PREFIX
 
 GroupSessions = Literal["user", "chat"]
 """In a group: a session for each person, or one that all share."""
@@ -25,6 +28,10 @@ class Platform(StrEnum):
     DISCORD = "discord"
     SLACK = "slack"
     MEMORY = "memory"
+
+
+THERE_ARE = ", ".join(platform for platform in Platform if platform != Platform.MEMORY)
+"""For a person: the one in memory is a double."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +74,7 @@ def platform_configs(
     configs: dict[Platform, PlatformConfig] = {}
     for name, table in tables.items():
         if name not in {*Platform}:
-            raise ConfigError(f"[gateway.{name}]: there is no such platform.", hint=f"There are {', '.join(Platform)}.")
+            raise ConfigError(f"[gateway.{name}]: there is no such platform.", hint=f"There are {THERE_ARE}.")
         if not isinstance(table, Mapping):
             raise ConfigError(f"gateway.{name} is no table.", hint=f"It is written [gateway.{name}].")
         configs[Platform(name)] = _read(Platform(name), table, _secrets_of(name, keys, env))
@@ -80,7 +87,17 @@ def _read(platform: Platform, table: Mapping[str, Any], secrets: Mapping[str, st
         for name in _COMMON & table.keys()
     }
     options = {name: value for name, value in table.items() if name not in _COMMON}
+    _require_tools(common.get("tools_off"), platform)
     return checked(PlatformConfig, {**common, "platform": platform, "options": options, "secrets": secrets}, platform)
+
+
+def _require_tools(names: object, platform: Platform) -> None:
+    """A tool that is written wrongly would stay. Raises: ConfigError."""
+    for name in names if isinstance(names, list) else ():
+        if isinstance(name, str) and name not in NAMES and not name.startswith(f"{PREFIX}__"):
+            near = difflib.get_close_matches(name, NAMES, 1)
+            hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(NAMES)}."
+            raise ConfigError(f"[gateway.{platform}] tools_off: there is no tool {name!r}.", hint=hint)
 
 
 def _ids(name: str, value: object, platform: Platform) -> list[str]:

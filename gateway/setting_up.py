@@ -1,7 +1,7 @@
 """Setting a platform up: what it needs is asked for, tried, and written down."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 import tomlkit
 import typer
@@ -41,14 +41,20 @@ def set_up(dirs: Directories, name: str) -> None:
     platform = Platform(name.lower())
     while (problem := _ask_secrets(dirs, platform)) is not None:
         typer.echo(problem.explain(), err=True)
-    ids = _people(platform, "Ids of people who may speak (empty: they ask, and you let them in by code)", "")
+    before = _config(dirs, platform, {})
+    ids = _people(platform, "Ids of people who may speak (empty: they ask, and you let them in by code)", before.allow)
     # Who sets up a bot for one person is that person.
-    alone = ids[0] if len(ids) == 1 else ""
-    admins = _people(platform, "Ids of admins, who answer its questions and may /handoff, /model, /sethome", alone)
+    alone = frozenset(ids) if len(ids) == 1 else frozenset[str]()
+    what = "Ids of admins, who answer its questions and may /handoff, /model, /sethome"
+    admins = _people(platform, what, before.admins or alone)
     _write(dirs, platform, [one for one in ids if one not in admins], admins)
     typer.echo("Now: hermes gateway")
-    if not ids and not admins:
+    if not ids and not admins and before.pairing is False:
+        typer.echo(f"Nobody may speak: no ids, and pairing = false in [gateway.{platform.value}].", err=True)
+    elif not ids and not admins:
         typer.echo("Write to the bot; it answers with a code for `hermes pairing approve`.")
+    if not admins:
+        typer.echo("Without an admin whoever is let in answers the agent's questions, and no home can be set.")
     if admins:
         typer.echo("Then write /sethome to the bot: notices and open questions come there.")
 
@@ -86,9 +92,9 @@ def _secrets(platform: Platform, table: Mapping[str, object]) -> Secrets:
     return TELEGRAM_WEBHOOK if platform == Platform.TELEGRAM and table.get("webhook_url") else TOKENS[platform]
 
 
-def _people(platform: Platform, what: str, default: str) -> list[str]:
+def _people(platform: Platform, what: str, default: Set[str]) -> list[str]:
     while True:
-        ids: list[str] = typer.prompt(what, default=default).replace(",", " ").split()
+        ids: list[str] = typer.prompt(what, default=", ".join(sorted(default))).replace(",", " ").split()
         wrong = [one for one in ids if not is_person(platform, one)]
         if not wrong:
             return ids
@@ -128,10 +134,10 @@ def _write(dirs: Directories, platform: Platform, ids: list[str], admins: list[s
         document = tomlkit.parse(path.read_text("utf-8") if path.exists() else "")
         gateway = document.setdefault("gateway", tomlkit.table(is_super_table=True))
         table = gateway.setdefault(platform.value, tomlkit.table())
-        if ids:
+        if ids or "allow" in table:
             table["allow"] = ids
         if admins:
             table["admins"] = admins
         if not ids and not admins:
-            table["pairing"] = True
+            table.setdefault("pairing", True)
         write_private(path, tomlkit.dumps(document))

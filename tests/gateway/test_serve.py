@@ -327,6 +327,7 @@ async def test_a_platform_that_is_set_up_wrongly_keeps_no_other_from_being_serve
         ("[gateway.telegrm]\n", "telegrm"),
         ("[gateway.telegram]\nallow = ['@ada']\n", "@ada"),
         ("[gateway.telegram]\nallow = 7\n", "allow"),
+        ("[gateway.telegram]\ntools_off = ['web_fech']\n", "'web_fech'"),
     ],
 )
 def test_a_setting_that_is_wrong_is_named(configured: Callable[[str], Config], text: str, said: str) -> None:

@@ -127,3 +127,17 @@ async def test_without_ids_people_ask_for_a_code(tmp_path: Path) -> None:
         code, said = await set_up(server, tmp_path / "h", TOKEN, "", "")
         assert code == 0, said
         assert "hermes pairing approve" in said
+
+
+async def test_who_may_speak_already_stays_and_a_pairing_that_is_off_stays_off(tmp_path: Path) -> None:
+    """As when only the token is renewed."""
+    async with TelegramServer() as server:
+        await set_up(server, tmp_path / "h", TOKEN, "7, 8", "7")
+        written = (tmp_path / "h" / "config.toml").read_text()
+        assert (await set_up(server, tmp_path / "h", TOKEN, "", ""))[0] == 0
+        assert (tmp_path / "h" / "config.toml").read_text() == written
+        without = written.replace('allow = ["8"]', "pairing = false").replace('admins = ["7"]', "")
+        (tmp_path / "h" / "config.toml").write_text(without)
+        _, said = await set_up(server, tmp_path / "h", TOKEN, "", "")
+        assert "Nobody may speak: no ids, and pairing = false" in said
+        assert (tmp_path / "h" / "config.toml").read_text() == without
