@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from agent import task_orders
+from agent import reports, task_orders
 from agent.commands import background_prompt, preview, task_options
 from agent.errors import HermesError
 from agent.events import StepFinished, ToolFinished, TurnFinished, TurnStarted
@@ -34,14 +34,24 @@ async def background(call: Call) -> str:
     options, arguments = task_options(call.arguments)
     prompt, for_tasks = background_prompt(arguments)
     if for_tasks:
-        head = f"That is /tasks. To send it as a prompt: /background -- {prompt}"
-        word = "" if prompt.lower() in ("status", "ls") else prompt
-        return f"{head}\n\n{await tasks(call.with_arguments(word))}"
+        return await _for_tasks(call, prompt)
     if not prompt:
         return USAGE
+    if options.model and not call.verdict.may("model"):
+        raise HermesError("--model is not for you here.", hint="An admin of this gateway can use it.")
     options = replace(options, limits=await call.service.limits(call.event))
     task = await call.service.aside(lambda: _submitted(call, prompt, options))
     return started(prompt, task.id)
+
+
+async def _for_tasks(call: Call, prompt: str) -> str:
+    """What is meant for /tasks is done, and how to send it as a prompt all the same is said, whatever comes of it."""
+    head = f"That is /tasks. To send it as a prompt: /background -- {literal(preview(prompt))}"
+    try:
+        said = await tasks(call.with_arguments("" if prompt.lower() in ("status", "ls") else prompt))
+    except HermesError as error:
+        said = error.explain()
+    return f"{head}\n\n{said}"
 
 
 def _submitted(call: Call, prompt: str, options: TaskOptions) -> Task:
@@ -51,7 +61,19 @@ def _submitted(call: Call, prompt: str, options: TaskOptions) -> Task:
     settings, workspace = service.conversations.settings(), str(service.conversations.folder(call.key))
     reply_to = call.event.message_id if call.event.source.is_group else ""
     options = replace(options, event=call.event_name, reply_to=reply_to)
-    return service.tasks.submit(prompt, owner=owner, settings=settings, options=options, cwd=workspace)
+    session = service.conversations.session(call.key) if options.context else ""
+    taken = service.store.messages(session) if session else []
+    if session and not taken:
+        raise HermesError("There is no conversation to take along yet.", hint="Leave --context out.")
+    return service.tasks.submit(
+        prompt,
+        owner=owner,
+        settings=settings,
+        options=options,
+        cwd=workspace,
+        parent=session,
+        history=reports.context_for(taken, prompt, moved=options.worktree) if taken else (),
+    )
 
 
 USAGE = "Usage: /background <prompt>\nExample: /background summarize the top stories of today"

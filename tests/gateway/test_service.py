@@ -296,6 +296,35 @@ async def test_a_background_task_is_acknowledged_and_its_outcome_told(tmp_path: 
         assert done == '✅ Background task complete\nPrompt: "what is it?"\n\nIt is 42.'
 
 
+async def test_a_background_task_takes_the_conversation_along_where_it_is_told_to(tmp_path: Path) -> None:
+    async with served(tmp_path, lambda messages: " / ".join(one.content for one in messages[1:])) as house:
+        await house.platform.say("/bg --context what word?")
+        await house.shows(lambda: "no conversation to take along" in "".join(house.platform.texts("1")))
+        await house.platform.say("the word is xyzzy")
+        await house.shows(lambda: house.platform.texts("1")[-1] == "the word is xyzzy")
+        await house.platform.say("/bg --context what word?")
+        await house.shows(lambda: "xyzzy / the word is xyzzy / what word?" in house.platform.texts("1")[-1])
+        session = house.service.conversations.session("memory:1")
+        assert len(house.store.messages(session)) == 3, "the conversation itself stays as it was"
+
+
+@pytest.mark.parametrize("admin", [False, True])
+async def test_only_an_admin_chooses_the_model_of_a_task(tmp_path: Path, admin: bool) -> None:
+    async with served(tmp_path, ["Done."], admins=frozenset({"7"} if admin else ())) as house:
+        await house.platform.say("/bg --model offline hi")
+        said = "✅ Background task complete" if admin else "--model is not for you here."
+        await house.shows(lambda: said in "".join(house.platform.texts("1")))
+        assert len(house.store.tasks()) == admin
+
+
+async def test_who_means_the_tasks_hears_so_whatever_comes_of_it(tmp_path: Path) -> None:
+    async with served(tmp_path, []) as house:
+        await house.platform.say("/bg stop 500")
+        await house.shows(lambda: bool(house.platform.texts("1")))
+        (said,) = house.platform.texts("1")
+        assert said.startswith("That is /tasks. To send it as a prompt: /background -- stop 500\n\nThere is no task")
+
+
 async def test_an_outcome_never_comes_before_the_word_that_its_task_was_started(tmp_path: Path) -> None:
     async with served(tmp_path, ["It is 42."]) as house:
         options = TaskOptions(event="in:memory:77")
