@@ -10,7 +10,7 @@ from agent.errors import HermesError
 from agent.messages import Usage
 from agent.models import portable
 from agent.prompt import own_part
-from agent.records import LIVE_STATES, Task
+from agent.records import LIVE_STATES, OF_TURNS, Task
 from gateway import task_commands
 from gateway.calls import Call, Command
 from gateway.formatting import literal
@@ -195,7 +195,8 @@ async def _status(call: Call) -> str:
 
     def look() -> str:
         turn = service.conversations.turn(call.key)
-        live = [task for task in call.tasks() if task.state in LIVE_STATES]
+        tasks = [task for task in call.tasks() if not task.owner.startswith(OF_TURNS)]
+        live = [task for task in tasks if task.state in LIVE_STATES]
         doing = f"{turn.state}, {turn.activity or 'starting'}, {now - turn.created:.0f} s" if turn else "none"
         lines = [
             f"model: {call.model.name() if call.model else 'unknown'}",
@@ -204,7 +205,9 @@ async def _status(call: Call) -> str:
             f"turn: {doing}",
             f"tasks: {len(live)} live",
         ]
-        lines += [f"{where.value}: {adapter.problem or 'connected'}" for where, adapter in service.adapters.items()]
+        for where, adapter in service.adapters.items():
+            reached = adapter.problem or "connected" if service.reaches(where) else "not connected"
+            lines.append(f"{where.value}: {reached}")
         return "\n".join(lines)
 
     return await service.aside(look)

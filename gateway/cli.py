@@ -88,6 +88,8 @@ def send(
     if chat.platform not in settings_of(load_config())[1]:
         name = chat.platform.value
         raise ConfigError(f"{name} is not set up.", hint=f"hermes gateway setup {name}")
+    if file is not None and not file.is_file():
+        raise ConfigError(f"{file} is a device or a pipe.", hint="Put what it gives into a file, and send that.")
     store = _store()
     if not (letters := list(_letters(chat.platform, body, file))):
         raise ConfigError("There is nothing to show in this text.")

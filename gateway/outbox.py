@@ -390,6 +390,8 @@ def _check(letter: Letter) -> None:
     """The path was resolved when it was posted; a link that stands there now leads elsewhere. Raises: Refused."""
     if Path(letter.file).resolve() != Path(letter.file):
         raise Refused(f"{letter.file_name} is not the file any more that was to be sent.")
+    if letter.file and Path(letter.file).exists() and not Path(letter.file).is_file():
+        raise Refused(f"{letter.file_name} is no file with an end: a device, or a pipe.")
 
 
 async def _send(adapter: Adapter, chat: Chat, one: Outbound, letter: Letter) -> str:

@@ -305,6 +305,10 @@ class Service:
         await self.aside(lambda: self.conversations.moved(old, new))
         await self.outbox.look()
 
+    def reaches(self, platform: Platform) -> bool:
+        """Whether a platform is connected."""
+        return self._reaches(platform)
+
     def works(self) -> bool:
         """Whether a turn or a task runs here. May wait for the store: not for the loop."""
         return self.turns.runs() or self.tasks.runs()

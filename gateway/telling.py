@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
+from urllib.parse import unquote
 
 from agent.approvals import decision_key, mark_of
 from agent.commands import preview
@@ -44,7 +45,13 @@ NOBODY_TO_ASK = "Only an admin of this gateway can allow that, and none can be a
 SET_HOME = "An admin can change that: /sethome, in a chat of theirs."
 
 _CODE = re.compile(r"(?ms)^[ \t]*(`{3,}|~{3,}).*?(?:^[ \t]*\1|\Z)|`[^`\n]*`")
-_NAMED = re.compile(r"!?\[[^\]\n]*\]\((?:file://)?([^)\s]+)\)|^MEDIA:\s*(\S.*?)\s*$", re.MULTILINE)
+_NAMED = re.compile(
+    r"""!?\[[^\]\n]*\]\((?:<(?:file://)?([^<>\n]+)>|(?:file://)?((?:[^()\s]|\([^()\s]*\))+))(?:\s+"[^"\n]*")?\)"""
+    r"|^MEDIA:\s*(\S.*?)\s*$",
+    re.MULTILINE,
+)
+"""Links, in angle brackets where a name has spaces, and lines of their own."""
+
 _KINDS: dict[str, MediaKind] = {
     ".png": "image", ".jpg": "image", ".jpeg": "image", ".gif": "image", ".webp": "image",
     ".ogg": "voice", ".mp3": "audio", ".wav": "audio", ".m4a": "audio", ".mp4": "video",
@@ -291,7 +298,7 @@ class Telling:
 
 def _named_in(text: str) -> list[str]:
     """The files that an answer names; neither addresses nor what stands in code."""
-    found = ((match[1] or match[2]).strip() for match in _NAMED.finditer(_CODE.sub("", text)))
+    found = ((match[1] or match[2] or match[3]).strip() for match in _NAMED.finditer(_CODE.sub("", text)))
     return list(dict.fromkeys(name for name in found if not re.match(r"#|[a-z][a-z0-9+.-]+:", name, re.IGNORECASE)))
 
 
@@ -299,6 +306,8 @@ def _sendable(folder: Path, name: str, own: OwnPlaces, most: int) -> tuple[Path,
     """The file, and why it is not sent, "" when it may leave `folder`."""
     try:
         path = (folder / name).resolve()
+        if "%" in name and not path.exists():
+            path = (folder / unquote(name)).resolve()  # as an address has it
         if not path.is_relative_to(folder):
             return path, "for it is not in this chat's folder"
         if own.holds(path) or any(part.startswith(".") for part in path.relative_to(folder).parts):

@@ -1,6 +1,7 @@
 """Messages to chats: kept before they are sent, in order, tried until they arrive."""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -284,6 +285,18 @@ async def test_a_file_that_the_platform_does_not_take_is_not_even_read(
     await outbox.idle()
     assert not platform.shown
     assert [one.error for one in store.refused()] == ["It is larger than 1 MB, the most that Memory takes."]
+
+
+async def test_what_has_no_end_is_not_read(
+    outbox: Outbox, platform: MemoryPlatform, store: MemoryStore, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        await outbox.post(HERE, Letter(text="", file=str(path), file_name=path.name))
+    await outbox.post(HERE, Letter(text="after"))
+    await outbox.idle()
+    assert [one.text for one in platform.shown] == ["after"]
+    assert ["no file with an end" in one.error for one in store.refused()] == [True, True]
 
 
 async def test_closing_leaves_what_waits_for_the_next_process(store: MemoryStore, platform: MemoryPlatform) -> None:

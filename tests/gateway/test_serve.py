@@ -347,5 +347,8 @@ async def test_send_splits_a_long_text_and_refuses_a_platform_that_is_not_set_up
         assert " ".join(part.text for part in parts).split() == text.split()
         assert len(parts) == 3
         assert (last.text, last.file_name) == ("", "report.txt")
+        assert "a device or a pipe" in await in_the_shell(
+            "gateway", "send", "hi", "--to", "memory:7", "--file", "/dev/zero"
+        )
         assert "discord is not set up" in await in_the_shell("gateway", "send", "hi", "--to", "discord:8")
         assert not serve.gateway.store.unsent()

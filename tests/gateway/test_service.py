@@ -338,6 +338,16 @@ async def test_an_outcome_never_comes_before_the_word_that_its_task_was_started(
         assert task.id in house.platform.texts("1")[0]
 
 
+async def test_status_says_what_is_connected_and_counts_background_tasks_alone(tmp_path: Path) -> None:
+    async with served(tmp_path, [Call("write_file", path="a", content="b")], admins=frozenset({"7"})) as house:
+        await house.platform.say("write a")
+        await house.shows(lambda: any(shown.buttons for shown in house.platform.shown))
+        house.service._reaches = lambda platform: False
+        await house.platform.say("/status")
+        await house.shows(lambda: "turn: waiting" in house.platform.texts("1")[-1])
+        assert "tasks: 0 live\nmemory: not connected" in house.platform.texts("1")[-1]
+
+
 async def test_tasks_of_other_chats_are_invisible(tmp_path: Path) -> None:
     async with served(tmp_path, lambda _: "secret result") as house:
         await house.platform.say("/bg mine", chat_id="1")
@@ -385,6 +395,21 @@ async def test_a_file_is_sent_up_to_what_the_platform_takes(tmp_path: Path) -> N
         await house.shows(lambda: len(house.platform.shown) == 3)
         assert [one.file_name for one in house.platform.shown if one.file_name] == ["fits.bin"]
         assert house.platform.shown[1].text == "🔒 Not sent, for 1 MB are the most here: large.bin"
+
+
+async def test_files_are_named_in_every_way_that_markdown_has(tmp_path: Path) -> None:
+    for name in ("a b.md", "50% more.md", "copy (1).txt", "titled.txt"):
+        (tmp_path / name).write_text("x")
+    links = '[a](<a b.md>) [a](a%20b.md) [b](<50% more.md>) [c](copy(2).txt) [d](titled.txt "with a title")'
+    answer = f"{links}\nMEDIA: copy (1).txt"
+    async with served(tmp_path, [answer]) as house:
+        await house.platform.say("send me all")
+        await house.shows(lambda: len([one for one in house.platform.shown if one.file_name]) == 4)
+        sent = [one.file_name for one in house.platform.shown if one.file_name]
+        assert sent == ["a b.md", "50% more.md", "titled.txt", "copy (1).txt"]
+        assert (
+            house.platform.shown[1].text == "🔒 Not sent, for there is no such file in this chat's folder: copy(2).txt"
+        )
 
 
 async def test_keys_and_passwords_are_not_sent_and_that_is_said(tmp_path: Path) -> None:
