@@ -21,6 +21,9 @@ TERMINAL = "terminal"
 HOME = "home:"
 """What the note of a platform's home chat begins with; the platform follows."""
 
+DIRECT = "direct:"
+"""What the note of a person's direct chat begins with; the platform and the person's id follow."""
+
 SERVES = "gateway:"
 """What the presence of a gateway begins with; the platform follows."""
 
@@ -84,6 +87,12 @@ class Handoffs:
     def _is_known(self, address: str) -> bool:
         homes = self._store.notes(HOME).values()
         return address in homes or bool(self._store.sessions(source=address, limit=1))
+
+    def alone_in(self, address: str) -> set[str]:
+        """The one person whose direct chat it is, whatever the thread; nobody where it is none that is known."""
+        lead, chat = f"{DIRECT}{address.partition(':')[0]}:", address.partition("/")[0]
+        notes = self._store.notes(lead).items()
+        return {name.removeprefix(lead) for name, where in notes if where.partition("/")[0] == chat}
 
     def send(self, session_id: str, address: str, *, terminal: str, said: str) -> None:
         """Have a terminal's session wait in a chat, which is shown what was `said` last.

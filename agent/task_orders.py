@@ -12,12 +12,17 @@ if TYPE_CHECKING:
 _SCOPES: dict[str, Scope] = {"": "once", "once": "once", "session": "session", "always": "always"}
 
 
+STOPPED_IN = "stopped in "
+"""What the row of a task begins to say that was stopped from a chat; the platform follows."""
+
+
 def stop(pool: "TaskPool", tasks: Sequence[Task], *, chat: str = "") -> str:
     """Stop those that are not over, for the `chat` that orders it, if one does. May wait for the store.
 
     Raises: HermesError when all are.
     """
-    stopped = [f"#{task.number}" for task in tasks if pool.stop(task.id, chat=chat)]
+    why = f"{STOPPED_IN}{chat.partition(':')[0]}" if chat else ""
+    stopped = [f"#{task.number}" for task in tasks if pool.stop(task.id, why=why, chat=chat)]
     if not stopped:
         raise HermesError(f"#{tasks[0].number} is over already." if tasks else "No task is running.")
     return f"Stopped {', '.join(stopped)}."

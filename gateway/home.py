@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from agent.chats import ChatStore
-from agent.handoff import HOME
+from agent.handoff import DIRECT, HOME
 from agent.people import PeopleStore
 from gateway.config import Platform
 from gateway.outbox import address
@@ -15,9 +15,6 @@ from gateway.session import Chat, SessionSource, chat_of, user_of
 
 LINK = "link:"
 """What the note of a connection's state begins with; the platform follows."""
-
-DIRECT = "direct:"
-"""What the note of a person's direct chat begins with; the platform and the person's id follow."""
 
 QUIET = 3600.0
 """Seconds in which a chat is reported once."""

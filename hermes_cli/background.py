@@ -22,11 +22,12 @@ from agent.protocols import Sink, Task
 from agent.records import LIVE_STATES, OF_TERMINALS, Delivery, Standing, TaskOptions
 from agent.reports import is_report
 from agent.store.leases import is_alive, new_lease
+from agent.task_orders import STOPPED_IN
 from agent.task_runs import PARKED, RunTask
 from agent.tasks import TaskPool
 from agent.tools.bench import close_bench
 from hermes_cli.step_log import StepLog
-from hermes_cli.task_facts import needs_person, of_chats, settled
+from hermes_cli.task_facts import needs_person, of_chats, settled, title
 from hermes_cli.text import count
 
 if TYPE_CHECKING:
@@ -220,6 +221,10 @@ class Background:
         if task.state in ("done", "failed") and not task.told:
             self._claiming += 1
             self._chat.aside(lambda: self._claim(task.id), self._claimed, failed=lambda: self._claimed(None))
+        elif task.state == "cancelled" and task.activity.startswith(STOPPED_IN):
+            # Who stops one here sees so.
+            said = f"#{task.number} was {task.activity}: {title(task)}"
+            self._chat.screen.notify(lambda: self._chat.screen.renderer().note(said), urgent=False)
         elif task.id in self._left and task.state == "parked":
             pass
         elif needs_person(task):

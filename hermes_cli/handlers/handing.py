@@ -28,7 +28,7 @@ def handoff(chat: "Chat", arguments: str) -> None:
 
     def work() -> str:
         address = handoffs.place(arguments, tables)
-        _require_somebody(chat, address)
+        _require_somebody(chat, address, handoffs.alone_in(address))
         handoffs.send(session_id, address, terminal=chat.owner, said=_last_words(chat, session_id))
         return address
 
@@ -43,10 +43,14 @@ def handoff(chat: "Chat", arguments: str) -> None:
     chat.aside(work, then, failed=lambda: chat.release(keep=False))
 
 
-def _require_somebody(chat: "Chat", address: str) -> None:
-    """Raises: HermesError where nobody could go on with it."""
+def _require_somebody(chat: "Chat", address: str, alone: set[str]) -> None:
+    """Raises: HermesError where nobody could go on with it. Who is `alone` in the chat is all that writes there."""
     platform = address.partition(":")[0]
-    if not chat.config.values.gateway.get(platform, {}).get("admins"):
+    admins = chat.config.values.gateway.get(platform, {}).get("admins")
+    if admins and alone and not alone & {str(one).strip() for one in admins}:
+        hint = f"/handoff {platform} takes its home chat."
+        raise HermesError(f"Only an admin may go on with it, and {address} is the chat of somebody else.", hint=hint)
+    if not admins:
         hint = f'Name yourself in config.toml: [gateway.{platform}] admins = ["your id"], and start the gateway again.'
         raise HermesError(f"Only an admin may go on with it in {platform}, and there is none.", hint=hint)
 

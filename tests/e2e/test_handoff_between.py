@@ -9,7 +9,7 @@ import pytest
 
 from agent.config import load_config
 from tests.gateway.test_serve import Serving, serving
-from tests.support.openai_server import OpenAIServer, call
+from tests.support.openai_server import OpenAIServer, Stream, call
 from tests.support.screen import Terminal
 
 from .conftest import Start
@@ -137,3 +137,28 @@ async def test_a_task_s_question_may_be_answered_in_a_chat_and_the_terminal_sees
             await serve.shows("Approved: terminal touch x", "9")
             await seen(hermes, "In memory: Approved for #1: terminal touch x")
             await seen(hermes, "Touched.")
+
+
+async def test_who_could_not_go_on_with_it_is_handed_nothing(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with OpenAIServer(["One.", "Two."]) as server:
+        async with gateway(tmp_path, monkeypatch, server) as serve:
+            await serve.platform.say("hello", chat_id="1")
+            await serve.shows("One.")
+            hermes = await asyncio.to_thread(start, server)
+            await answered(hermes.send("first"), "Two.")
+            await seen(hermes.send("/handoff memory:1"), "memory:1 is the chat of somebody else")
+            assert not any("From the terminal" in text for text in serve.platform.texts("1"))
+
+
+async def test_the_terminal_is_told_that_its_task_was_stopped_in_a_chat(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with OpenAIServer(default=Stream(delay=60)) as server:
+        async with gateway(tmp_path, monkeypatch, server) as serve:
+            hermes = await asyncio.to_thread(start, server)
+            await seen(hermes.send("/bg look around"), "▶ 1 task")
+            await serve.platform.say("/tasks stop 1", chat_id="9", user_id="9")
+            await serve.shows("Stopped #1.", "9")
+            await seen(hermes, "#1 was stopped in memory: look around")
