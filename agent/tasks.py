@@ -272,6 +272,15 @@ class TaskPool(TaskRuns):
                 self._store.depart(self._owner)
         self._executor.shutdown(wait=False, cancel_futures=True)
 
+    def cut(self) -> bool:
+        """Park what runs here without waiting for the step: its outcome is unknown. False when nothing runs."""
+        self.park()
+        with self._lock:
+            left = list(self._cancels.values())
+        for token in left:
+            token.cancel()
+        return bool(left)
+
     def _stop_all(self) -> None:
         """What cannot be stored must not keep the rest from being stopped. Held tasks stay: a person has them wait."""
         try:
@@ -289,11 +298,9 @@ class TaskPool(TaskRuns):
         self.park()
         with self._lock:
             self._let_go.wait_for(lambda: not self._cancels, wait)
-            left = list(self._cancels.values())
-        for token in left:
-            token.cancel()
-        with self._lock:
-            self._let_go.wait_for(lambda: not self._cancels, CUT if left else 0.0)
+        if self.cut():
+            with self._lock:
+                self._let_go.wait_for(lambda: not self._cancels, CUT)
 
 
 def orders(store: Store) -> TaskPool:

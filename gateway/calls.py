@@ -36,6 +36,11 @@ class Call:
         return f"in:{source.platform.value}:{self.event.event_id or self.event.message_id}"
 
     @property
+    def whom_to_ask(self) -> str:
+        """A hint for who may not do something."""
+        return self.service.homes.whom_to_ask(self.event.source.platform)
+
+    @property
     def word(self) -> str:
         return self.arguments.partition(" ")[0].lower()
 

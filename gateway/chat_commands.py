@@ -40,12 +40,13 @@ async def _start(call: Call) -> str:
 
 
 def _explained(command: CommandDef) -> str:
+    # Nothing is followed in a chat.
     subs = [
-        f"  {sub.name} {sub.arguments} - {sub.summary}"
+        f"  {sub.name} {sub.arguments.removesuffix(' [-f]')} - {sub.summary.partition('; -f')[0]}"
         for sub in command.subcommands
         if sub.name in task_commands.SUBCOMMANDS
     ]
-    example = [f"Example: {command.example}"] if command.example else []
+    example = [f"Example: {command.example.removesuffix(' -f')}"] if command.example else []
     return "\n".join([f"{command.usage}{alias_note(command)} - {command.summary}", *subs, *example])
 
 

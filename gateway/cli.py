@@ -174,6 +174,8 @@ def slack_manifest(
 ) -> None:
     from gateway.platforms import slack_manifest as manifest
 
+    if address and not address.startswith("https://"):
+        raise ConfigError(f"{address!r} is no public address.", hint="It begins with https://")
     typer.echo(json.dumps(manifest.slack_manifest(address=address), indent=2))
 
 
@@ -267,12 +269,16 @@ def people(as_json: Json = False) -> None:
 
 @pairing_app.command(help="let somebody in no more, and stop what runs for them")
 def revoke(platform: str, user_id: str) -> None:
-    store = _store()
-    if not store.revoke(_platform(platform), user_id):
+    store, name = _store(), _platform(platform)
+    table = load_config().values.gateway.get(name, {})
+    if named := next((key for key in ("admins", "allow") if user_id in map(str, table.get(key, ()))), None):
+        hint = f"Take the id out of [gateway.{name}] {named}, and start the gateway again."
+        raise HermesError(f"{user_id} is let in by config.toml.", hint=hint)
+    if not store.revoke(name, user_id):
         raise HermesError(
             f"Nobody on {platform} has the id {user_id}.", hint="`hermes pairing list` shows who there is."
         )
-    stopped = _stop_all_of(store, _platform(platform), user_id)
+    stopped = _stop_all_of(store, name, user_id)
     typer.echo(f"Revoked, and stopped: {', '.join(stopped)}." if stopped else "Revoked.")
 
 

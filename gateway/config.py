@@ -8,7 +8,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from agent.errors import ConfigError
 from agent.tools import NAMES
@@ -138,7 +138,16 @@ def checked(kind: type[_Kind], values: Mapping[str, Any], platform: Platform) ->
     try:
         return msgspec.convert(dict(values), kind, strict=True)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"[gateway.{platform}]: {error}.", hint="See docs/gateway.md.") from error
+        raise ConfigError(f"[gateway.{platform}]: {error}.", hint=_choices(kind, str(error))) from error
+
+
+def _choices(kind: type[Any], said: str) -> str:
+    """What the field may be that an error is about, where that is one of a few words."""
+    field_name = said.rpartition("`$.")[2].rstrip("`")
+    words = get_args(get_type_hints(kind).get(field_name))
+    if words and all(isinstance(word, str) for word in words):
+        return f"There are {', '.join(words)}."
+    return "See docs/gateway.md."
 
 
 def secret(config: PlatformConfig, name: str, what: str) -> str:

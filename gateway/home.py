@@ -115,6 +115,12 @@ class Homes:
         kept = {name.removeprefix(lead): chat_of(where) for name, where in self._store.notes(lead).items()}
         return kept | self._met[platform]
 
+    def whom_to_ask(self, platform: Platform) -> str:
+        """A hint for who may not do something."""
+        if self._admins.get(platform):
+            return "An admin of this gateway can do it."
+        return f"That is for admins. There is none: the owner can name one in [gateway.{platform}] admins."
+
     def is_news(self, where: str) -> bool:
         """Whether nothing was reported of this chat for a while."""
         now = time.monotonic()
@@ -122,6 +128,10 @@ class Homes:
             return False
         self._told[where] = now
         return True
+
+    def not_told(self, where: str) -> None:
+        """Nobody could be told of what was news: the next time is the first."""
+        self._told.pop(where, None)
 
 
 def direct_chat(store: ChatStore, platform: str, user_id: str) -> Chat | None:

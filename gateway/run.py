@@ -137,7 +137,8 @@ class GatewayRunner:
         verdict = await self._judge(event)
         name = parsed.command.name
         if not verdict.may(name):
-            raise HermesError(f"/{name} is not for you here.", hint="An admin of this gateway can do it.")
+            hint = self.service.homes.whom_to_ask(event.source.platform) if self.service else ""
+            raise HermesError(f"/{name} is not for you here.", hint=hint)
         self.happened(f"command:{name}", {"chat": self._key(event), "arguments": parsed.arguments})
         match name:
             case "help" if not parsed.arguments:

@@ -228,14 +228,14 @@ class Gateway:
         self._forgot = -FORGET
         self._links: dict[Platform, str] = {}
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Serve until `stop` is set. Raises: HermesError when it cannot begin."""
+    async def run(self, stop: asyncio.Event, hurry: asyncio.Event | None = None) -> None:
+        """Serve until `stop` is set; `hurry` cuts what is waited for then. Raises: HermesError when it cannot begin."""
         with alone_with(self.configs.values()):
             await self.service.aside(self._enter)
             with short_pauses() as collector:
-                await self._serve(stop, collector)
+                await self._serve(stop, hurry or asyncio.Event(), collector)
 
-    async def _serve(self, stop: asyncio.Event, collector: Collector) -> None:
+    async def _serve(self, stop: asyncio.Event, hurry: asyncio.Event, collector: Collector) -> None:
         watchdog = Watchdog()
         try:
             await self.service.start()
@@ -257,13 +257,21 @@ class Gateway:
         finally:
             _notify("STOPPING=1")
             # Nothing more is taken in now; what is on its way out needs the platforms still.
-            await self.service.close(DRAIN)
+            await self._close(hurry)
             await self.supervisor.stop()
             watchdog.close()
             self.runner.hooks.close()
             with contextlib.suppress(StoreError):
                 await asyncio.to_thread(self._depart)
             TOLD.info("The gateway has stopped.")
+
+    async def _close(self, hurry: asyncio.Event) -> None:
+        closing, hurried = asyncio.create_task(self.service.close(DRAIN)), asyncio.create_task(hurry.wait())
+        await asyncio.wait({closing, hurried}, return_when=asyncio.FIRST_COMPLETED)
+        if not closing.done():
+            self.service.cut()
+        hurried.cancel()
+        await closing
 
     def _reaches(self, platform: Platform) -> bool:
         return self.supervisor.reaches(platform)
@@ -392,12 +400,22 @@ async def serve() -> None:
 async def _serve() -> None:
     config = load_config()
     store = await asyncio.to_thread(SqliteStore, config.dirs.database)
-    stop = asyncio.Event()
+    stop, hurry = asyncio.Event(), asyncio.Event()
+
+    def leave() -> None:
+        if stop.is_set():
+            hurry.set()
+            return
+        stop.set()
+        TOLD.info("Leaving: what runs is parked, for %.0f s at most. Once more cuts it.", DRAIN)
+
     for name in ("SIGTERM", "SIGINT", "SIGHUP"):
         with contextlib.suppress(AttributeError, NotImplementedError):
-            asyncio.get_running_loop().add_signal_handler(getattr(signal, name), stop.set)
+            number = getattr(signal, name)
+            if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+                asyncio.get_running_loop().add_signal_handler(number, leave)
     try:
-        await (await open_gateway(config, store)).run(stop)
+        await (await open_gateway(config, store)).run(stop, hurry)
     finally:
         await asyncio.to_thread(close_all)
         await asyncio.to_thread(store.close)

@@ -243,6 +243,11 @@ class Service:
         for threads in (self._threads, self._readers):
             threads.shutdown(wait=False)
 
+    def cut(self) -> None:
+        """Wait for no step that is under way: its outcome is unknown to whoever goes on with it."""
+        for pool in (self.turns, self.tasks):
+            pool.cut()
+
     async def receive(self, event: MessageEvent, key: str) -> bool:
         """Store a message and have it dealt with. False when it came before.
 
@@ -269,13 +274,15 @@ class Service:
         """Say something of our own: commands in it are named as they are given there."""
         await self.outbox.post(chat, Letter(text=self.outbox.commands(chat, text), reply_to=reply_to), key=key)
 
-    async def notice(self, text: str, *, about: Platform, but: Chat | None = None) -> None:
+    async def notice(self, text: str, *, about: Platform, but: Chat | None = None) -> bool:
         """Tell whoever looks after this gateway: in the home of that platform, or of another one; never in `but`.
 
-        Where none can be reached nobody is told: the log has it, and later it would be wrong.
+        False where none can be reached, and nobody is told: the log has it, and later it would be wrong.
         """
-        if (home := await self.aside(lambda: self.homes.for_notice(about, self._reaches, but))) is not None:
-            await self.say(home, text)
+        if (home := await self.aside(lambda: self.homes.for_notice(about, self._reaches, but))) is None:
+            return False
+        await self.say(home, text)
+        return True
 
     async def look_after(self, seconds: float) -> None:
         """What is to be done now and then: send what others posted, tell what others ended, deny what nobody has
@@ -462,7 +469,9 @@ class Service:
             case "steered":
                 await self._settle(item, await self._seen(event))
             case "wait":
-                await self.say(event.source.chat, "Queued: it is next.", key=f"queued:{item.name}")
+                ahead = self.lines.held(item.inbound.chat)
+                text = f"Queued: {ahead} before it." if ahead else "Queued: it is next."
+                await self.say(event.source.chat, text, key=f"queued:{item.name}")
         return said.outcome != "wait"
 
     async def _settle(self, item: Item, answer: str = "") -> None:
@@ -543,7 +552,11 @@ class Service:
             self._spawn(self.say(chat, f"📎 {letter.file_name} did not arrive: {one.error}", key=f"refused:{one.id}"))
         if self.homes.is_news(one.chat):
             text = f"⚠ A message to {one.chat} was refused: {one.error} `hermes gateway status` lists what was."
-            self._spawn(self.notice(text, about=chat.platform, but=chat))
+            self._spawn(self._report(one.chat, text, about=chat.platform, but=chat))
+
+    async def _report(self, where: str, text: str, *, about: Platform, but: Chat) -> None:
+        if not await self.notice(text, about=about, but=but):
+            self.homes.not_told(where)
 
     def _spawn(self, work: Awaitable[None]) -> asyncio.Task[None]:
         async def awaited() -> None:

@@ -21,8 +21,8 @@ from gateway.service import Service
 from gateway.session import chat_of
 from gateway.telling import settled, started
 
-LISTED = 15
-"""Tasks in a list, newest last."""
+LISTED, FEWEST = 15, 3
+"""Tasks in a list, newest last; those that live are all in it, and so are a few that are over."""
 
 LOG_LINES = 40
 
@@ -38,7 +38,7 @@ async def background(call: Call) -> str:
     if not prompt:
         return USAGE
     if options.model and not call.verdict.may("model"):
-        raise HermesError("--model is not for you here.", hint="An admin of this gateway can use it.")
+        raise HermesError("--model is not for you here.", hint=call.whom_to_ask)
     options = replace(options, limits=await call.service.limits(call.event))
     task = await call.service.aside(lambda: _submitted(call, prompt, options))
     return started(prompt, task.id)
@@ -99,7 +99,7 @@ async def deny(call: Call) -> str:
 async def _answer(call: Call, number: str, decision: Decision, mark: str = "") -> str:
     # Here, and not only where the command is read: several commands and the buttons lead here.
     if not call.verdict.may("approve" if decision.allowed else "deny"):
-        raise HermesError("That is not yours to answer.", hint="An admin of this gateway can do it.")
+        raise HermesError("That is not yours to answer.", hint=call.whom_to_ask)
     if decision.scope == "always" and not call.verdict.admin:
         # It would go into the owner's policy.toml, and count for every chat and terminal.
         raise HermesError("`always` is for admins of this gateway.", hint="/approve session holds for now.")
@@ -188,16 +188,23 @@ async def tasks(call: Call) -> str:
         answer = approve if call.word == "approve" else deny
         return await answer(call.with_arguments(call.rest))
     number, _, text = call.rest.partition(" ")
+    if not number or (call.word == "answer" and not text.strip()):
+        words = " <answer>" if call.word == "answer" else ""
+        raise HermesError(f"Usage: /tasks {call.word} N{words}", hint="/tasks lists the numbers.")
     if call.word == "answer":
         return await _reply(call, number, text)
-    if not number:
-        raise HermesError(f"Usage: /tasks {call.word} N", hint="/tasks lists the numbers.")
     return await call.service.aside(lambda: action(call, number, text.strip()))
 
 
 def _list(call: Call) -> str:
-    found = call.tasks()[-LISTED:]
-    lines = [_line(call, task) for task in found]
+    found = call.tasks()
+    live = [task for task in found if task.state in LIVE_STATES]
+    over = [task for task in found if task.state not in LIVE_STATES]
+    room = max(LISTED - len(live), FEWEST)
+    shown = {task.id for task in (*live, *over[-room:])}
+    lines = [_line(call, task) for task in found if task.id in shown]
+    if hidden := len(found) - len(lines):
+        lines.insert(0, f"({hidden} older ones are over: /tasks show N)")
     return "\n".join(lines) or "No background tasks. /background <prompt> starts one."
 
 
@@ -206,7 +213,7 @@ def _line(call: Call, task: Task) -> str:
     if task.state == "waiting" and (request := call.service.tasks.open_request(task.id)):
         doing = f"needs you: {request.tool} {request.title}"
     where = f" [{key_of(task.owner) or 'terminal'}]" if task.owner != OF_CHATS + call.key else ""
-    return f"#{task.number} {task.state}{where}  {literal(doing)} · {_spent(task)} · {task.id[:9]}"
+    return f"#{task.number} {task.state}{where}  {literal(doing)} · {_spent(task)} · {task.id}"
 
 
 def _spent(task: Task) -> str:

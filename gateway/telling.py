@@ -214,9 +214,11 @@ class Telling:
         copies = [*([key] if hearers.here else []), *(f"{key}:also:{address(other)}" for other in hearers.others)]
         self._open[task.id] = _Asked(request, asked[-1] if asked else time.time(), copies)
         how = self._outbox.commands(_chat(task), _how_to_answer(request, "" if is_turn else f" {task.number}"))
-        letter = Letter(text=f"{question}\n{how}", buttons=buttons, reply_to=_reply_to(task))
+        # A line right below a list of choices would be the last one's.
+        apart = "\n\n" if request.choices else "\n"
+        letter = Letter(text=f"{question}{apart}{how}", buttons=buttons, reply_to=_reply_to(task))
         if not hearers.here:
-            letter = replace(letter, text=f"{question}\nAn admin is asked.", buttons=())
+            letter = replace(letter, text=f"{question}{apart}An admin is asked.", buttons=())
         if whole.content:
             await self._outbox.post(_chat(task), whole, key=f"{key}:whole")
         await self._outbox.post(_chat(task), letter, key=key)
@@ -225,8 +227,8 @@ class Telling:
             if whole.content:
                 await self._outbox.post(other, whole, key=f"{also}:whole")
             how = self._outbox.commands(other, _how_to_answer(request, f" {task.number}"))
-            last = f"For {_whose(task)}, who asked: {literal(visible(preview(task.prompt)))}\n{how}"
-            await self._outbox.post(other, Letter(text=f"{question}\n{last}", buttons=buttons), key=also)
+            last = f"{apart}For {_whose(task)}, who asked: {literal(visible(preview(task.prompt)))}\n{how}"
+            await self._outbox.post(other, Letter(text=f"{question}{last}", buttons=buttons), key=also)
 
     async def refused(self, key: str) -> None:
         """A message was refused for good: with the last copy of a question goes whoever could have answered it."""
@@ -391,9 +393,8 @@ def task_outcome(task: Task) -> str:
 
 def _paused(task: Task) -> str:
     what = "The turn" if task.owner.startswith(OF_TURNS) else f"#{task.number}"
-    return (
-        f"⏸ {what} is paused: {task.activity}. /tasks resume {task.number} goes on, /tasks stop {task.number} ends it."
-    )
+    how = f"/tasks resume {task.number} goes on, /tasks stop {task.number} ends it."
+    return f"⏸ {what} is paused: {task.activity.rstrip('.')}. {how}"
 
 
 def started(prompt: str, task_id: str) -> str:

@@ -382,7 +382,8 @@ class Discord:
         try:
             yield
         except discord.LoginFailure:
-            raise Refused("Discord does not know this bot token.") from None
+            hint = "The developer portal gives a new one: Bot, Reset Token."
+            raise Refused("Discord does not know this bot token.", hint=hint) from None
         except discord.PrivilegedIntentsRequired:
             raise Refused(
                 "Discord does not let the bot read messages.",

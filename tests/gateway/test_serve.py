@@ -2,6 +2,10 @@
 
 import asyncio
 import io
+import os
+import signal
+import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -9,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from agent.cancel import CancelToken
 from agent.config import Config, load_config, store_key
 from agent.errors import ConfigError, HermesError
-from agent.events import TurnFinished
-from agent.protocols import Task
+from agent.events import TurnFinished, TurnSuspended
+from agent.protocols import Sink, Task
 from agent.store.sqlite import SqliteStore
 from gateway.config import Platform
 from gateway.logs import TOLD, tell_on
@@ -229,11 +234,64 @@ async def test_start_connections_and_end_are_told(
     assert last == "The gateway has stopped."
 
 
+async def test_who_is_in_a_hurry_waits_for_no_step(
+    configured: Callable[[str], Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.serve.DRAIN", 3600.0)
+    config, began = configured(ADA), threading.Event()
+    store = SqliteStore(config.dirs.database)
+    gateway = await open_gateway(config, store, {Platform.MEMORY: MemoryPlatform()})
+
+    def work(task: Task, *, emit: Sink, cancel: CancelToken) -> TurnFinished | TurnSuspended:
+        began.set()
+        cancel.wait()
+        return TurnSuspended(reason=cancel.parked or "")
+
+    gateway.service._run = work
+    stop, hurry = asyncio.Event(), asyncio.Event()
+    running = asyncio.create_task(gateway.run(stop, hurry))
+    task = gateway.service.tasks.submit("look", owner="chat:memory:1")
+    await asyncio.to_thread(began.wait, 10)
+    stop.set()
+    hurry.set()
+    await asyncio.wait_for(running, 15)
+    after = store.task(task.id)
+    assert after is not None
+    assert after.state == "parked"
+    store.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGHUP")
+async def test_under_nohup_a_terminal_that_goes_ends_nothing(configured: Callable[[str], Config]) -> None:
+    nowhere = 'allow = ["7"]\nbase_url = "http://127.0.0.1:9/bot"\n'
+    configured(f"[gateway.telegram]\n{nowhere}")
+    env = {**os.environ, "TELEGRAM_BOT_TOKEN": TOKEN}
+    process = await asyncio.create_subprocess_exec(
+        "nohup", sys.executable, "-m", "hermes_cli.main", "gateway", env=env, stderr=asyncio.subprocess.PIPE
+    )
+    assert process.stderr is not None
+    async with asyncio.timeout(30):
+        await process.stderr.readuntil(b"Next try in")
+        process.send_signal(signal.SIGHUP)
+        await process.stderr.readuntil(b"Next try in")
+        process.send_signal(signal.SIGINT)
+        said = (await process.stderr.read()).decode()
+        assert await process.wait() == 0
+    assert said.count("Leaving: what runs is parked") == 1
+    assert said.endswith("The gateway has stopped.\n")
+
+
 async def test_a_command_of_admins_is_refused_to_others(configured: Callable[[str], Config]) -> None:
     config = configured('[gateway.memory]\nallow = ["7"]\nadmins = ["9"]\n')
     async with serving(config) as serve:
         await serve.platform.say("/approve")
-        await serve.shows("/approve is not for you here.")
+        await serve.shows("/approve is not for you here. An admin of this gateway can do it.")
+
+
+async def test_where_there_is_no_admin_the_owner_can_name_one(configured: Callable[[str], Config]) -> None:
+    async with serving(configured(ADA)) as serve:
+        await serve.platform.say("/sethome")
+        await serve.shows("There is none: the owner can name one in [gateway.memory] admins.")
 
 
 async def test_a_forwarded_command_orders_nothing(configured: Callable[[str], Config]) -> None:
@@ -307,7 +365,7 @@ async def test_a_platform_that_is_set_up_wrongly_keeps_no_other_from_being_serve
     gateway, stop = await open_gateway(config, store), asyncio.Event()
     running = asyncio.create_task(gateway.run(stop))
     async with asyncio.timeout(10):
-        while "not served: Nobody" not in (said := "\n".join(lines(standing(store), now=time.time()))):
+        while "discord: not served" not in (said := "\n".join(lines(standing(store), now=time.time()))):
             await asyncio.sleep(0.01)
     stop.set()
     await running
@@ -328,6 +386,7 @@ async def test_a_platform_that_is_set_up_wrongly_keeps_no_other_from_being_serve
         ("[gateway.telegram]\nallow = ['@ada']\n", "@ada"),
         ("[gateway.telegram]\nallow = 7\n", "allow"),
         ("[gateway.telegram]\ntools_off = ['web_fech']\n", "'web_fech'"),
+        ("[gateway.telegram]\ngroups = 'foo'\n", "groups"),
     ],
 )
 def test_a_setting_that_is_wrong_is_named(configured: Callable[[str], Config], text: str, said: str) -> None:
