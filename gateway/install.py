@@ -80,7 +80,9 @@ def write_unit(
         write_private(path, _plist(arguments, carried, home=home, state=state))
         domain, file = "gui/$(id -u)", shlex.quote(str(path))
         remove = f"launchctl bootout {domain}/{LABEL}"
-        return Installed(path, f"launchctl bootstrap {domain} {file}", f"{remove} && rm {file}", tuple(notes))
+        # One that is loaded already keeps what it was loaded with.
+        start = f"{remove} 2>/dev/null; launchctl bootstrap {domain} {file}"
+        return Installed(path, start, f"{remove} && rm {file}", tuple(notes))
     if not platform.startswith("linux") or shutil.which("systemctl", path=env.get("PATH")) is None:
         raise HermesError(
             "This system has neither systemd nor launchd.",
