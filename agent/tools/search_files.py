@@ -22,7 +22,7 @@ from agent.cancel import CancelToken
 from agent.errors import ToolError
 from agent.protocols import Action, Redact, ToolContext, ToolResult
 from agent.redact import MARGIN
-from agent.tools import files
+from agent.tools import files, unlinked
 from agent.tools.prose import prose
 
 if TYPE_CHECKING:
@@ -217,19 +217,19 @@ def files_below(root: Path) -> Iterator[str]:
     """Paths of the files below a directory, relative to it, in order, without what .gitignore files name."""
     from agent.tools.ignore import Ignore
 
-    return (entry.relative for entry in _walk(Entry(str(root), "", "", True), Ignore.above(root), 500, CancelToken()))
+    start = Entry(str(root.resolve()), "", "", True)
+    return (entry.relative for entry in _walk(start, Ignore.above(root), 500, CancelToken()))
 
 
 def _walk(folder: Entry, ignore: "Ignore", depth: int, cancel: CancelToken) -> Iterator[Entry]:
     """Every entry below a directory, whose texts are prefixes for theirs. Links to directories are not followed."""
     cancel.raise_if_cancelled()
     ignore = ignore.inside(folder.path)
-    for item in _scan(folder):
-        is_dir = item.is_dir(follow_symlinks=False)
-        if ignore(item.path, item.name, is_dir):
+    for name, is_dir, is_file in _scan(folder):
+        path = f"{folder.path.rstrip('/')}/{name}"
+        if ignore(path, name, is_dir):
             continue
-        is_file = item.is_file(follow_symlinks=False)
-        entry = Entry(item.path, folder.relative + item.name, folder.shown + item.name, is_dir, is_file)
+        entry = Entry(path, folder.relative + name, folder.shown + name, is_dir, is_file)
         if not is_dir or depth == 1:
             yield entry
         else:
@@ -237,10 +237,9 @@ def _walk(folder: Entry, ignore: "Ignore", depth: int, cancel: CancelToken) -> I
             yield from _walk(inside, ignore, depth - 1, cancel)
 
 
-def _scan(folder: Entry) -> list["os.DirEntry[str]"]:
+def _scan(folder: Entry) -> list[tuple[str, bool, bool]]:
     try:
-        with os.scandir(folder.path) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
+        return unlinked.listed(folder.path)
     except OSError:
         # Only the directory that was asked for must be readable.
         if not folder.relative:
@@ -308,8 +307,8 @@ def _pass_over(entry: Entry, found: Findings) -> None:
 def _search(entry: Entry, pattern: re.Pattern[str], found: Findings, redact: Redact) -> None:
     """Add the matching lines of one file; binary and unreadable ones have none."""
     try:
-        # A link could lead out of the directory that was allowed.
-        descriptor = os.open(entry.path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        # A link, also one that was put there just now, could lead out of the directory that was allowed.
+        descriptor = unlinked.opened_again(entry.path)
         with os.fdopen(descriptor, "rb", buffering=0) as file:
             status = os.fstat(descriptor)
             small = status.st_size <= LARGEST_FILE

@@ -8,7 +8,8 @@ cannot open from a folder, the path is opened as it is.
 import errno
 import os
 import stat
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -24,6 +25,42 @@ def opened(path: Path, flags: int = os.O_RDONLY, mode: int = 0o666) -> int:
     """
     with folder_of(path) as folder:
         return os.open(path if folder is None else path.name, flags | _NO_LINK, mode, dir_fd=folder)
+
+
+def opened_again(path: str, flags: int = 0) -> int:
+    """The same for a path that was found below a resolved one just now: quicker where the system tells what was opened.
+
+    Raises: OSError.
+    """
+    if not sys.platform.startswith("linux"):
+        return opened(Path(path), os.O_RDONLY | flags)
+    descriptor = os.open(path, os.O_RDONLY | flags | _NO_LINK)
+    with suppress(OSError):  # without /proc
+        if os.readlink(f"/proc/self/fd/{descriptor}") == path:  # noqa: PTH115  (once a file)
+            return descriptor
+    os.close(descriptor)
+    return opened(Path(path), os.O_RDONLY | flags)
+
+
+def listed(path: str) -> list[tuple[str, bool, bool]]:
+    """What is in such a folder: names in order, and whether each is a folder or a file, a link neither.
+
+    Raises: OSError.
+    """
+    if os.scandir not in os.supports_fd:
+        with os.scandir(path) as entries:
+            return _sorted(entries)
+    descriptor = opened_again(path, os.O_DIRECTORY)
+    try:
+        with os.scandir(descriptor) as entries:
+            return _sorted(entries)
+    finally:
+        os.close(descriptor)
+
+
+def _sorted(entries: "Iterable[os.DirEntry[str]]") -> list[tuple[str, bool, bool]]:
+    # While the folder is open: what it is may have to be looked up there.
+    return sorted((one.name, one.is_dir(follow_symlinks=False), one.is_file(follow_symlinks=False)) for one in entries)
 
 
 def replace(path: Path, data: bytes) -> None:

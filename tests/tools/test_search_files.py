@@ -8,6 +8,7 @@ import pytest
 
 from agent.cancel import CancelToken
 from agent.errors import Cancelled, ToolError
+from agent.tools import unlinked
 
 
 @pytest.fixture(autouse=True)
@@ -128,6 +129,35 @@ def test_links_are_neither_walked_nor_read(call, tree: Path) -> None:
     (tree / "src/out.txt").symlink_to(outside)
     assert "outside" not in call("search_files", pattern="TODO").content
     assert "src/loop" in names(call("search_files"))
+
+
+@pytest.mark.parametrize("pattern", ["", "secret"])
+def test_a_folder_that_becomes_a_link_while_it_is_searched_is_not_walked(call, tree: Path, pattern: str) -> None:
+    """Commands of the same agent may run at the same time, and the answer was about what lay below here."""
+    outside = tree.parent / f"{tree.name}-outside"
+    outside.mkdir()
+    (outside / "diary.txt").write_text("a secret\n")
+
+    class Exchanging(CancelToken):
+        """Asked before each folder is listed."""
+
+        def raise_if_cancelled(self) -> None:
+            if not (tree / "src.old").exists() and seen.pop(0) == "src":
+                (tree / "src").rename(tree / "src.old")
+                (tree / "src").symlink_to(outside)
+
+    seen = ["", ".github", "src", ""]
+    result = call("search_files", pattern=pattern, cancel=Exchanging())
+    assert (tree / "src").is_symlink()
+    assert "diary" not in result.content
+
+
+def test_a_file_below_a_folder_that_became_a_link_is_not_opened(tree: Path) -> None:
+    (tree / "src").rename(tree / "elsewhere")
+    (tree / "src").symlink_to(tree / "elsewhere")
+    os.close(unlinked.opened_again(str(tree / "elsewhere" / "app.py")))
+    with pytest.raises(OSError, match=r"symbolic|directory"):
+        unlinked.opened_again(str(tree / "src" / "app.py"))
 
 
 def test_too_many_results_say_so(call, tree: Path) -> None:
