@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
-from agent import memory
+from agent import guards, memory
 from agent.config import Directories
 from agent.meaning import Given, Meaning, expanded, given_by, meaning_of, texts_of
-from agent.own_places import OwnPlaces, holds
+from agent.own_places import OwnPlaces, is_below
 from agent.protocols import Action
 from agent.reading import read_by, written_by
 from agent.shell import Command, Line
@@ -45,13 +45,18 @@ def beyond_wall(action: Action, cwd: Path, hidden: Iterable[Path], owns: Callabl
     Commands are kept by the wall itself. What the conversation `owns` it may read.
     """
     here = cwd.resolve()
-    outside = [path for path in action.paths if not holds(here, path)] if action.kind in ("read", "write") else []
-    if action.kind == "write":
-        return "only files in this conversation's folder may be changed" if outside else ""
     places = {place.resolve() for place in hidden}
-    kept = (path for path in outside if not owns(path))
-    if any(holds(place, path) or holds(path, place) for path in kept for place in places):
-        return "there are files there that this conversation must not see"
+    # A place that the folder itself lies in is hidden but for the folder.
+    within = {place for place in places if not is_below(here, place)}
+    for path in action.paths if action.kind in ("read", "write") else ():
+        inside = is_below(path, here)
+        if action.kind == "write" and not inside:
+            return "only files in this conversation's folder may be changed"
+        if action.kind == "write" and guards.holds(path.parts[len(here.parts) :]):
+            return "git and Hermes act on what stands there"
+        kept = action.kind == "write" or not owns(path)
+        if kept and any(is_below(path, place) or is_below(place, path) for place in (within if inside else places)):
+            return "there are files there that this conversation must not see"
     return ""
 
 

@@ -7,7 +7,7 @@ is masked where the means can; and what came all the same, or was exchanged, is 
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,11 @@ _PLAIN = re.compile(
     r"defaultbranch|remote|merge|rebase|fetch|url|objectformat|refstorage)\s*=(?!.*(::|\\$)).*",
     re.IGNORECASE,
 )
+
+
+def holds(parts: Sequence[str]) -> bool:
+    """Whether a path in a workspace, relative to it, is of what git or Hermes act on. Case does not count."""
+    return not {part.casefold() for part in parts}.isdisjoint((".git", ".hermes"))
 
 
 def git_folders(workspace: Path) -> tuple[Path, ...]:

@@ -34,18 +34,18 @@ class OwnPlaces:
         return cls(tuple({*states, dirs.config, dirs.config.resolve()}), tuple(free))
 
     def holds(self, path: Path) -> bool:
-        if any(holds(place, path) for place in self.free):
+        if any(is_below(path, place) for place in self.free):
             return False
-        return any(holds(place, path) for place in self.folders)
+        return any(is_below(path, place) for place in self.folders)
 
     def lie_in(self, path: Path) -> bool:
         """Whether a path is a folder above one of them."""
-        return any(folder != path and holds(path, folder) for folder in self.folders)
+        return any(folder != path and is_below(folder, path) for folder in self.folders)
 
     def may_hold(self, pattern: Path) -> bool:
         """Whether a path with wildcards may stand for one that lies in them, also for one that is not there yet."""
         written = Path(os.path.normpath(pattern))
-        if any(holds(place, written) for place in self.free):
+        if any(is_below(written, place) for place in self.free):
             return False
         return any(_matches(_folded(written), _folded(folder)) for folder in self.folders)
 
@@ -65,8 +65,8 @@ def _workspace_in(folder: Path, cwd: Path) -> Path | None:
     return folder / inside[0] if inside else folder if folder.name == CHATS else None
 
 
-def holds(folder: Path, path: Path) -> bool:
-    """Whether a path is a folder or lies in it, however its letters are written."""
+def is_below(path: Path, folder: Path) -> bool:
+    """Whether a path is the folder or inside it. Case does not count: some disks do not know it."""
     there, above = _folded(path), _folded(folder)
     return there[: len(above)] == above
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 from agent.errors import ConfigError
 from agent.own_files import changing, write_private
+from agent.own_places import is_below
 from agent.reading import steers_nothing
 from agent.shell import Command, Word, parse
 
@@ -163,16 +164,6 @@ def is_guarded(path: Path) -> bool:
     """Whether a file is none that is written unasked, wherever the workspace is."""
     folded = path.as_posix().casefold()
     return not _GUARDED_NAMES.isdisjoint(folded.split("/")) or bool(_GUARDED_PLACES.search(folded))
-
-
-def is_below(path: Path, folder: Path) -> bool:
-    """Whether a path is the folder or inside it. Case does not count: some disks do not know it."""
-    there, above = _folded(path), _folded(folder)
-    return there[: len(above)] == above
-
-
-def _folded(path: Path) -> list[str]:
-    return [part.casefold() for part in path.parts]
 
 
 def _covers_path(pattern: str, path: Path, cwd: Path) -> bool:

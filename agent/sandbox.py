@@ -172,15 +172,22 @@ def _bwrap() -> str:
 
 
 def sandbox_for(settings: Settings, dirs: Directories, limits: Limits | None = None) -> Sandbox | None:
-    """The wall that the settings or the limits ask for, the stricter one; None for none. That of limits must hold."""
-    if settings.sandbox == "off" and limits is None:
+    """The wall that the settings or the limits ask for; None for none."""
+    if limits is not None:
+        return wall_of(settings, dirs, limits)
+    if settings.sandbox == "off":
         return None
-    home = Path.home()
-    hidden = (*(home / place for place in SECRET_PLACES), dirs.config, dirs.state)
-    if limits is None:
-        return Sandbox(settings.sandbox, settings.sandbox_network, hidden)
+    return Sandbox(settings.sandbox, settings.sandbox_network, _secret(dirs))
+
+
+def wall_of(settings: Settings, dirs: Directories, limits: Limits) -> Sandbox:
+    """The wall that limits ask for, stricter where the settings are. It must hold."""
     mode: SandboxMode = "read-only" if settings.sandbox == "read-only" else "workspace-write"
-    return Sandbox(mode, limits.network, (*hidden, *map(Path, limits.hidden)), must=True)
+    return Sandbox(mode, limits.network, (*_secret(dirs), *map(Path, limits.hidden)), must=True)
+
+
+def _secret(dirs: Directories) -> tuple[Path, ...]:
+    return (*(Path.home() / place for place in SECRET_PLACES), dirs.config, dirs.state)
 
 
 def _guarding(workspace: Path) -> list[str]:

@@ -23,7 +23,7 @@ from agent.models import catalog, portable, prices
 from agent.protocols import ChatModel, Redact, Sink, Store, Task, Tool
 from agent.records import TASK_SOURCE, TaskOptions
 from agent.redact import Redactor, secret_values
-from agent.sandbox import sandbox_for
+from agent.sandbox import wall_of
 from agent.worktree import Worktree, of_task
 
 if TYPE_CHECKING:
@@ -200,10 +200,10 @@ class TaskRunner:
         if (limits := options.limits) is None:
             return policy
         # The file tools reach no further, and ask no more, than the commands beside them, which a wall keeps to this
-        # folder and lets write in it unasked.
-        wall = sandbox_for(self._config.values, self._config.dirs, limits)
-        policy = replace(policy, hidden=wall.hidden if wall else ())
-        return replace(policy, mode="edits") if limits.walled and policy.mode == "ask" else policy
+        # folder and mostly lets write in it unasked.
+        wall = wall_of(self._config.values, self._config.dirs, limits)
+        unasked = limits.walled and wall.mode == "workspace-write" and policy.mode == "ask"
+        return replace(policy, hidden=wall.hidden, mode="edits" if unasked else policy.mode)
 
     def _folder(self, task: Task) -> Path:
         session = self._store.session(task.session_id)

@@ -63,7 +63,9 @@ async def chatting(
     (tmp_path / "home").mkdir()
     monkeypatch.setenv("HERMES_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("HERMES_PROVIDER", "offline")
-    (tmp_path / "home" / "config.toml").write_text(f'[gateway]\nworkspace = "{tmp_path / "chats"}"\n{table}')
+    (tmp_path / "home" / "config.toml").write_text(
+        f"[gateway]\n{table}" if "workspace" in table else f'[gateway]\nworkspace = "{tmp_path / "chats"}"\n{table}'
+    )
 
     def said(messages: Sequence[Message]) -> Answer:
         return [Say(f"It said: {messages[-1].content}")] if messages[-1].role == "tool" else [answer]
@@ -150,3 +152,37 @@ async def test_what_lies_elsewhere_and_is_no_secret_is_asked_for(
         await shows(platform, "May I? read_file")
         await platform.say("yes", user_id="7")
         assert "how to" in await shows(platform, "It said")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        Call("read_file", path=".ssh/id_rsa"),
+        Call("search_files", pattern="secret"),
+        Call("search_files", path="sub/.."),
+        Call("write_file", path=".ssh/authorized_keys", content="x"),
+        Call("write_file", path=".git/hooks/pre-commit", content="x"),
+        Call("write_file", path=".HERMES/config.toml", content="x"),
+    ],
+    ids=lambda call: f"{call.name} {call.arguments}"[:40],
+)
+async def test_what_the_wall_hides_in_the_folder_itself_stays_hidden_from_the_file_tools(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, call: Call
+) -> None:
+    """As where all chats share a workspace in which more lies than theirs."""
+    (home / ".ssh").mkdir()
+    (home / ".ssh" / "id_rsa").write_text("secret")
+    shared = f'workspace = "{home}"\nfolders = "shared"\n{HOUSE}'
+    async with chatting(tmp_path, monkeypatch, call, shared) as (platform, _model):
+        said = await shows(platform, "It said")
+    assert "nobody can allow that here" in said
+    assert not [one for one in platform.shown if one.buttons]
+    assert [path.name for path in home.rglob("*") if path.is_file()] == ["id_rsa"]
+
+
+async def test_where_commands_may_only_read_the_file_tools_ask_before_they_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HERMES_SANDBOX", "read-only")
+    async with chatting(tmp_path, monkeypatch, Call("write_file", path="a.txt", content="x"), HOUSE) as (platform, _):
+        await shows(platform, "May I? write_file")
