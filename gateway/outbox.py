@@ -1,9 +1,11 @@
 """Messages on their way to chats: kept before they are sent, in order within a chat, tried until they arrive."""
 
 import asyncio
+import errno
 import logging
+import os
 import random
-import tempfile
+import stat
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +19,7 @@ from agent.chats import ChatStore, Outbound
 from agent.errors import StoreError
 from agent.records import IsAlive, Lease
 from agent.store.text import cleaned
+from agent.tools import unlinked
 from agent.visible import both_ends
 from gateway.config import Platform
 from gateway.formatting import Parts, parts, split
@@ -310,8 +313,6 @@ class Outbox:
             if adapter is None:
                 raise Unavailable(f"Nobody speaks with {chat.platform.value} at the moment.")
             letter = letter_of(one)
-            if letter.file:
-                await self._aside(lambda: _check(letter))
             sent = await _send(adapter, chat, one, letter)
         except RetryAfter as error:
             self.pause(chat, error.seconds)
@@ -386,12 +387,23 @@ def _is_enough(one: Outbound, error: Unavailable) -> bool:
     return time.time() - one.at > GIVE_UP_AFTER
 
 
-def _check(letter: Letter) -> None:
-    """The path was resolved when it was posted; a link that stands there now leads elsewhere. Raises: Refused."""
-    if Path(letter.file).resolve() != Path(letter.file):
-        raise Refused(f"{letter.file_name} is not the file any more that was to be sent.")
-    if letter.file and Path(letter.file).exists() and not Path(letter.file).is_file():
-        raise Refused(f"{letter.file_name} is no file with an end: a device, or a pipe.")
+def _read(path: Path, name: str, most: int) -> bytes:
+    """The file, where it was resolved when it was posted: a link that stands on the way now leads elsewhere.
+
+    Raises: Refused, OSError.
+    """
+    try:
+        with os.fdopen(unlinked.opened(path), "rb") as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise Refused(f"{name} is no file with an end: a device, or a pipe.")
+            if found.st_size > most:
+                raise Refused(f"It is larger than {most / 1e6:g} MB, the most that can be sent there.")
+            return file.read(most)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            raise Refused(f"{name} is not the file any more that was to be sent.") from None
+        raise
 
 
 async def _send(adapter: Adapter, chat: Chat, one: Outbound, letter: Letter) -> str:
@@ -409,26 +421,18 @@ async def _send(adapter: Adapter, chat: Chat, one: Outbound, letter: Letter) -> 
     if one.repeat:
         text = REPEAT + text
     if letter.content and isinstance(adapter, SendsFiles):
-        return await _send_content(adapter, chat, letter, text)
+        data = letter.content.encode(errors="replace")
+        file = OutgoingFile(data=data, name=letter.file_name, kind="document")
+        return (await adapter.send_file(chat, file, caption=text, reply_to=letter.reply_to)).message_id
     if letter.file:
         if not isinstance(adapter, SendsFiles):
             return (await adapter.send(chat, f"{text}\n[file: {letter.file_name}]".strip())).message_id
-        file = OutgoingFile(path=Path(letter.file), name=letter.file_name, kind=letter.file_kind)
-        if (await asyncio.to_thread(file.path.stat)).st_size > adapter.file_limit:
-            most = f"{adapter.file_limit / 1e6:g} MB"
-            raise Refused(f"It is larger than {most}, the most that {chat.platform.value.capitalize()} takes.")
+        data = await asyncio.to_thread(_read, Path(letter.file), letter.file_name, adapter.file_limit)
+        file = OutgoingFile(data=data, name=letter.file_name, kind=letter.file_kind)
         return (await adapter.send_file(chat, file, caption=text, reply_to=letter.reply_to)).message_id
     if letter.buttons and isinstance(adapter, CanAsk):
         return (await adapter.ask(chat, text, letter.buttons, reply_to=letter.reply_to)).message_id
     return (await adapter.send(chat, text, reply_to=letter.reply_to)).message_id
-
-
-async def _send_content(adapter: SendsFiles, chat: Chat, letter: Letter, caption: str) -> str:
-    with tempfile.TemporaryDirectory(prefix="hermes-") as private:
-        path = Path(private) / "file"
-        await asyncio.to_thread(path.write_text, letter.content, encoding="utf-8", errors="replace")
-        file = OutgoingFile(path=path, name=letter.file_name, kind="document")
-        return (await adapter.send_file(chat, file, caption=caption, reply_to=letter.reply_to)).message_id
 
 
 async def _within(event: asyncio.Event, seconds: float) -> None:

@@ -13,7 +13,7 @@ asked for with `isinstance`.
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
@@ -148,9 +148,9 @@ Buttons = Sequence[Sequence[Button]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutgoingFile:
-    """A file to send. It is read when it is sent; `name` is what people see."""
+    """A file to send; `name` is what people see."""
 
-    path: Path
+    data: bytes = field(repr=False)
     name: str
     kind: MediaKind = "document"
 

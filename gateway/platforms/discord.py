@@ -298,10 +298,9 @@ class Discord:
         return await self._send(chat, content, reply_to=reply_to, view=_view(buttons))
 
     async def send_file(self, chat: Chat, file: OutgoingFile, *, caption: str = "", reply_to: str = "") -> SendResult:
-        data = await asyncio.to_thread(file.path.read_bytes)
         short = next(iter(split(caption, DISCORD)), "")
         return await self._send(
-            chat, short, reply_to=reply_to, file=discord.File(io.BytesIO(data), filename=file.name), blank=True
+            chat, short, reply_to=reply_to, file=discord.File(io.BytesIO(file.data), filename=file.name), blank=True
         )
 
     async def _send(self, chat: Chat, content: str, *, reply_to: str, blank: bool = False, **more: Any) -> SendResult:

@@ -220,9 +220,8 @@ class MemoryPlatform:
         self.typed.append(chat)
 
     async def send_file(self, chat: Chat, file: OutgoingFile, *, caption: str = "", reply_to: str = "") -> SendResult:
-        data = await asyncio.to_thread(file.path.read_bytes)
         shown = Shown(
-            chat=chat, message_id=self._new_id(), text=caption, reply_to=reply_to, file_name=file.name, file=data
+            chat=chat, message_id=self._new_id(), text=caption, reply_to=reply_to, file_name=file.name, file=file.data
         )
         return await self._show(shown)
 

@@ -365,12 +365,11 @@ class Slack:
 
     async def send_file(self, chat: Chat, file: OutgoingFile, *, caption: str = "", reply_to: str = "") -> SendResult:
         """Slack does not say which message it made of a file."""
-        data = await asyncio.to_thread(file.path.read_bytes)
         short = next(iter(split(caption, SLACK)), "")
         with self._translated():
             await self._client.files_upload_v2(
                 channel=chat.chat_id,
-                content=data,
+                content=file.data,
                 filename=file.name,
                 title=file.name,
                 initial_comment=SLACK.render(short) or None,

@@ -300,7 +300,6 @@ class Telegram:
             await self._bot.send_chat_action(_chat_id(chat), "typing", message_thread_id=_number(chat.thread_id))
 
     async def send_file(self, chat: Chat, file: OutgoingFile, *, caption: str = "", reply_to: str = "") -> SendResult:
-        data = await asyncio.to_thread(file.path.read_bytes)
         short = next(iter(split(caption, _CAPTION)), "")
         more: dict[str, Any] = {
             "caption": TELEGRAM.render(short) or None,
@@ -310,29 +309,27 @@ class Telegram:
         }
         with self._translated():
             try:
-                message = await self._send_media(_chat_id(chat), file, data, more)
+                message = await self._send_media(_chat_id(chat), file, more)
             except faults.BadRequest:
                 if file.kind == "document":
                     raise
                 # A picture too large to be shown, a sound in another format: as a document it arrives.
-                message = await self._bot.send_document(_chat_id(chat), data, filename=file.name, **more)
+                message = await self._bot.send_document(_chat_id(chat), file.data, filename=file.name, **more)
         return SendResult(message_id=str(message.message_id))
 
-    async def _send_media(
-        self, chat_id: int, file: OutgoingFile, data: bytes, more: dict[str, Any]
-    ) -> telegram.Message:
+    async def _send_media(self, chat_id: int, file: OutgoingFile, more: dict[str, Any]) -> telegram.Message:
         match file.kind:
             case "image":
-                return await self._bot.send_photo(chat_id, data, filename=file.name, **more)
+                return await self._bot.send_photo(chat_id, file.data, filename=file.name, **more)
             case "voice":
-                return await self._bot.send_voice(chat_id, data, filename=file.name, **more)
+                return await self._bot.send_voice(chat_id, file.data, filename=file.name, **more)
             case "audio":
-                return await self._bot.send_audio(chat_id, data, filename=file.name, **more)
+                return await self._bot.send_audio(chat_id, file.data, filename=file.name, **more)
             case "video":
-                return await self._bot.send_video(chat_id, data, filename=file.name, **more)
+                return await self._bot.send_video(chat_id, file.data, filename=file.name, **more)
             case "document":
                 return await self._bot.send_document(
-                    chat_id, data, filename=file.name, disable_content_type_detection=True, **more
+                    chat_id, file.data, filename=file.name, disable_content_type_detection=True, **more
                 )
 
     async def fetch(self, attachment: Attachment, to: Path, *, limit: int) -> int:

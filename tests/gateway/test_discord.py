@@ -288,8 +288,8 @@ async def test_typing_reactions_threads_and_the_menu(server: DiscordServer, bot:
 
 async def test_a_file_is_sent(server: DiscordServer, bot: Discord, tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"data")
-    await bot.send_file(HERE, OutgoingFile(path=tmp_path / "f", name="a.bin"), caption="**here**")
-    await bot.send_file(HERE, OutgoingFile(path=tmp_path / "f", name="b.bin"))
+    await bot.send_file(HERE, OutgoingFile(data=(tmp_path / "f").read_bytes(), name="a.bin"), caption="**here**")
+    await bot.send_file(HERE, OutgoingFile(data=(tmp_path / "f").read_bytes(), name="b.bin"))
     assert [call.files for call in server.calls[-2:]] == [{"a.bin": b"data"}, {"b.bin": b"data"}]
     assert server.calls[-2].params["content"] == "**here**"
 

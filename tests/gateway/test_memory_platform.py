@@ -89,7 +89,7 @@ async def test_files_go_both_ways_within_bounds(chats: MemoryPlatform, tmp_path:
     assert await chats.fetch(attachment, tmp_path / "in", limit=5) == 5
     with pytest.raises(Refused):
         await chats.fetch(attachment, tmp_path / "other", limit=4)
-    await chats.send_file(HERE, OutgoingFile(path=tmp_path / "in", name="b.txt"), caption="here")
+    await chats.send_file(HERE, OutgoingFile(data=(tmp_path / "in").read_bytes(), name="b.txt"), caption="here")
     assert (chats.shown[0].file_name, chats.shown[0].file) == ("b.txt", b"12345")
 
 

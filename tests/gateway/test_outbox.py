@@ -284,7 +284,7 @@ async def test_a_file_that_the_platform_does_not_take_is_not_even_read(
     await outbox.post(HERE, Letter(text="", file=str(path), file_name="film.mp4"))
     await outbox.idle()
     assert not platform.shown
-    assert [one.error for one in store.refused()] == ["It is larger than 1 MB, the most that Memory takes."]
+    assert [one.error for one in store.refused()] == ["It is larger than 1 MB, the most that can be sent there."]
 
 
 async def test_what_has_no_end_is_not_read(
@@ -297,6 +297,23 @@ async def test_what_has_no_end_is_not_read(
     await outbox.idle()
     assert [one.text for one in platform.shown] == ["after"]
     assert ["no file with an end" in one.error for one in store.refused()] == [True, True]
+
+
+async def test_no_link_on_the_way_leads_another_file_out(
+    outbox: Outbox, platform: MemoryPlatform, store: MemoryStore, tmp_path: Path
+) -> None:
+    for folder in ("mine", "others"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.txt").write_text(folder)
+    platform.fail_next(RetryAfter(0.3))
+    await outbox.post(HERE, Letter(text="first"))
+    await outbox.post(HERE, Letter(text="", file=str(tmp_path / "mine" / "a.txt"), file_name="a.txt"))
+    (tmp_path / "mine").rename(tmp_path / "gone")
+    (tmp_path / "mine").symlink_to(tmp_path / "others")
+    await outbox.idle()
+    await met(lambda: bool(store.refused()))
+    assert [one.file_name for one in platform.shown] == [""]
+    assert "not the file any more" in store.refused()[0].error
 
 
 async def test_closing_leaves_what_waits_for_the_next_process(store: MemoryStore, platform: MemoryPlatform) -> None:

@@ -322,7 +322,7 @@ async def test_reactions_and_threads(server: SlackServer, bot: Slack) -> None:
 
 async def test_a_file_is_sent(server: SlackServer, bot: Slack, tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"data")
-    await bot.send_file(HERE, OutgoingFile(path=tmp_path / "f", name="a.bin"), caption="**here**")
+    await bot.send_file(HERE, OutgoingFile(data=(tmp_path / "f").read_bytes(), name="a.bin"), caption="**here**")
     [done] = server.of("files.completeUploadExternal")
     assert b"data" in server.uploads["F1"]
     assert (done["channel_id"], done["initial_comment"]) == (DIRECT, "*here*")

@@ -285,7 +285,9 @@ async def test_files_are_sent_as_what_they_are(
     server: TelegramServer, bot: Telegram, tmp_path: Path, kind: Any, method: str
 ) -> None:
     (tmp_path / "f").write_bytes(b"data")
-    await bot.send_file(HERE, OutgoingFile(path=tmp_path / "f", name="a.bin", kind=kind), caption="**here**")
+    await bot.send_file(
+        HERE, OutgoingFile(data=(tmp_path / "f").read_bytes(), name="a.bin", kind=kind), caption="**here**"
+    )
     (sent,) = [one for one in server.calls if one.method == method]
     assert (sent.files, sent.params["caption"]) == ({"a.bin": b"data"}, "<b>here</b>")
 
@@ -295,7 +297,7 @@ async def test_a_picture_that_cannot_be_shown_goes_as_a_document(
 ) -> None:
     (tmp_path / "f").write_bytes(b"data")
     server.fail_next("sendPhoto", Status(400, "Bad Request: PHOTO_INVALID_DIMENSIONS"))
-    await bot.send_file(HERE, OutgoingFile(path=tmp_path / "f", name="a.png", kind="image"))
+    await bot.send_file(HERE, OutgoingFile(data=(tmp_path / "f").read_bytes(), name="a.png", kind="image"))
     (sent,) = [one for one in server.calls if one.method == "sendDocument"]
     assert sent.files == {"a.png": b"data"}
 
