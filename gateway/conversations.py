@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from agent.errors import HermesError
+from agent.events import ApprovalRequested
 from agent.handoff import Handoffs, HandoffStore, Waiting
 from agent.protocols import Store, Task
 from agent.records import LIVE_STATES, OF_TURNS, IsAlive, Limits, Session, TaskOptions
@@ -137,11 +138,9 @@ class Conversations:
             if again and (started := started_by(self._store, OF_TURNS + key, event)):
                 return Said("started", started)
             while (running := self.turn(key)) is not None:
-                if (
-                    answer
-                    and self._asks(running) == "ask"
-                    and self._turns.reply(running.id, answer, via=key.partition(":")[0])
-                ):
+                asked = self._asks(running) if answer else None
+                is_words = asked is not None and asked.kind == "ask"
+                if is_words and self._turns.reply(running.id, answer, via=key.partition(":")[0]):
                     return Said("answered", running)
                 if (busy or self.busy) == "queue":
                     return Said("wait", running)
@@ -150,15 +149,14 @@ class Conversations:
                 # It ended in this moment.
             return Said("wait") if behind else Said("started", self._start(key, text, event, reply_to, limits))
 
-    def asks_leave(self, key: str) -> Task | None:
-        """The turn, if it waits for a yes or a no."""
+    def asks_leave(self, key: str) -> tuple[Task, ApprovalRequested] | None:
+        """The turn and what it asks, if it waits for a yes or a no."""
         turn = self.turn(key)
-        return turn if turn is not None and self._asks(turn) not in ("", "ask") else None
+        request = self._asks(turn) if turn is not None else None
+        return (turn, request) if turn and request and request.kind != "ask" else None
 
-    def _asks(self, turn: Task) -> str:
-        """The kind of the question that it waits with, "" where it waits for no answer."""
-        request = self._turns.open_request(turn.id) if turn.state == "waiting" else None
-        return request.kind if request is not None else ""
+    def _asks(self, turn: Task) -> ApprovalRequested | None:
+        return self._turns.open_request(turn.id) if turn.state == "waiting" else None
 
     def compress(self, key: str, focus: str, *, event: str, reply_to: str = "") -> Task:
         """Make the conversation shorter, as a turn that nobody asked anything in. Raises: HermesError."""

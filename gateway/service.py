@@ -42,7 +42,7 @@ from gateway.outbox import Letter, Outbox, address, always, letter_of
 from gateway.platforms.base import Adapter, CanReact, MessageEvent
 from gateway.preparing import Preparing, passes
 from gateway.session import Chat, SessionSource, chat_of
-from gateway.telling import Telling, reply_key
+from gateway.telling import Telling, button_data, reply_key
 from gateway.voice import Voices
 
 _log = logging.getLogger(__name__)
@@ -54,8 +54,8 @@ STORE_THREADS = 8
 RETRY = 1.0
 """Seconds before something is told again that the store would not hear of."""
 
-ORDERS = {"yes": "approve", "y": "approve", "no": "deny", "n": "deny"}
-"""What a plain word means as the answer to "May I?"."""
+WORDS = {"yes": "ok", "y": "ok", "no": "no", "n": "no"}
+"""The buttons under "May I?" that plain words stand for."""
 
 
 class GatewayStore(Store, ChatStore, PeopleStore, Protocol):
@@ -402,12 +402,13 @@ class Service:
             # It waited here, and meanwhile somebody was revoked.
             await self._settle(item, "")
             return True
-        if event.kind == "press":
-            await self._settle(item, await self._press(event, key))
+        press = event if event.kind == "press" else await self._as_press(event, key)
+        if press is not None:
+            await self._settle(item, await self._press(press, key))
             return True
         await self._claim(event, key)
         # What somebody else wrote orders nothing, however it begins.
-        match None if event.forwarded else await self._ordered(event, key):
+        match None if event.forwarded else parse(event.text.strip(), "gateway"):
             case Parsed() as command:
                 answer = await self._obey(event, command, key=key)
                 if isinstance(answer, Prompt):
@@ -422,14 +423,22 @@ class Service:
                 return await self._say(item, behind, Prompt(as_prompt(event, files), answer=words))
         return True
 
-    async def _ordered(self, event: MessageEvent, key: str) -> Parsed | Unknown | None:
-        """The command that a message is, or stands for: a plain yes or no while the turn asks whether it may."""
-        text = event.text.strip()
-        order = ORDERS.get(text.lower().rstrip(".!")) if event.kind == "message" and not event.attachments else None
-        asking = await self.glance(lambda: self.conversations.asks_leave(key)) if order else None
-        if order and asking and await self._may(event, order):
-            text = f"/{order} {asking.number}"
-        return parse(text, "gateway")
+    async def _as_press(self, event: MessageEvent, key: str) -> MessageEvent | None:
+        """A plain yes or no while the turn asks whether it may: the press of the button under the question.
+
+        In a group it is one that is said to the bot. Raises: HermesError where another question is open there, too.
+        """
+        said = WORDS.get(event.text.strip().lower().rstrip(".!"))
+        own = event.kind == "message" and not event.forwarded and not event.attachments
+        if said is None or not own or (event.source.is_group and not event.addressed):
+            return None
+        asking = await self.glance(lambda: self.conversations.asks_leave(key))
+        if asking is None or not await self._may(event, "approve" if said == "ok" else "deny"):
+            return None
+        task, request = asking
+        if self.telling.asks(event.source.chat) != {task.id}:
+            raise HermesError("More than one question is open here.", hint="Press a button, or /approve N, /deny N.")
+        return replace(event, kind="press", data=button_data(said, task, request))
 
     async def _claim(self, event: MessageEvent, key: str) -> None:
         """Go on with what was handed to this chat from a terminal, when somebody writes there who may."""

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -60,11 +60,11 @@ _KINDS: dict[str, MediaKind] = {
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A question that is open since `at`; `copies` are the keys under which it stands where it can be answered."""
+    """A question that is open since `at`; `copies` has where it can be answered, and the key of the message there."""
 
     request: ApprovalRequested
     at: float
-    copies: list[str]
+    copies: Mapping[Chat, str]
 
 
 class Telling:
@@ -154,6 +154,10 @@ class Telling:
         """Whether the question of this task will be changed into what was answered."""
         return task_id in self._open
 
+    def asks(self, chat: Chat) -> set[str]:
+        """The ids of those whose question is open in that chat, and can be answered there."""
+        return {task_id for task_id, one in self._open.items() if chat in one.copies}
+
     def unanswered(self, seconds: float) -> list[str]:
         """The ids of those that have waited for an answer for so long."""
         return [task_id for task_id, one in self._open.items() if time.time() - one.at > seconds]
@@ -211,7 +215,8 @@ class Telling:
         is_turn = task.owner.startswith(OF_TURNS)
         question, whole = _question(request, "" if is_turn else f"#{task.number} ")
         buttons, key = question_buttons(task, request), f"ask:{request.request_id}"
-        copies = [*([key] if hearers.here else []), *(f"{key}:also:{address(other)}" for other in hearers.others)]
+        copies = {_chat(task): key} if hearers.here else {}
+        copies |= {other: f"{key}:also:{address(other)}" for other in hearers.others}
         self._open[task.id] = _Asked(request, asked[-1] if asked else time.time(), copies)
         how = self._outbox.commands(_chat(task), _how_to_answer(request, "" if is_turn else f" {task.number}"))
         # A line right below a list of choices would be the last one's.
@@ -223,7 +228,7 @@ class Telling:
             await self._outbox.post(_chat(task), whole, key=f"{key}:whole")
         await self._outbox.post(_chat(task), letter, key=key)
         for other in hearers.others:
-            also = f"{key}:also:{address(other)}"
+            also = copies[other]
             if whole.content:
                 await self._outbox.post(other, whole, key=f"{also}:whole")
             how = self._outbox.commands(other, _how_to_answer(request, f" {task.number}"))
@@ -239,7 +244,7 @@ class Telling:
             task = await self._aside(partial(self._store.task, task_id))
             if task is None or task.state != "waiting":
                 return
-            refused = [await self._aside(partial(self._outbox.was_refused, copy)) for copy in asked.copies]
+            refused = [await self._aside(partial(self._outbox.was_refused, copy)) for copy in asked.copies.values()]
             if all(refused):
                 await self._nobody_answers(task, asked.request, key=f"{question}:unheard")
 
@@ -259,9 +264,8 @@ class Telling:
             return
         request = found.request
         decision = await self._aside(lambda: self._store.decision(task.session_id, decision_key(request.request_id)))
-        key, here = f"ask:{request.request_id}", _chat(task)
-        others = (await self._hear(request, here)).others
-        for chat, of in ((here, key), *((other, f"{key}:also:{address(other)}") for other in others)):
+        places = {_chat(task): f"ask:{request.request_id}", **found.copies}
+        for chat, of in places.items():
             await self._outbox.change(chat, settled(request, decision, chat), of=of, key=f"{of}:answered")
 
     async def _stopped(self, task: Task, said: str = "") -> None:
@@ -342,21 +346,25 @@ _PLACES = {"terminal": "the terminal"}
 
 
 def question_buttons(task: Task, request: ApprovalRequested) -> tuple[tuple[Button, ...], ...]:
-    """The buttons under a question. Their data names the task and the request: a press answers no later question."""
-    named = f"{task.id}:{mark_of(request)}"
+    """The buttons under a question."""
     if request.kind == "ask":
         choices = [
-            Button(label=f"{number}. {choice}", data=f"{number}:{named}")
+            Button(label=f"{number}. {choice}", data=button_data(str(number), task, request))
             for number, choice in enumerate(request.choices, 1)
         ]
         return tuple(tuple(choices[at : at + 2]) for at in range(0, len(choices), 2))
     return (
         (
-            Button(label="Approve", data=f"ok:{named}", style="good"),
-            Button(label="This session", data=f"session:{named}"),
-            Button(label="Deny", data=f"no:{named}", style="bad"),
+            Button(label="Approve", data=button_data("ok", task, request), style="good"),
+            Button(label="This session", data=button_data("session", task, request)),
+            Button(label="Deny", data=button_data("no", task, request), style="bad"),
         ),
     )
+
+
+def button_data(what: str, task: Task, request: ApprovalRequested) -> str:
+    """Names the task and the request, so that a press answers no later question."""
+    return f"{what}:{task.id}:{mark_of(request)}"
 
 
 def _question(request: ApprovalRequested, who: str) -> tuple[str, Letter]:

@@ -476,6 +476,34 @@ async def test_a_question_is_answered_by_a_command_too(tmp_path: Path) -> None:
         assert any("not there" in text for text in told)
 
 
+async def test_a_plain_yes_is_no_answer_where_another_question_is_open_too(tmp_path: Path) -> None:
+    """The last that the person saw is not what the turn asks."""
+
+    def script(messages: Sequence[Message]) -> Answer:
+        return [Call("write_file", path=f"{messages[-1].content.split()[-1]}.txt", content="x")]
+
+    async with served(tmp_path, script) as house:
+        await house.platform.say("write turn")
+        await house.shows(lambda: sum(bool(shown.buttons) for shown in house.platform.shown) == 1)
+        await house.platform.say("/bg write aside")
+        await house.shows(lambda: sum(bool(shown.buttons) for shown in house.platform.shown) == 2)
+        await house.platform.say("yes")
+        await house.shows(lambda: any("More than one question is open" in one for one in house.platform.texts("1")))
+        assert [task.state for task in house.store.tasks()] == ["waiting", "waiting"]
+
+
+@pytest.mark.parametrize("addressed", [False, True])
+async def test_in_a_group_a_plain_yes_answers_where_it_is_said_to_the_bot(tmp_path: Path, addressed: bool) -> None:
+    async with served(tmp_path, [Call("write_file", path="a.txt", content="alpha"), "Over."]) as house:
+        group = {"chat_id": "-5", "is_group": True}
+        await house.platform.say("write a.txt", addressed=True, **group)
+        await house.shows(lambda: any(shown.buttons for shown in house.platform.shown))
+        await house.platform.say("yes", addressed=addressed, **group)
+        said = "Over." if addressed else "when its question above is answered"
+        await house.shows(lambda: any(said in one for one in house.platform.texts("-5")))
+        assert (tmp_path / "a.txt").exists() is addressed
+
+
 @pytest.mark.parametrize(("word", "written"), [("Yes!", True), ("y", True), ("no", False)])
 async def test_a_plain_yes_or_no_answers_the_turn_s_question(tmp_path: Path, word: str, written: bool) -> None:
     async with served(tmp_path, [Call("write_file", path="a.txt", content="alpha"), "Over."]) as house:
