@@ -8,7 +8,7 @@ there. Notes name the terminal that hears of its return.
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -45,6 +45,22 @@ class Waiting:
 def chat_of_source(source: str) -> str:
     """The chat whose session this is, or in which it waits; "" for one of the terminal's."""
     return source.removeprefix(_WAITS) if ":" in source else ""
+
+
+def direct_chats(store: ChatStore, platform: str) -> dict[str, str]:
+    """The addresses of direct chats, by the person who wrote there. Raises: StoreError."""
+    lead = f"{DIRECT}{platform}:"
+    return {name.removeprefix(lead): where for name, where in store.notes(lead).items()}
+
+
+def alone_in(address: str, direct: Mapping[str, str]) -> set[str]:
+    """The one person whose direct chat it is, whatever the thread; nobody where it is none."""
+    return {person for person, where in direct.items() if same_chat(where, address)}
+
+
+def same_chat(one: str, other: str) -> bool:
+    """Whatever the thread: a direct chat has the same person in each."""
+    return one.partition("/")[0] == other.partition("/")[0]
 
 
 class Handoffs:
@@ -89,10 +105,8 @@ class Handoffs:
         return address in homes or bool(self._store.sessions(source=address, limit=1))
 
     def alone_in(self, address: str) -> set[str]:
-        """The one person whose direct chat it is, whatever the thread; nobody where it is none that is known."""
-        lead, chat = f"{DIRECT}{address.partition(':')[0]}:", address.partition("/")[0]
-        notes = self._store.notes(lead).items()
-        return {name.removeprefix(lead) for name, where in notes if where.partition("/")[0] == chat}
+        """The one person whose direct chat it is; nobody where it is none that is known."""
+        return alone_in(address, direct_chats(self._store, address.partition(":")[0]))
 
     def send(self, session_id: str, address: str, *, terminal: str, said: str) -> None:
         """Have a terminal's session wait in a chat, which is shown what was `said` last.

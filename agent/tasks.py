@@ -273,8 +273,11 @@ class TaskPool(TaskRuns):
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def cut(self) -> bool:
-        """Park what runs here without waiting for the step: its outcome is unknown. False when nothing runs."""
-        self.park()
+        """Park what runs here without waiting for the step: its outcome is unknown. Nothing is taken up any more.
+
+        False when nothing runs.
+        """
+        self.drain()
         with self._lock:
             left = list(self._cancels.values())
         for token in left:

@@ -64,12 +64,15 @@ _COMMON = frozenset({"allow", "admins", "everyone", "pairing", "groups", "sessio
 
 
 def platform_configs(
-    tables: Mapping[str, Any], keys: Mapping[str, str], env: Mapping[str, str]
+    tables: Mapping[str, Any],
+    keys: Mapping[str, str],
+    env: Mapping[str, str],
+    wrong: dict[Platform, ConfigError] | None = None,
 ) -> dict[Platform, PlatformConfig]:
     """Read the tables of the platforms that are set up; `keys` are what credentials.toml holds.
 
-    Raises: ConfigError for an unknown platform and a value of the wrong kind. Options and secrets are the adapter's to
-    check.
+    Raises: ConfigError for an unknown platform and a value of the wrong kind, which goes into `wrong` where that is
+    given. Options and secrets are the adapter's to check.
     """
     configs: dict[Platform, PlatformConfig] = {}
     for name, table in tables.items():
@@ -77,7 +80,13 @@ def platform_configs(
             raise ConfigError(f"[gateway.{name}]: there is no such platform.", hint=f"There are {THERE_ARE}.")
         if not isinstance(table, Mapping):
             raise ConfigError(f"gateway.{name} is no table.", hint=f"It is written [gateway.{name}].")
-        configs[Platform(name)] = _read(Platform(name), table, _secrets_of(name, keys, env))
+        platform = Platform(name)
+        try:
+            configs[platform] = _read(platform, table, _secrets_of(name, keys, env))
+        except ConfigError as error:
+            if wrong is None:
+                raise
+            wrong[platform] = error
     return configs
 
 

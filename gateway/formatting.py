@@ -36,9 +36,9 @@ def _commands() -> re.Pattern[str]:
 
 
 def literal(text: str) -> str:
-    """One line of somebody's words as Markdown that shows them as they are."""
+    """Somebody's words as Markdown that shows them as they are."""
     text = re.sub(r"([\\`*_~\[\]<&])", r"\\\1", text)
-    return re.sub(r"^(\s*\d*)([#>+=|.)-])", r"\1\\\2", text)
+    return re.sub(r"^([ \t]*\d*)([#>+=|.)-])", r"\1\\\2", text, flags=re.MULTILINE)
 
 
 def longest_run(text: str) -> int:

@@ -3,11 +3,11 @@
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 from agent.chats import ChatStore
-from agent.handoff import DIRECT, HOME
+from agent.handoff import DIRECT, HOME, alone_in, direct_chats, same_chat
 from agent.people import PeopleStore
 from gateway.config import Platform
 from gateway.outbox import address
@@ -94,8 +94,8 @@ class Homes:
         if not admins:
             return Hearers(here=self._knows_somebody(chat))
         direct, home = self._direct_chats(chat.platform), self.of(chat.platform)
-        alone_here = _alone_in(chat, direct)
-        places = [home] if home else [direct[admin] for admin in sorted(admins) if admin in direct]
+        alone_here = alone_in(address(chat), direct)
+        places = [home] if home else [chat_of(direct[admin]) for admin in sorted(admins) if admin in direct]
         return Hearers(
             here=not alone_here or bool(alone_here & admins), others=tuple(one for one in places if one != chat)
         )
@@ -105,15 +105,13 @@ class Homes:
         known = self._known.get(chat.platform)
         if known is None:
             return True
-        alone_here = _alone_in(chat, self._direct_chats(chat.platform))
+        alone_here = alone_in(address(chat), self._direct_chats(chat.platform))
         paired = {one.user_id for one in self._store.people(chat.platform.value) if one.state == "allowed"}
         return not alone_here or bool(alone_here & (known | paired))
 
-    def _direct_chats(self, platform: Platform) -> dict[str, Chat]:
-        """By person."""
-        lead = f"{DIRECT}{platform.value}:"
-        kept = {name.removeprefix(lead): chat_of(where) for name, where in self._store.notes(lead).items()}
-        return kept | self._met[platform]
+    def _direct_chats(self, platform: Platform) -> dict[str, str]:
+        met = {person: address(chat) for person, chat in self._met[platform].items()}
+        return direct_chats(self._store, platform.value) | met
 
     def whom_to_ask(self, platform: Platform) -> str:
         """A hint for who may not do something."""
@@ -136,7 +134,7 @@ class Homes:
 
 def direct_chat(store: ChatStore, platform: str, user_id: str) -> Chat | None:
     """Where somebody has written alone. Raises: StoreError."""
-    where = store.notes(name := _note(platform, user_id)).get(name)
+    where = direct_chats(store, platform).get(user_id)
     return chat_of(where) if where else None
 
 
@@ -145,23 +143,11 @@ def is_of(key: str, platform: str, user_id: str, direct: Chat | None) -> bool:
     chat = chat_of(key)
     if chat.platform != platform:
         return False
-    return user_of(key) == user_id if user_of(key) else direct is not None and _same_chat(chat, direct)
-
-
-def _alone_in(chat: Chat, direct: Mapping[str, Chat]) -> set[str]:
-    """The one person whose direct chat it is; nobody where it is none that is known."""
-    return {person for person, place in direct.items() if _same_chat(place, chat)}
-
-
-def _same_chat(one: Chat, other: Chat) -> bool:
-    """Whatever the thread: a direct chat has the same person in each."""
-    return replace(one, thread_id="") == replace(other, thread_id="")
+    if user_of(key):
+        return user_of(key) == user_id
+    return direct is not None and same_chat(address(chat), address(direct))
 
 
 def _direct(source: SessionSource) -> tuple[str, str]:
     """The note of a person's direct chat, and what it says."""
-    return _note(source.platform.value, source.user_id), address(source.chat)
-
-
-def _note(platform: str, user_id: str) -> str:
-    return f"{DIRECT}{platform}:{user_id}"
+    return f"{DIRECT}{source.platform.value}:{source.user_id}", address(source.chat)

@@ -70,11 +70,10 @@ class HookRegistry:
         for path, future in reading:
             try:
                 events, handle = future.result(max(end - time.monotonic(), 0))
-            except TimeoutError:
-                TOLD.error("hook %s is not loaded: handler.py took longer than %s s", path.name, TIMEOUT)
-                continue
             except BaseException as error:  # noqa: BLE001  (hooks are other people's code, and may even exit)
                 what = str(error) if isinstance(error, Exception) else f"it ends the process: {error!r}"
+                if not future.done():
+                    what = f"handler.py took longer than {TIMEOUT} s"
                 TOLD.error("hook %s is not loaded: %s", path.name, what)
                 continue
             for event in events:

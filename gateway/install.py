@@ -90,7 +90,8 @@ def write_unit(
         )
     path = Path(env.get("XDG_CONFIG_HOME") or home / ".config") / "systemd" / "user" / f"{SERVICE}.service"
     environment = "\n".join(f"Environment={_quoted(f'{name}={value}')}" for name, value in carried.items())
-    command = " ".join(_quoted(word).replace("$", "$$") for word in arguments)
+    # In the program's own path systemd does not expand it.
+    command = " ".join([_quoted(arguments[0]), *(_quoted(word).replace("$", "$$") for word in arguments[1:])])
     write_private(path, SYSTEMD.format(command=command, environment=environment, stop_within=STOP_WITHIN))
     start = f"systemctl --user daemon-reload && systemctl --user enable {SERVICE} && systemctl --user restart {SERVICE}"
     remove = f"systemctl --user disable --now {SERVICE} && rm {shlex.quote(str(path))}"

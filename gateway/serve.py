@@ -18,6 +18,7 @@ from agent import __version__
 from agent.commands import commands_for
 from agent.config import Config, load_config, read_keys
 from agent.errors import ConfigError, HermesError, StoreError
+from agent.handoff import SERVES
 from agent.models.audio import Audio
 from agent.own_places import CHATS
 from agent.redact import Redactor, secret_values
@@ -77,8 +78,13 @@ class GatewaySettings:
     keep_days: float = 14.0
 
 
-def settings_of(config: Config) -> tuple[GatewaySettings, dict[Platform, PlatformConfig]]:
-    """What config.toml and the environment say of the gateway. Raises: ConfigError."""
+def settings_of(
+    config: Config, wrong: dict[Platform, ConfigError] | None = None
+) -> tuple[GatewaySettings, dict[Platform, PlatformConfig]]:
+    """What config.toml and the environment say of the gateway. Raises: ConfigError.
+
+    What is wrong with a platform's own table is put into `wrong`, where that is given.
+    """
     import msgspec
 
     table: Mapping[str, Any] = config.values.gateway
@@ -90,7 +96,7 @@ def settings_of(config: Config) -> tuple[GatewaySettings, dict[Platform, Platfor
     if unknown := set(own) - set(GatewaySettings.__dataclass_fields__):
         raise ConfigError(f"[gateway]: there is no setting {sorted(unknown)[0]!r}.", hint="See docs/gateway.md.")
     platforms = {name: value for name, value in table.items() if isinstance(value, Mapping) and name != TABLE}
-    return settings, platform_configs(platforms, read_keys(config.dirs), os.environ)
+    return settings, platform_configs(platforms, read_keys(config.dirs), os.environ, wrong)
 
 
 def check(config: PlatformConfig, store: SqliteStore) -> None:
@@ -106,24 +112,24 @@ def check(config: PlatformConfig, store: SqliteStore) -> None:
 
 
 def _opened(
-    configs: Mapping[Platform, PlatformConfig], store: SqliteStore
-) -> tuple[dict[Platform, Adapter], dict[Platform, ConfigError]]:
-    """Who speaks with each platform, and why those cannot be served that are not set up well: others are all the same.
+    configs: Mapping[Platform, PlatformConfig], store: SqliteStore, wrong: dict[Platform, ConfigError]
+) -> dict[Platform, Adapter]:
+    """Who speaks with each platform. What keeps one from being served goes into `wrong`: others are all the same.
 
     Raises: ConfigError, when there is none to serve.
     """
-    adapters, wrong = dict[Platform, Adapter](), dict[Platform, ConfigError]()
+    adapters = dict[Platform, Adapter]()
     for platform, config in configs.items():
         try:
             check(config, store)
             adapters[platform] = open_adapter(config)
         except ConfigError as error:
             wrong[platform] = error
-    if not configs:
-        raise ConfigError("No platform is set up.", hint="Run `hermes gateway setup`, or see docs/gateway.md.")
-    if not adapters:
+    if wrong and not adapters:
         raise next(iter(wrong.values()))
-    return adapters, wrong
+    if not adapters:
+        raise ConfigError("No platform is set up.", hint="Run `hermes gateway setup`, or see docs/gateway.md.")
+    return adapters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,13 +151,13 @@ class _Parts:
 
 def _prepare(config: Config, store: SqliteStore, adapters: Mapping[Platform, Adapter] | None) -> _Parts:
     """Raises: ConfigError, StoreError."""
-    settings, configs = settings_of(config)
+    wrong = dict[Platform, ConfigError]()
+    settings, configs = settings_of(config, wrong)
     keys = read_keys(config.dirs)
     platform_secrets = [secret for one in configs.values() for secret in one.secrets.values()]
     redact = keep_out([*secret_values(os.environ), *keys.values(), *platform_secrets])
-    wrong: Mapping[Platform, ConfigError] = {}
     if adapters is None:
-        adapters, wrong = _opened(configs, store)
+        adapters = _opened(configs, store, wrong)
     configs = {platform: one for platform, one in configs.items() if platform not in wrong}
     workspace = Path(settings.workspace or config.dirs.state / CHATS).expanduser().absolute()
     workspace.mkdir(parents=True, exist_ok=True)
@@ -223,7 +229,7 @@ class Gateway:
         self.supervisor = Supervisor(list(parts.adapters.values()), self.runner.receive, self._connected)
         self._news = asyncio.Event()
         self._wrong = parts.wrong
-        self._marks = [_mark(one) for one in self.configs.values()]
+        self._marks = [_mark(platform) for platform in self.configs]
         self._entered: list[str] = []
         self._forgot = -FORGET
         self._links: dict[Platform, str] = {}
@@ -269,7 +275,7 @@ class Gateway:
         closing, hurried = asyncio.create_task(self.service.close(DRAIN)), asyncio.create_task(hurry.wait())
         await asyncio.wait({closing, hurried}, return_when=asyncio.FIRST_COMPLETED)
         if not closing.done():
-            self.service.cut()
+            await self.service.cut()
         hurried.cancel()
         await closing
 
@@ -321,12 +327,15 @@ class Gateway:
         """Keep why a platform is not served; what is noted of others that are not is of a process before."""
 
         def note() -> None:
+            present = self.store.present().items()
+            served = {mark for mark, lease in present if mark.startswith(SERVES) and is_alive(lease)}
             for name in self.store.notes(LINK):
-                if name.removeprefix(LINK) not in {*self.configs}:
+                if f"{SERVES}{name.removeprefix(LINK)}" not in served:
                     self.store.note(name, "")
             for platform, error in self._wrong.items():
-                stands = {"state": "refused", "problem": error.explain(), "since": time.time()}
-                self.store.note(f"{LINK}{platform.value}", json.dumps(stands))
+                if _mark(platform) not in served:
+                    stands = {"state": "refused", "problem": error.explain(), "since": time.time()}
+                    self.store.note(f"{LINK}{platform.value}", json.dumps(stands))
 
         await self.service.aside(note)
 
@@ -371,11 +380,11 @@ class Gateway:
             self.store.depart(mark)
 
 
-def _mark(config: PlatformConfig) -> str:
+def _mark(platform: Platform) -> str:
     """What stands for a platform among the processes that share the store: chats of it have one gateway, whatever its
     token.
     """
-    return f"gateway:{config.platform.value}"
+    return f"{SERVES}{platform.value}"
 
 
 def _notify(state: str) -> None:

@@ -243,10 +243,9 @@ class Service:
         for threads in (self._threads, self._readers):
             threads.shutdown(wait=False)
 
-    def cut(self) -> None:
+    async def cut(self) -> None:
         """Wait for no step that is under way: its outcome is unknown to whoever goes on with it."""
-        for pool in (self.turns, self.tasks):
-            pool.cut()
+        await asyncio.gather(*(self.glance(pool.cut) for pool in (self.turns, self.tasks)))
 
     async def receive(self, event: MessageEvent, key: str) -> bool:
         """Store a message and have it dealt with. False when it came before.

@@ -43,8 +43,8 @@ def set_up(dirs: Directories, name: str) -> None:
         typer.echo(problem.explain(), err=True)
     before = _config(dirs, platform, {})
     ids = _people(platform, "Ids of people who may speak (empty: they ask, and you let them in by code)", before.allow)
-    # Who sets up a bot for one person is that person.
-    alone = frozenset(ids) if len(ids) == 1 else frozenset[str]()
+    # Who sets up a bot for one person is that person; who was let in before is not made one by Enter.
+    alone = frozenset(ids) if len(ids) == 1 and not before.allow else frozenset[str]()
     what = "Ids of admins, who answer its questions and may /handoff, /model, /sethome"
     admins = _people(platform, what, before.admins or alone)
     _write(dirs, platform, [one for one in ids if one not in admins], admins)

@@ -96,6 +96,8 @@ class Rows:
     def end_with(self, rows: Iterable[Row]) -> None:
         """Rows that stand below the others until the next call."""
         self._last = list(rows)
+        if self._top is not None and self._top >= len(self):
+            self._top = None  # what was looked at is gone
 
     def replace(self, rows: Iterable[Row]) -> None:
         """Other rows at the same place."""

@@ -248,6 +248,7 @@ class Repl(PromptScreen):
         self._draw_live()
 
     def _draft_changed(self) -> None:
+        self._parted = None
         if self.picker is not None:
             self._search_picker(self.picker)
         elif self._met and self.chat.questions:

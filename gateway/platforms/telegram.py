@@ -382,7 +382,9 @@ class Telegram:
         except faults.ChatMigrated as error:
             raise ChatMoved(str(error.new_chat_id)) from None
         except (faults.Forbidden, faults.BadRequest) as error:
-            raise Refused(self._redact(f"Telegram refused: {error}.")) from None
+            text = self._redact(f"Telegram refused: {error}.")
+            # A webhook's host, say, may be found again.
+            raise Unavailable(text) if connecting else Refused(text) from None
         except faults.TelegramError as error:
             if "too large" in str(error).lower():
                 raise Refused("Telegram takes nothing that large.") from None

@@ -45,11 +45,20 @@ def test_the_unit_starts_this_hermes_where_its_files_are(home: Path, tools: str)
     assert done.path == home / ".config" / "systemd" / "user" / "hermes-gateway.service"
     assert environment(done.path) == env
     service = unit(done.path)["Service"]
-    command = [word.replace("%%", "%").replace("$$", "$") for word in shlex.split(service["ExecStart"])]
+    command = [word.replace("%%", "%") for word in shlex.split(service["ExecStart"])]
     # No platform is set up: a person has to do something, and systemd does not try again.
     ended = subprocess.run(command, env={**env, "HOME": str(home)}, capture_output=True, timeout=60, check=False)
     assert (ended.returncode, service["RestartPreventExitStatus"]) == (2, "2")
     assert "No platform is set up" in (directories(env).state / "gateway.log").read_text()
+
+
+def test_a_program_in_an_odd_place_is_written_as_systemd_reads_it(
+    home: Path, tools: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/opt/a$b %c/python")
+    env = {"PATH": tools}
+    done = write_unit(load_config(env=env), home=home, env=env, platform="linux")
+    assert unit(done.path)["Service"]["ExecStart"].startswith('"/opt/a$b %%c/python" "-m" ')
 
 
 def test_a_relative_home_is_written_whole(home: Path, tools: str, monkeypatch: pytest.MonkeyPatch) -> None:

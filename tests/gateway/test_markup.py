@@ -53,6 +53,8 @@ MARKDOWN = st.lists(st.sampled_from([*_SIGNS, *_PIECES, *_WORDS]), max_size=60).
 def test_what_somebody_wrote_is_shown_as_it_is(words: str) -> None:
     assert shown_by_telegram(TELEGRAM.render(f'Prompt: "{literal(words)}"')) == f'Prompt: "{words}"'
     assert shown_by_telegram(TELEGRAM.render(literal(words))) == words
+    lines = f"no\n# {words}x\n- x\n2. y"
+    assert shown_by_telegram(TELEGRAM.render(literal(lines))) == lines.rstrip()
     assert re.sub(r"<[^>]*>", "", TELEGRAM.render(literal(words))) == TELEGRAM.render(literal(words)), (
         "no markup at all"
     )

@@ -18,6 +18,7 @@ from agent.config import Config, load_config, store_key
 from agent.errors import ConfigError, HermesError
 from agent.events import TurnFinished, TurnSuspended
 from agent.protocols import Sink, Task
+from agent.store.leases import is_alive, new_lease
 from agent.store.sqlite import SqliteStore
 from gateway.config import Platform
 from gateway.logs import TOLD, tell_on
@@ -238,12 +239,12 @@ async def test_who_is_in_a_hurry_waits_for_no_step(
     configured: Callable[[str], Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.serve.DRAIN", 3600.0)
-    config, began = configured(ADA), threading.Event()
+    config, began = configured(ADA), threading.Semaphore(0)
     store = SqliteStore(config.dirs.database)
     gateway = await open_gateway(config, store, {Platform.MEMORY: MemoryPlatform()})
 
     def work(task: Task, *, emit: Sink, cancel: CancelToken) -> TurnFinished | TurnSuspended:
-        began.set()
+        began.release()
         cancel.wait()
         return TurnSuspended(reason=cancel.parked or "")
 
@@ -251,13 +252,14 @@ async def test_who_is_in_a_hurry_waits_for_no_step(
     stop, hurry = asyncio.Event(), asyncio.Event()
     running = asyncio.create_task(gateway.run(stop, hurry))
     task = gateway.service.tasks.submit("look", owner="chat:memory:1")
-    await asyncio.to_thread(began.wait, 10)
+    assert await asyncio.to_thread(began.acquire, timeout=10)
     stop.set()
     hurry.set()
     await asyncio.wait_for(running, 15)
     after = store.task(task.id)
     assert after is not None
     assert after.state == "parked"
+    assert not began.acquire(blocking=False), "it was taken up again"
     store.close()
 
 
@@ -342,6 +344,7 @@ def test_nobody_to_serve_is_refused(configured: Callable[[str], Config]) -> None
         ("", "No platform is set up"),
         ('[gateway.telegram]\nallow = ["7"]\n', "telegram needs the token"),
         ("[gateway.telegram]\n[gateway.slack]\n", "Nobody may speak on telegram"),
+        ("[gateway.telegram]\ngroups = 'foo'\n", "groups"),
     ],
 )
 async def test_a_gateway_that_has_nothing_to_serve_does_not_start(
@@ -359,7 +362,7 @@ async def test_a_platform_that_is_set_up_wrongly_keeps_no_other_from_being_serve
 ) -> None:
     monkeypatch.setenv("TELEGRAM_BOT_TOKEN", TOKEN)
     nowhere = 'allow = ["7"]\nbase_url = "http://127.0.0.1:9/bot"\n'
-    config = configured(f'[gateway.telegram]\n{nowhere}[gateway.slack]\n[gateway.discord]\nallow = ["8"]\n')
+    config = configured(f'[gateway.telegram]\n{nowhere}[gateway.slack]\n[gateway.discord]\nallow = ["@b"]\n')
     store = SqliteStore(config.dirs.database)
     store.note("link:memory", '{"state": "refused", "problem": "long ago"}')
     gateway, stop = await open_gateway(config, store), asyncio.Event()
@@ -372,9 +375,23 @@ async def test_a_platform_that_is_set_up_wrongly_keeps_no_other_from_being_serve
     store.close()
     assert said.startswith("telegram: ")
     assert "slack: not served: Nobody may speak on slack." in said
-    assert "discord: not served: discord needs the token of its bot" in said
+    assert "discord: not served: [gateway.discord] allow: '@b' is no id of a person there." in said
     assert "memory" not in said
     assert "slack is not served: Nobody may speak on slack." in caplog.text
+
+
+async def test_what_another_gateway_serves_stands_as_that_one_says(configured: Callable[[str], Config]) -> None:
+    config = configured(ADA)
+    store = SqliteStore(config.dirs.database)
+    link = '{"state": "connected", "problem": ""}'
+    for platform in ("telegram", "discord"):
+        store.note(f"link:{platform}", link)
+    assert store.enter_alone("gateway:telegram", new_lease("gateway"), is_alive) is None
+    async with serving(config):
+        notes = store.notes("link:")
+        assert notes["link:telegram"] == link
+        assert "link:discord" not in notes
+    store.close()
 
 
 @pytest.mark.parametrize(

@@ -795,6 +795,7 @@ async def test_a_question_of_a_turn_that_is_over_was_answered_already(tmp_path: 
 async def test_new_ends_the_old_session_before_the_new_one_begins(tmp_path: Path) -> None:
     async with served(tmp_path, ["hi"]) as house:
         await said(house, "hello")
+        await house.shows(lambda: "agent:end" in house.happened)
         house.happened.clear()
         await said(house, "/new")
         assert house.happened == ["session:end", "session:start", "session:reset"]

@@ -141,3 +141,13 @@ async def test_who_may_speak_already_stays_and_a_pairing_that_is_off_stays_off(t
         _, said = await set_up(server, tmp_path / "h", TOKEN, "", "")
         assert "Nobody may speak: no ids, and pairing = false" in said
         assert (tmp_path / "h" / "config.toml").read_text() == without
+
+
+async def test_who_was_let_in_before_is_made_no_admin_by_enter(tmp_path: Path) -> None:
+    async with TelegramServer() as server:
+        await set_up(server, tmp_path / "h", TOKEN, "7", "")
+        path = tmp_path / "h" / "config.toml"
+        written = path.read_text().replace("admins", "allow")
+        path.write_text(written)
+        assert (await set_up(server, tmp_path / "h", TOKEN, "", ""))[0] == 0
+        assert path.read_text() == written
