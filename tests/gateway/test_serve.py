@@ -272,13 +272,18 @@ async def test_under_nohup_a_terminal_that_goes_ends_nothing(configured: Callabl
         "nohup", sys.executable, "-m", "hermes_cli.main", "gateway", env=env, stderr=asyncio.subprocess.PIPE
     )
     assert process.stderr is not None
-    async with asyncio.timeout(30):
-        await process.stderr.readuntil(b"Next try in")
-        process.send_signal(signal.SIGHUP)
-        await process.stderr.readuntil(b"Next try in")
-        process.send_signal(signal.SIGINT)
-        said = (await process.stderr.read()).decode()
-        assert await process.wait() == 0
+    try:
+        async with asyncio.timeout(30):
+            await process.stderr.readuntil(b"Next try in")
+            process.send_signal(signal.SIGHUP)
+            await process.stderr.readuntil(b"Next try in")
+            process.terminate()
+            said = (await process.stderr.read()).decode()
+            assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     assert said.count("Leaving: what runs is parked") == 1
     assert said.endswith("The gateway has stopped.\n")
 
