@@ -39,9 +39,9 @@ def set_up(dirs: Directories, name: str) -> None:
     if name.lower() not in {*REGISTRY}:
         raise ConfigError(f"There is no platform {name!r}.", hint=f"There are {', '.join(REGISTRY)}.")
     platform = Platform(name.lower())
+    before = _config(dirs, platform, {})  # what is wrong with the table no token mends
     while (problem := _ask_secrets(dirs, platform)) is not None:
         typer.echo(problem.explain(), err=True)
-    before = _config(dirs, platform, {})
     ids = _people(platform, "Ids of people who may speak (empty: they ask, and you let them in by code)", before.allow)
     # Who sets up a bot for one person is that person; who was let in before is not made one by Enter.
     alone = frozenset(ids) if len(ids) == 1 and not before.allow else frozenset[str]()

@@ -143,6 +143,16 @@ async def test_who_may_speak_already_stays_and_a_pairing_that_is_off_stays_off(t
         assert (tmp_path / "h" / "config.toml").read_text() == without
 
 
+async def test_what_is_wrong_with_the_table_is_said_before_anything_is_asked(tmp_path: Path) -> None:
+    async with TelegramServer() as server:
+        (tmp_path / "h").mkdir()
+        (tmp_path / "h" / "config.toml").write_text("[gateway.telegram]\ngroups = 'mentoined'\n")
+        code, said = await set_up(server, tmp_path / "h", TOKEN, "7", "")
+        assert code != 0
+        assert "There are mentioned, all, none." in said
+        assert "token" not in said
+
+
 async def test_who_was_let_in_before_is_made_no_admin_by_enter(tmp_path: Path) -> None:
     async with TelegramServer() as server:
         await set_up(server, tmp_path / "h", TOKEN, "7", "")
