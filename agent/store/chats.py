@@ -160,8 +160,8 @@ class SqliteChats(OnDatabase):
 
     def notes(self, lead: str) -> dict[str, str]:
         with self._database.read() as connection:
-            statement = "SELECT name, value FROM notes WHERE substr(name, 1, length(?1)) = ?1 ORDER BY name"
-            return dict(connection.execute(statement, (cleaned(lead),)).fetchall())
+            statement = "SELECT name, value FROM notes WHERE substr(name, 1, length(:lead)) = :lead ORDER BY name"
+            return dict(connection.execute(statement, {"lead": cleaned(lead)}).fetchall())
 
     def _letters(self, rest: str, values: tuple[object, ...]) -> list[Outbound]:
         with self._database.read() as connection:

@@ -47,10 +47,10 @@ class SqliteDeliveries(OnDatabase):
             told = settle(connection, "told", "task_id = ? AND surface = ? AND state <> 'told'", (task_id, surface))
             connection.execute(
                 """
-                UPDATE tasks SET told = 1 WHERE id = ?1 AND state IN ('done', 'failed')
-                AND NOT EXISTS (SELECT 1 FROM deliveries WHERE task_id = ?1 AND state <> 'told')
+                UPDATE tasks SET told = 1 WHERE id = :task AND state IN ('done', 'failed')
+                AND NOT EXISTS (SELECT 1 FROM deliveries WHERE task_id = :task AND state <> 'told')
                 """,
-                (task_id,),
+                {"task": task_id},
             )
         return told
 
