@@ -100,9 +100,9 @@ class Limits:
     hidden: tuple[str, ...] = ()
 
     @property
-    def walled(self) -> bool:
-        """Whether commands run unasked, because all that they reach is the workspace."""
-        return "terminal" not in self.without and not self.network
+    def unasked(self) -> bool:
+        """Whether files of the workspace are changed unasked, because nothing of it gets further."""
+        return not self.network
 
 
 @dataclass(frozen=True, slots=True)

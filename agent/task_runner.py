@@ -199,10 +199,10 @@ class TaskRunner:
         policy = self._policy.under(convert("approvals", mode, "the task"), task.session_id)
         if (limits := options.limits) is None:
             return policy
-        # The file tools reach no further, and ask no more, than the commands beside them, which a wall keeps to this
-        # folder and mostly lets write in it unasked.
+        # The file tools reach no further, and ask no more, than commands would, which a wall keeps to this folder and
+        # mostly lets write in it unasked. Where there is no wall there are no commands.
         wall = wall_of(self._config.values, self._config.dirs, limits)
-        unasked = limits.walled and wall.mode == "workspace-write" and policy.mode == "ask"
+        unasked = limits.unasked and wall.mode == "workspace-write" and policy.mode == "ask"
         return replace(policy, hidden=wall.hidden, mode="edits" if unasked else policy.mode)
 
     def _folder(self, task: Task) -> Path:

@@ -47,7 +47,8 @@ def _explained(command: CommandDef) -> str:
         if sub.name in task_commands.SUBCOMMANDS
     ]
     example = [f"Example: {command.example.removesuffix(' -f')}"] if command.example else []
-    return "\n".join([f"{command.usage}{alias_note(command)} - {command.summary}", *subs, *example])
+    options = [f"  {option.name} {option.arguments}".rstrip() + f" - {option.summary}" for option in command.options]
+    return "\n".join([f"{command.usage}{alias_note(command)} - {command.summary}", *options, *subs, *example])
 
 
 async def _new(call: Call) -> str:

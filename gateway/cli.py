@@ -154,15 +154,23 @@ def logs(
 
 def _log_lines(path: Path, last: int, *, follow: bool) -> "Iterator[str]":
     """The last lines of a log, and then those that are added, also when another file takes its place."""
-    file = path.open(encoding="utf-8", errors="replace")
-    yield from (line.rstrip("\n") for line in deque(file, last))
+    file = path.open("rb")
+    yield from (line.decode("utf-8", "replace").rstrip("\n") for line in deque(file, last))
+    begun = b""
     while follow:
-        yield from (line.rstrip("\n") for line in file)
+        for line in file:
+            begun += line
+            if begun.endswith(b"\n"):
+                yield begun.decode("utf-8", "replace").rstrip("\n")
+                begun = b""
         with contextlib.suppress(OSError):  # between two files there is none
-            if path.stat().st_ino != os.fstat(file.fileno()).st_ino:
-                yield from (line.rstrip("\n") for line in file)
+            there, here = path.stat(), os.fstat(file.fileno())
+            if here.st_size < file.tell():
+                file.seek(0)  # it was emptied
+                continue
+            if there.st_ino != here.st_ino and here.st_size == file.tell():
                 file.close()
-                file = path.open(encoding="utf-8", errors="replace")
+                file = path.open("rb")
                 continue
         time.sleep(FOLLOW)
     file.close()

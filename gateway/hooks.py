@@ -147,7 +147,10 @@ class _Room:
             raise _Hangs
 
         async def awaited() -> None:
-            await self._handle(event, facts)
+            try:
+                await self._handle(event, facts)
+            except SystemExit as error:  # else it would end the hook's thread, and nobody would hear of it
+                raise RuntimeError(f"it ends the process: {error!r}") from error
 
         try:
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(awaited(), self._loop))

@@ -1,6 +1,7 @@
 """Setting a platform up: what it needs is asked for, tried, and written down."""
 
 import asyncio
+import os
 from collections.abc import Mapping, Set
 
 import tomlkit
@@ -49,7 +50,9 @@ def set_up(dirs: Directories, name: str) -> None:
     admins = _people(platform, what, before.admins or alone)
     _write(dirs, platform, [one for one in ids if one not in admins], admins)
     typer.echo("Now: hermes gateway")
-    if not ids and not admins and before.pairing is False:
+    if before.everyone:
+        typer.echo(f"Whoever writes is let in: [gateway.{platform.value}] says everyone = true.")
+    elif not ids and not admins and before.pairing is False:
         typer.echo(f"Nobody may speak: no ids, and pairing = false in [gateway.{platform.value}].", err=True)
     elif not ids and not admins:
         typer.echo("Write to the bot; it answers with a code for `hermes pairing approve`.")
@@ -66,7 +69,8 @@ def _ask_secrets(dirs: Directories, platform: Platform) -> HermesError | None:
     """
     typed: dict[str, str] = {}
     try:
-        for secret, what in _secrets(platform, load_config().values.gateway.get(platform.value, {})):
+        wanted = _secrets(platform, load_config().values.gateway.get(platform.value, {}))
+        for secret, what in wanted:
             if value := typer.prompt(what, hide_input=True, default="", show_default=False).strip():
                 typed[f"{platform.value}_{secret}"] = value
             if secret == "bot_token" and asyncio.run(try_token(_config(dirs, platform, typed))):
@@ -78,6 +82,11 @@ def _ask_secrets(dirs: Directories, platform: Platform) -> HermesError | None:
         return error
     _keep(dirs, typed)
     typer.echo(f"{platform.value} knows the token.")
+    names, kept = [f"{platform.value}_{name}" for name, _what in wanted], read_keys(dirs)
+    outside = {name: os.environ[name.upper()] for name in names if name not in kept and os.environ.get(name.upper())}
+    what = f"Only the environment has {', '.join(map(str.upper, outside))}. Keep it in credentials.toml, for a service"
+    if outside and typer.confirm(what, default=True):
+        _keep(dirs, outside)
     return None
 
 
@@ -102,8 +111,6 @@ def _people(platform: Platform, what: str, default: Set[str]) -> list[str]:
 
 
 def _config(dirs: Directories, platform: Platform, typed: Mapping[str, str]) -> PlatformConfig:
-    import os
-
     tables = {platform.value: load_config().values.gateway.get(platform.value, {})}
     return platform_configs(tables, {**read_keys(dirs), **typed}, os.environ)[platform]
 
@@ -138,6 +145,6 @@ def _write(dirs: Directories, platform: Platform, ids: list[str], admins: list[s
             table["allow"] = ids
         if admins:
             table["admins"] = admins
-        if not ids and not admins:
+        if not ids and not admins and not table.get("everyone"):
             table.setdefault("pairing", True)
         write_private(path, tomlkit.dumps(document))

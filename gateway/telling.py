@@ -46,7 +46,7 @@ SET_HOME = "An admin can change that: /sethome, in a chat of theirs."
 
 _CODE = re.compile(r"(?ms)^[ \t]*(`{3,}|~{3,}).*?(?:^[ \t]*\1|\Z)|`[^`\n]*`")
 _NAMED = re.compile(
-    r"""!?\[[^\]\n]*\]\((?:<(?:file://)?([^<>\n]+)>|(?:file://)?((?:[^()\s]|\([^()\s]*\))+))(?:\s+"[^"\n]*")?\)"""
+    r"""!?\[[^\]\n]*\]\((?:<(?:file://)?([^<>\n]+)>|(?:file://)?((?:[^()\s]|\([^()\s]*\))+))(?:\s+(?:"[^"\n]*"|'[^'\n]*'))?\)"""
     r"|^MEDIA:\s*(\S.*?)\s*$",
     re.MULTILINE,
 )

@@ -55,8 +55,13 @@ def test_the_gateway_s_log_is_shown_from_its_end_and_followed_over_a_change_of_f
         file.write("four\n")
     assert shown.readline() == "four\n"
     path.rename(path.with_name("gateway.log.1"))
-    path.write_text("five\n")
+    path.write_text("five\nsi")
     assert shown.readline() == "five\n"
+    with path.open("a") as file:
+        file.write("x\n")
+    assert shown.readline() == "six\n"
+    path.write_text("7\n")
+    assert shown.readline() == "7\n"
 
 
 def test_without_a_gateway_s_log_it_says_who_writes_it(run: Run) -> None:

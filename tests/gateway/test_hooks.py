@@ -128,6 +128,20 @@ def test_what_is_wrong_with_a_hook_is_said_and_the_others_are_loaded(
     assert said in caplog.text
 
 
+async def test_a_hook_that_exits_ends_nothing_but_its_own_run(
+    hook: Callable[[str, str, str], Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    hook("exits", '["x"]', "import sys\nasync def handle(event, facts): sys.exit(3)")
+    registry = HookRegistry()
+    registry.load(tmp_path / "hooks")
+    async with asyncio.timeout(5):  # less than a hook's own time
+        await registry.emit("x", {})
+        await registry.emit("x", {})
+    registry.close()
+    assert caplog.text.count("hook exits failed for x") == 2
+    assert "SystemExit(3)" in caplog.text
+
+
 def test_an_event_that_there_is_not_is_said(
     hook: Callable[[str, str, str], Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

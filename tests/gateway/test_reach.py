@@ -186,3 +186,12 @@ async def test_where_commands_may_only_read_the_file_tools_ask_before_they_write
     monkeypatch.setenv("HERMES_SANDBOX", "read-only")
     async with chatting(tmp_path, monkeypatch, Call("write_file", path="a.txt", content="x"), HOUSE) as (platform, _):
         await shows(platform, "May I? write_file")
+
+
+async def test_where_no_sandbox_works_the_own_folder_is_written_unasked_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.serve.backend", lambda: None)
+    async with chatting(tmp_path, monkeypatch, Call("write_file", path="a.txt", content="x"), HOUSE) as (platform, _):
+        await shows(platform, "It said: Created a.txt")
+    assert (tmp_path / "chats" / "memory-1" / "a.txt").read_text() == "x"

@@ -373,7 +373,9 @@ async def test_a_platform_that_is_set_up_wrongly_keeps_no_other_from_being_serve
     gateway, stop = await open_gateway(config, store), asyncio.Event()
     running = asyncio.create_task(gateway.run(stop))
     async with asyncio.timeout(10):
-        while "discord: not served" not in (said := "\n".join(lines(standing(store), now=time.time()))):
+        said = ""
+        while said.count(": not served: ") < 2 or "memory" in said:
+            said = "\n".join(lines(standing(store), now=time.time()))
             await asyncio.sleep(0.01)
     stop.set()
     await running

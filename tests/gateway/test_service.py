@@ -398,15 +398,15 @@ async def test_a_file_is_sent_up_to_what_the_platform_takes(tmp_path: Path) -> N
 
 
 async def test_files_are_named_in_every_way_that_markdown_has(tmp_path: Path) -> None:
-    for name in ("a b.md", "50% more.md", "copy (1).txt", "titled.txt"):
+    for name in ("a b.md", "50% more.md", "copy (1).txt", "titled.txt", "also.txt"):
         (tmp_path / name).write_text("x")
-    links = '[a](<a b.md>) [a](a%20b.md) [b](<50% more.md>) [c](copy(2).txt) [d](titled.txt "with a title")'
-    answer = f"{links}\nMEDIA: copy (1).txt"
+    links = "[a](<a b.md>) [a](a%20b.md) [b](<50% more.md>) [c](copy(2).txt) [e](also.txt 'titled, too')"
+    answer = f'{links} [d](titled.txt "with a title")\nMEDIA: copy (1).txt'
     async with served(tmp_path, [answer]) as house:
         await house.platform.say("send me all")
-        await house.shows(lambda: len([one for one in house.platform.shown if one.file_name]) == 4)
+        await house.shows(lambda: len([one for one in house.platform.shown if one.file_name]) == 5)
         sent = [one.file_name for one in house.platform.shown if one.file_name]
-        assert sent == ["a b.md", "50% more.md", "titled.txt", "copy (1).txt"]
+        assert sent == ["a b.md", "50% more.md", "also.txt", "titled.txt", "copy (1).txt"]
         assert (
             house.platform.shown[1].text == "🔒 Not sent, for there is no such file in this chat's folder: copy(2).txt"
         )

@@ -3,7 +3,9 @@
 import asyncio
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -27,7 +29,9 @@ async def set_up_slack(server: SlackServer, home: Path, *answers: str) -> tuple[
     return await answered(Platform.SLACK, table, home, *answers)
 
 
-async def answered(platform: Platform, table: str, home: Path, *answers: str) -> tuple[int, str]:
+async def answered(
+    platform: Platform, table: str, home: Path, *answers: str, env: Mapping[str, str] = MappingProxyType({})
+) -> tuple[int, str]:
     home.mkdir(exist_ok=True)
     if not (home / "config.toml").exists():
         (home / "config.toml").write_text(f"# mine\n[gateway.{platform.value}]\n{table}")
@@ -39,7 +43,7 @@ async def answered(platform: Platform, table: str, home: Path, *answers: str) ->
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        env={"HERMES_HOME": str(home), "PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8"},
+        env={"HERMES_HOME": str(home), "PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8", **env},
     )
     said, _ = await asyncio.wait_for(process.communicate("".join(f"{one}\n" for one in answers).encode()), 60)
     return process.returncode or 0, said.decode()
@@ -161,3 +165,24 @@ async def test_who_was_let_in_before_is_made_no_admin_by_enter(tmp_path: Path) -
         path.write_text(written)
         assert (await set_up(server, tmp_path / "h", TOKEN, "", ""))[0] == 0
         assert path.read_text() == written
+
+
+@pytest.mark.parametrize("keep", [True, False])
+async def test_a_token_that_only_the_environment_has_is_kept_where_one_wants_it_to_be(
+    tmp_path: Path, keep: bool
+) -> None:
+    async with TelegramServer() as server:
+        table = f'base_url = "{server.base_url}"\n'
+        answers, env = ("", "y" if keep else "n", "7", ""), {"TELEGRAM_BOT_TOKEN": TOKEN}
+        code, said = await answered(Platform.TELEGRAM, table, tmp_path / "h", *answers, env=env)
+        assert code == 0, said
+        assert "Only the environment has TELEGRAM_BOT_TOKEN." in said
+        assert (tmp_path / "h" / "credentials.toml").exists() is keep
+
+
+async def test_where_everyone_is_let_in_nobody_gets_a_code(tmp_path: Path) -> None:
+    async with TelegramServer() as server:
+        table = f'base_url = "{server.base_url}"\neveryone = true\n'
+        _, said = await answered(Platform.TELEGRAM, table, tmp_path / "h", TOKEN, "", "")
+        assert "everyone = true" in said
+        assert "pairing" not in (tmp_path / "h" / "config.toml").read_text()
