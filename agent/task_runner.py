@@ -29,6 +29,9 @@ from agent.worktree import Worktree, of_task
 if TYPE_CHECKING:
     from agent.task_runs import RunTask
 
+PROCESSES = Path("/proc")
+"""What commands behind a wall see only their own of: Hermes's environment is in there."""
+
 _log = logging.getLogger(__name__)
 
 NO_CHOICE = "{}"
@@ -203,7 +206,7 @@ class TaskRunner:
         # mostly lets write in it unasked. Where there is no wall there are no commands.
         wall = wall_of(self._config.values, self._config.dirs, limits)
         unasked = limits.unasked and wall.mode == "workspace-write" and policy.mode == "ask"
-        return replace(policy, hidden=wall.hidden, mode="edits" if unasked else policy.mode)
+        return replace(policy, hidden=(*wall.hidden, PROCESSES), mode="edits" if unasked else policy.mode)
 
     def _folder(self, task: Task) -> Path:
         session = self._store.session(task.session_id)

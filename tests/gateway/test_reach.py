@@ -120,6 +120,7 @@ async def test_a_chat_s_commands_stay_in_its_folder_and_see_no_other_chat_s(
         Call("search_files", pattern="secret", path=".."),
         Call("search_files", pattern="secret", path="../.."),
         Call("read_file", path="../../home/config.toml"),
+        Call("read_file", path="/proc/self/environ"),
         Call("write_file", path="../memory-2/diary.txt", content="x"),
         Call("write_file", path="../../elsewhere.txt", content="x"),
         Call("edit_file", path="link/diary.txt", old="secret", new="x"),
