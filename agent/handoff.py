@@ -104,10 +104,6 @@ class Handoffs:
         homes = self._store.notes(HOME).values()
         return address in homes or bool(self._store.sessions(source=address, limit=1))
 
-    def alone_in(self, address: str) -> set[str]:
-        """The one person whose direct chat it is; nobody where it is none that is known."""
-        return alone_in(address, direct_chats(self._store, address.partition(":")[0]))
-
     def send(self, session_id: str, address: str, *, terminal: str, said: str) -> None:
         """Have a terminal's session wait in a chat, which is shown what was `said` last.
 

@@ -99,11 +99,6 @@ class Limits:
     network: bool = False
     hidden: tuple[str, ...] = ()
 
-    @property
-    def unasked(self) -> bool:
-        """Whether files of the workspace are changed unasked, because nothing of it gets further."""
-        return not self.network
-
 
 @dataclass(frozen=True, slots=True)
 class TaskOptions:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from agent.errors import HermesError
 from agent.messages import INTERRUPTED, Message, unanswered_calls
 from agent.records import Task
 
@@ -52,7 +53,11 @@ def context_for(history: Sequence[Message], prompt: str, *, moved: bool = False)
     """A conversation as the start of a task that is to go on from it with `prompt`.
 
     Calls without a result get the one that says so. `moved`: the task works in a worktree of its own.
+
+    Raises: HermesError, when nothing was said yet.
     """
+    if not history:
+        raise HermesError("There is no conversation to take along yet.", hint="Leave --context out.")
     opened = [Message("tool", INTERRUPTED, tool_call_id=call.id) for call in unanswered_calls(list(history))]
     told = f"{MOVED}\n\n{prompt}" if moved else prompt
     return [*history, *opened, Message("user", told)]

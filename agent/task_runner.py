@@ -203,9 +203,10 @@ class TaskRunner:
         if (limits := options.limits) is None:
             return policy
         # The file tools reach no further, and ask no more, than commands would, which a wall keeps to this folder and
-        # mostly lets write in it unasked. Where there is no wall there are no commands.
+        # mostly lets write in it unasked, for without the network nothing of it gets further. Where there is no wall
+        # there are no commands.
         wall = wall_of(self._config.values, self._config.dirs, limits)
-        unasked = limits.unasked and wall.mode == "workspace-write" and policy.mode == "ask"
+        unasked = not limits.network and wall.mode == "workspace-write" and policy.mode == "ask"
         return replace(policy, hidden=(*wall.hidden, PROCESSES), mode="edits" if unasked else policy.mode)
 
     def _folder(self, task: Task) -> Path:

@@ -208,8 +208,8 @@ async def _status(call: Call) -> str:
             f"tasks: {len(live)} live",
         ]
         for where, adapter in service.adapters.items():
-            reached = adapter.problem or "connected" if service.reaches(where) else "not connected"
-            lines.append(f"{where.value}: {reached}")
+            problem = adapter.problem if service.reaches(where) else "not connected"
+            lines.append(f"{where.value}: {problem or 'connected'}")
         return "\n".join(lines)
 
     return await service.aside(look)

@@ -253,13 +253,12 @@ def approve(platform: str, code: str) -> None:
 
 def _welcome(person: "Person") -> None:
     """Tell them where they asked."""
-    from gateway.home import direct_chat
-    from gateway.outbox import Letter, address, encode
+    from agent.handoff import direct_chats
+    from gateway.outbox import Letter, encode
 
     store = _store()
-    if chat := direct_chat(store, person.platform, person.user_id):
-        letter = Letter(text="You are let in. Write what you want done; /help lists the commands.")
-        store.post(address(chat), encode(letter))
+    if where := direct_chats(store, person.platform).get(person.user_id):
+        store.post(where, encode(Letter(text="You are let in. Write what you want done; /help lists the commands.")))
 
 
 @pairing_app.command("list", help="who was let in, and who waits")
@@ -292,12 +291,13 @@ def revoke(platform: str, user_id: str) -> None:
 
 def _stop_all_of(store: "SqliteStore", platform: str, user_id: str) -> list[str]:
     """Stop somebody's turns and tasks, wherever they run: nobody but admins could from now on."""
+    from agent.handoff import direct_chats
     from agent.records import OF_CHATS, OF_TURNS
     from agent.task_rows import key_of
     from agent.tasks import orders
-    from gateway.home import direct_chat, is_of
+    from gateway.home import is_of
 
-    pool, direct = orders(store), direct_chat(store, platform, user_id)
+    pool, direct = orders(store), direct_chats(store, platform).get(user_id)
     theirs = [
         (task, key)
         for owner in (OF_TURNS, OF_CHATS)

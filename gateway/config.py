@@ -4,14 +4,13 @@ Tokens are no settings. They come from the environment (`TELEGRAM_BOT_TOKEN`) or
 name is written in lower case.
 """
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from agent.errors import ConfigError
-from agent.tools import NAMES
+from agent.tools import NAMES, similar
 from agent.tools.outside import PREFIX
 
 GroupSessions = Literal["user", "chat"]
@@ -104,9 +103,7 @@ def _require_tools(names: object, platform: Platform) -> None:
     """A tool that is written wrongly would stay. Raises: ConfigError."""
     for name in names if isinstance(names, list) else ():
         if isinstance(name, str) and name not in NAMES and not name.startswith(f"{PREFIX}__"):
-            near = difflib.get_close_matches(name, NAMES, 1)
-            hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(NAMES)}."
-            raise ConfigError(f"[gateway.{platform}] tools_off: there is no tool {name!r}.", hint=hint)
+            raise ConfigError(f"[gateway.{platform}] tools_off: there is no tool {name!r}.", hint=similar(name))
 
 
 def _ids(name: str, value: object, platform: Platform) -> list[str]:
@@ -133,8 +130,13 @@ def _secrets_of(platform: str, keys: Mapping[str, str], env: Mapping[str, str]) 
     """The platform's secrets by what follows its name: `bot_token`. The environment wins."""
     lead = f"{platform}_"
     found = {name.removeprefix(lead): value for name, value in keys.items() if name.startswith(lead)}
-    found |= {name.lower().removeprefix(lead): env[name] for name in env if name.lower().startswith(lead) and env[name]}
+    found |= {name.removeprefix(lead): value for name, value in of_environment(platform, env).items()}
     return {name: value.strip() for name, value in found.items() if value.strip()}
+
+
+def of_environment(platform: str, env: Mapping[str, str]) -> dict[str, str]:
+    """The platform's secrets that the environment has, by their names in credentials.toml."""
+    return {name.lower(): env[name] for name in sorted(env) if name.lower().startswith(f"{platform}_") and env[name]}
 
 
 _Kind = TypeVar("_Kind")

@@ -132,20 +132,14 @@ class Homes:
         self._told.pop(where, None)
 
 
-def direct_chat(store: ChatStore, platform: str, user_id: str) -> Chat | None:
-    """Where somebody has written alone. Raises: StoreError."""
-    where = direct_chats(store, platform).get(user_id)
-    return chat_of(where) if where else None
-
-
-def is_of(key: str, platform: str, user_id: str, direct: Chat | None) -> bool:
-    """Whether a conversation is one person's: their own in a group, or, whatever the thread, their direct chat."""
+def is_of(key: str, platform: str, user_id: str, direct: str | None) -> bool:
+    """Whether a conversation is one person's: their own in a group, or the `direct` chat, if they have one."""
     chat = chat_of(key)
     if chat.platform != platform:
         return False
     if user_of(key):
         return user_of(key) == user_id
-    return direct is not None and same_chat(address(chat), address(direct))
+    return direct is not None and same_chat(address(chat), direct)
 
 
 def _direct(source: SessionSource) -> tuple[str, str]:

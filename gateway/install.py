@@ -13,6 +13,7 @@ from agent.config import Config, read_keys, setting_fields
 from agent.errors import HermesError
 from agent.models.catalog import KEYED
 from agent.own_files import write_private
+from gateway.config import of_environment
 
 SERVICE, LABEL = "hermes-gateway", "hermes.gateway"
 
@@ -130,10 +131,9 @@ def _notes(config: Config, env: Mapping[str, str]) -> Iterator[str]:
     kept = read_keys(config.dirs)
     keys = [(one.key_variable, f"hermes model {one.name} --key") for one in KEYED if one.name not in kept]
     tokens = [
-        (name, f"hermes gateway setup {platform}")
+        (name.upper(), f"hermes gateway setup {platform}")
         for platform in config.values.gateway
-        for name in sorted(env)
-        if name.lower().startswith(f"{platform}_") and name.lower() not in kept
+        for name in sorted(of_environment(platform, env).keys() - kept.keys())
     ]
     settings = [(f"HERMES_{name.upper()}", f"hermes config set {name}") for name in setting_fields()]
     for name, command in (*keys, *tokens, *settings):

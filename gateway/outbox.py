@@ -420,16 +420,14 @@ async def _send(adapter: Adapter, chat: Chat, one: Outbound, letter: Letter) -> 
             return one.message_id
     if one.repeat:
         text = REPEAT + text
-    if letter.content and isinstance(adapter, SendsFiles):
+    if (letter.content or letter.file) and isinstance(adapter, SendsFiles):
         data = letter.content.encode(errors="replace")
-        file = OutgoingFile(data=data, name=letter.file_name, kind="document")
-        return (await adapter.send_file(chat, file, caption=text, reply_to=letter.reply_to)).message_id
-    if letter.file:
-        if not isinstance(adapter, SendsFiles):
-            return (await adapter.send(chat, f"{text}\n[file: {letter.file_name}]".strip())).message_id
-        data = await asyncio.to_thread(_read, Path(letter.file), letter.file_name, adapter.file_limit)
+        if letter.file:
+            data = await asyncio.to_thread(_read, Path(letter.file), letter.file_name, adapter.file_limit)
         file = OutgoingFile(data=data, name=letter.file_name, kind=letter.file_kind)
         return (await adapter.send_file(chat, file, caption=text, reply_to=letter.reply_to)).message_id
+    if letter.file:
+        return (await adapter.send(chat, f"{text}\n[file: {letter.file_name}]".strip())).message_id
     if letter.buttons and isinstance(adapter, CanAsk):
         return (await adapter.ask(chat, text, letter.buttons, reply_to=letter.reply_to)).message_id
     return (await adapter.send(chat, text, reply_to=letter.reply_to)).message_id

@@ -327,13 +327,12 @@ class Gateway:
         """Keep why a platform is not served; what is noted of others that are not is of a process before."""
 
         def note() -> None:
-            present = self.store.present().items()
-            served = {mark for mark, lease in present if mark.startswith(SERVES) and is_alive(lease)}
+            served = self.service.conversations.handoffs.serving()
             for name in self.store.notes(LINK):
-                if f"{SERVES}{name.removeprefix(LINK)}" not in served:
+                if name.removeprefix(LINK) not in served:
                     self.store.note(name, "")
             for platform, error in self._wrong.items():
-                if _mark(platform) not in served:
+                if platform.value not in served:
                     stands = {"state": "refused", "problem": error.explain(), "since": time.time()}
                     self.store.note(f"{LINK}{platform.value}", json.dumps(stands))
 

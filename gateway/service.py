@@ -58,6 +58,12 @@ WORDS = {"yes": "ok", "y": "ok", "no": "no", "n": "no"}
 """The buttons under "May I?" that plain words stand for."""
 
 
+def own_words(event: MessageEvent) -> str:
+    """What a person wrote in a message that is nothing else; "" where there is more to it, or others' words."""
+    is_plain = event.kind == "message" and not event.forwarded and not event.attachments
+    return event.text.strip() if is_plain else ""
+
+
 class GatewayStore(Store, ChatStore, PeopleStore, Protocol):
     """What a served gateway keeps."""
 
@@ -155,7 +161,7 @@ class Service:
         self.store, self.adapters = store, adapters
         self._loop = asyncio.get_running_loop()
         self._run, self._obey, self._press, self.happened = run, obey, press, happened
-        self._hears, self._may, self.limits, self._reaches = hears, may, limits, reaches
+        self._hears, self._may, self.limits, self.reaches = hears, may, limits, reaches
         self._is_alive = is_alive
         self._threads = executor or ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
         pool = partial(
@@ -278,7 +284,7 @@ class Service:
 
         False where none can be reached, and nobody is told: the log has it, and later it would be wrong.
         """
-        if (home := await self.aside(lambda: self.homes.for_notice(about, self._reaches, but))) is None:
+        if (home := await self.aside(lambda: self.homes.for_notice(about, self.reaches, but))) is None:
             return False
         await self.say(home, text)
         return True
@@ -310,10 +316,6 @@ class Service:
         await self.aside(lambda: self.store.move_chat(old, new))
         await self.aside(lambda: self.conversations.moved(old, new))
         await self.outbox.look()
-
-    def reaches(self, platform: Platform) -> bool:
-        """Whether a platform is connected."""
-        return self._reaches(platform)
 
     def works(self) -> bool:
         """Whether a turn or a task runs here. May wait for the store: not for the loop."""
@@ -417,9 +419,7 @@ class Service:
                 await self._settle(item, unknown.explain())
             case None:
                 event, files = self._preparing.found(item)
-                own = event.kind == "message" and not event.forwarded and not event.attachments
-                words = event.text.strip() if own else ""
-                return await self._say(item, behind, Prompt(as_prompt(event, files), answer=words))
+                return await self._say(item, behind, Prompt(as_prompt(event, files), answer=own_words(event)))
         return True
 
     async def _as_press(self, event: MessageEvent, key: str) -> MessageEvent | None:
@@ -427,9 +427,8 @@ class Service:
 
         In a group it is one that is said to the bot. Raises: HermesError where another question is open there, too.
         """
-        said = WORDS.get(event.text.strip().lower().rstrip(".!"))
-        own = event.kind == "message" and not event.forwarded and not event.attachments
-        if said is None or not own or (event.source.is_group and not event.addressed):
+        said = WORDS.get(own_words(event).lower().rstrip(".!"))
+        if said is None or (event.source.is_group and not event.addressed):
             return None
         asking = await self.glance(lambda: self.conversations.asks_leave(key))
         if asking is None or not await self._may(event, "approve" if said == "ok" else "deny"):

@@ -10,7 +10,7 @@ import typer
 from agent.config import Directories, load_config, read_keys, store_key
 from agent.errors import ConfigError, HermesError
 from agent.own_files import changing, write_private
-from gateway.config import Platform, PlatformConfig, is_person, platform_configs
+from gateway.config import Platform, PlatformConfig, is_person, of_environment, platform_configs
 from gateway.platforms.base import MessageEvent
 from gateway.platforms.registry import REGISTRY, open_adapter, try_token
 
@@ -82,8 +82,8 @@ def _ask_secrets(dirs: Directories, platform: Platform) -> HermesError | None:
         return error
     _keep(dirs, typed)
     typer.echo(f"{platform.value} knows the token.")
-    names, kept = [f"{platform.value}_{name}" for name, _what in wanted], read_keys(dirs)
-    outside = {name: os.environ[name.upper()] for name in names if name not in kept and os.environ.get(name.upper())}
+    names = {f"{platform.value}_{name}" for name, _what in wanted} - read_keys(dirs).keys()
+    outside = {name: one for name, one in of_environment(platform.value, os.environ).items() if name in names}
     what = f"Only the environment has {', '.join(map(str.upper, outside))}. Keep it in credentials.toml, for a service"
     if outside and typer.confirm(what, default=True):
         _keep(dirs, outside)

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from agent.handoff import HOME
+from agent.handoff import HOME, SERVES
 from agent.records import LIVE_STATES, OF_CHATS, OF_TURNS
 from agent.sandbox import backend
 from agent.store.leases import is_alive
@@ -21,7 +21,8 @@ REFUSED = 20
 def standing(store: "SqliteStore") -> dict[str, Any]:
     """As `--json` has it. Times are in seconds since the epoch."""
     links = {name.removeprefix(LINK): json.loads(value) for name, value in store.notes(LINK).items()}
-    served = {owner.split(":")[1]: lease for owner, lease in store.present().items() if owner.startswith("gateway:")}
+    present = store.present().items()
+    served = {mark.removeprefix(SERVES): one for mark, one in present if mark.startswith(SERVES) and is_alive(one)}
     unsent = store.unsent()
     down = {name: link["problem"] for name, link in links.items() if link["state"] == "refused" and name not in served}
     return {
@@ -30,7 +31,6 @@ def standing(store: "SqliteStore") -> dict[str, Any]:
         "gateways": [
             {"state": "starting", "problem": "", **links.get(platform, {}), "platform": platform, "pid": lease.pid}
             for platform, lease in served.items()
-            if is_alive(lease)
         ],
         "homes": {name.removeprefix(HOME): where for name, where in store.notes(HOME).items()},
         "received": len(store.received()),

@@ -62,9 +62,7 @@ def _submitted(call: Call, prompt: str, options: TaskOptions) -> Task:
     reply_to = call.event.message_id if call.event.source.is_group else ""
     options = replace(options, event=call.event_name, reply_to=reply_to)
     session = service.conversations.session(call.key) if options.context else ""
-    taken = service.store.messages(session) if session else []
-    if session and not taken:
-        raise HermesError("There is no conversation to take along yet.", hint="Leave --context out.")
+    messages = service.store.messages(session) if session else []
     return service.tasks.submit(
         prompt,
         owner=owner,
@@ -72,7 +70,7 @@ def _submitted(call: Call, prompt: str, options: TaskOptions) -> Task:
         options=options,
         cwd=workspace,
         parent=session,
-        history=reports.context_for(taken, prompt, moved=options.worktree) if taken else (),
+        history=reports.context_for(messages, prompt, moved=options.worktree) if session else (),
     )
 
 

@@ -173,10 +173,8 @@ class Background:
             notes.append(f"It starts from the last commit, without your changes in {', '.join(lacking[:5])}{more}.")
         if options.context:
             row = chat.store.session(chat.conversation) if chat.conversation else None
-            history = chat.store.messages(row.id) if row else []
-            if row is None or not history:
-                raise HermesError("There is no conversation to take along yet.", hint="Leave --context out.")
-            taken = reports.context_for(history, prompt, moved=options.worktree)
+            taken = reports.context_for(chat.store.messages(row.id) if row else [], prompt, moved=options.worktree)
+            assert row is not None, "a conversation with messages has a row"
             tokens = context.size(taken) + context.size_of_tools(portable.tools(row.settings))
             notes.append(f"It takes this conversation along: about {count(tokens)} tokens of input.")
         return notes, taken

@@ -111,7 +111,7 @@ class Rows:
 
     def window(self, height: int) -> list[Row]:
         top = max(len(self) - height, 0) if self._top is None else self._top
-        return [*self._rows, *self._last][top : top + height] if self._last else self._rows[top : top + height]
+        return (self._rows + self._last)[top : top + height]
 
 
 def matches(task: Task, words: str) -> bool:

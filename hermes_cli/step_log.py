@@ -140,8 +140,7 @@ class StepLog:
 
 def unfinished(text: str) -> list[LogLine]:
     """The end of what is being written, as a log shows it below the rest."""
-    lines = [LogLine("", line.rstrip()) for line in harmless(text).expandtabs(4).strip("\n").split("\n")[-MOST_LINES:]]
-    return [LogLine("writes", lines[0].text), *lines[1:]] if text.strip() else []
+    return list(_block("writes", "\n".join(text.rstrip().split("\n")[-MOST_LINES:])))
 
 
 def _call(arguments: str, title: str) -> Iterator[LogLine]:

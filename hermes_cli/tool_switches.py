@@ -1,6 +1,5 @@
 """Which tools the agent has: listed and switched by `/tools` and `hermes tools`, kept in `tools_off` of config.toml."""
 
-import difflib
 import json
 import os
 from collections.abc import Collection, Mapping, Sequence
@@ -8,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from agent.config import Config, set_value
 from agent.errors import ConfigError, HermesError
-from agent.tools import NAMES, summary
+from agent.tools import NAMES, similar, summary
 
 SETTING = "tools_off"
 
@@ -46,9 +45,7 @@ def switch(config: Config, names: Sequence[str], *, on: bool) -> Config:
         raise HermesError(f"Which tool is to be {word}?", hint=f"Example: /tools {word} web_fetch")
     for name in names:
         if name not in NAMES and not (on and name in config.values.tools_off):
-            near = difflib.get_close_matches(name, NAMES, 1)
-            hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(NAMES)}."
-            raise HermesError(f"There is no tool {name!r}.", hint=hint)
+            raise HermesError(f"There is no tool {name!r}.", hint=similar(name))
     origin = config.origins.get(SETTING, "default")
     if origin not in ("default", str(config.dirs.config_file)):
         raise ConfigError(f"{SETTING} is set by the {origin}, which counts before what is kept.")

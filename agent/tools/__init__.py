@@ -16,6 +16,14 @@ NAMES = (
 """Every tool there is. The last four see what is kept, or send others; an agent may have no use for them."""
 
 
+def similar(name: str) -> str:
+    """What to say of a tool that there is not."""
+    import difflib
+
+    near = difflib.get_close_matches(name, NAMES, 1)
+    return f"Did you mean {near[0]}?" if near else f"There are: {', '.join(NAMES)}."
+
+
 def summary(name: str) -> str:
     """The first sentence that the model is told of a tool."""
     from pathlib import Path

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from agent.errors import HermesError
-from agent.handoff import TERMINAL, Handoffs
+from agent.handoff import TERMINAL, Handoffs, alone_in, direct_chats
 from agent.store.leases import is_alive
 from hermes_cli.sessions import exchanges
 from hermes_cli.text import shortened
@@ -28,7 +28,7 @@ def handoff(chat: "Chat", arguments: str) -> None:
 
     def work() -> str:
         address = handoffs.place(arguments, tables)
-        _require_somebody(chat, address, handoffs.alone_in(address))
+        _require_somebody(chat, address)
         handoffs.send(session_id, address, terminal=chat.owner, said=_last_words(chat, session_id))
         return address
 
@@ -43,9 +43,10 @@ def handoff(chat: "Chat", arguments: str) -> None:
     chat.aside(work, then, failed=lambda: chat.release(keep=False))
 
 
-def _require_somebody(chat: "Chat", address: str, alone: set[str]) -> None:
-    """Raises: HermesError where nobody could go on with it. Who is `alone` in the chat is all that writes there."""
+def _require_somebody(chat: "Chat", address: str) -> None:
+    """May wait for the store. Raises: HermesError where nobody could go on with it."""
     platform = address.partition(":")[0]
+    alone = alone_in(address, direct_chats(chat.store, platform))
     admins = chat.config.values.gateway.get(platform, {}).get("admins")
     if admins and alone and not alone & {str(one).strip() for one in admins}:
         hint = f"/handoff {platform} takes its home chat."

@@ -342,7 +342,7 @@ async def test_status_says_what_is_connected_and_counts_background_tasks_alone(t
     async with served(tmp_path, [Call("write_file", path="a", content="b")], admins=frozenset({"7"})) as house:
         await house.platform.say("write a")
         await house.shows(lambda: any(shown.buttons for shown in house.platform.shown))
-        house.service._reaches = lambda platform: False
+        house.service.reaches = lambda platform: False
         await house.platform.say("/status")
         await house.shows(lambda: "turn: waiting" in house.platform.texts("1")[-1])
         assert "tasks: 0 live\nmemory: not connected" in house.platform.texts("1")[-1]
