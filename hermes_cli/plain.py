@@ -427,7 +427,7 @@ class PlainScreen:
         due = goes_on or self._wait_for_sign()
         self._reading, self._at_sign = True, due
         try:
-            return input(f"{self.glyphs.prompt} ") if due else _echoed()
+            return input(f"{self.glyphs.prompt} " if due else "")
         finally:
             self._reading = self._at_sign = self._taken = False
             self._due.clear()
@@ -440,19 +440,6 @@ class PlainScreen:
             if select.select([sys.stdin], [], [], 0)[0]:
                 return False
         return True
-
-
-def _echoed() -> str:
-    """A whole line that the terminal has shown while it was typed: the line editor would show it again.
-
-    Raises: EOFError.
-    """
-    if not (line := sys.stdin.readline()):
-        raise EOFError
-    line = line.removesuffix("\n")
-    if (editor := sys.modules.get("readline")) is not None and line.strip():
-        editor.add_history(line)
-    return line
 
 
 def _lines_of_stdin() -> Iterator[str]:
