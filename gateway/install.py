@@ -44,6 +44,9 @@ STOP_WITHIN = 30
 RETRY_AFTER = 60
 """Seconds between two starts by launchd, which cannot tell failures apart."""
 
+RELEASED = 15
+"""Seconds that launchd may hold an agent's name after its end; five were seen by others."""
+
 CARRIED = ("HERMES_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "PATH")
 """What of the environment is written into the unit: where everything is."""
 
@@ -79,11 +82,16 @@ def write_unit(
         path = home / "Library" / "LaunchAgents" / f"{LABEL}.plist"
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_private(path, _plist(arguments, carried, home=home, state=state))
+        notes.append("It runs while you are logged in at the screen of this Mac.")
         domain, file = "gui/$(id -u)", shlex.quote(str(path))
-        remove = f"launchctl bootout {domain}/{LABEL}"
-        # One that is loaded already keeps what it was loaded with.
-        start = f"{remove} 2>/dev/null; launchctl bootstrap {domain} {file}"
-        return Installed(path, start, f"{remove} && rm {file}", tuple(notes))
+        agent, out = f"{domain}/{LABEL}", f"launchctl bootout {domain}/{LABEL}"
+        # One that is loaded keeps what it was loaded with. `bootout` does not wait for its end, and until then, and
+        # some seconds longer, `bootstrap` fails ("5: Input/output error").
+        load = f"for n in $(seq {STOP_WITHIN + RELEASED}); do launchctl bootstrap {domain} {file} 2>/dev/null && break"
+        start = (
+            f"{out} 2>/dev/null; launchctl enable {agent}; {load}; sleep 1; done; launchctl print {agent} | grep state"
+        )
+        return Installed(path, start, f"{out}; rm {file}", tuple(notes))
     if not platform.startswith("linux") or shutil.which("systemctl", path=env.get("PATH")) is None:
         raise HermesError(
             "This system has neither systemd nor launchd.",

@@ -1,9 +1,14 @@
 """What `hermes gateway install` writes, read as the service managers read it."""
 
+import asyncio
+import os
 import plistlib
 import shlex
+import signal
 import subprocess
 import sys
+from asyncio.subprocess import PIPE, STDOUT
+from collections.abc import Iterator
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -11,7 +16,9 @@ import pytest
 
 from agent.config import directories, load_config, store_key
 from agent.errors import HermesError
-from gateway.install import write_unit
+from gateway.install import LABEL, write_unit
+from tests.support import launchd
+from tests.support.telegram_server import TOKEN, TelegramServer
 
 ODD = 'a "b" %h $c \\d'
 """A folder's name with all that means something to systemd or to a shell."""
@@ -111,3 +118,58 @@ def test_a_system_that_has_neither_is_told_what_to_run(home: Path, platform: str
         write_unit(load_config(), home=home, env={"PATH": str(home)}, platform=platform)
     assert "hermes_cli.main gateway" in told.value.hint
     assert not (home / ".config").exists()
+
+
+@pytest.fixture
+def launchctl(tmp_path: Path) -> Iterator[str]:
+    """A PATH with a `launchctl` on it; what it keeps running ends with the test."""
+    loaded, programs = tmp_path / "loaded", tmp_path / "bin"
+    loaded.mkdir()
+    programs.mkdir()
+    command = shlex.join([sys.executable, launchd.__file__, str(loaded)])
+    (programs / "launchctl").write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+    (programs / "launchctl").chmod(0o700)
+    yield f"{programs}:/usr/bin:/bin"
+    for state in loaded.iterdir():
+        launchd.main(loaded, "bootout", f"gui/{os.getuid()}/{state.name}")
+
+
+async def test_launchd_keeps_the_gateway_running_and_loads_it_anew(home: Path, launchctl: str) -> None:
+    """The printed commands, in a shell, with a stand-in for launchd: there is none outside of a Mac."""
+    env = {"HOME": str(home), "PATH": launchctl, "HERMES_HOME": str(home / ODD)}
+    dirs = directories(env)
+    dirs.config.mkdir()
+
+    async def shell(command: str) -> str:
+        run = asyncio.create_subprocess_exec("sh", "-c", command, env=env, stdout=PIPE, stderr=STDOUT)
+        said, _ = await (await run).communicate()
+        return said.decode()
+
+    async with TelegramServer() as server:
+        where = f'base_url = "{server.base_url}"\nbase_file_url = "{server.base_file_url}"\npoll_timeout = 1'
+        dirs.config_file.write_text(f'provider = "offline"\n[gateway.telegram]\nallow = ["7"]\n{where}\n')
+        store_key(dirs, "telegram_bot_token", TOKEN)
+        done = write_unit(load_config(env=env), home=home, env=env, platform="darwin")
+        assert "state = running" in await shell(done.start)
+        server.says("list files")
+        await server.until(lambda: "no files" in str(server.messages), 20)
+
+        async def pid() -> str:
+            return (await shell(f"launchctl print gui/$(id -u)/{LABEL} | grep pid")).split()[-1]
+
+        first = await pid()
+        os.kill(int(first), signal.SIGKILL)
+        server.messages.clear()
+        server.says("list files")
+        await server.until(lambda: "no files" in str(server.messages), 20)
+        second = await pid()
+        assert second != first
+        # Installed again while it runs: the one before drains, and holds its name until it has.
+        assert "state = running" in await shell(done.start)
+        server.messages.clear()
+        server.says("list files")
+        await server.until(lambda: "no files" in str(server.messages), 20)
+        assert await pid() not in (first, second)
+        await shell(done.remove)
+        assert not done.path.exists()
+    assert (dirs.state / "gateway.log").read_text().count("The gateway has stopped.") >= 1
