@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from agent import trust
-from agent.errors import ConfigError
+from agent.errors import ConfigError, did_you_mean
 from agent.own_files import changing, write_private
 
 ApprovalMode = Literal["ask", "edits", "plan", "yolo"]
@@ -280,10 +280,7 @@ def _parsed(text: str) -> object:
 
 
 def _nearest(name: str) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(name, setting_fields(), 1)
-    return f"Did you mean {near[0]!r}?" if near else "See `hermes config show` for all names."
+    return did_you_mean(name, setting_fields(), "See `hermes config show` for all names.", show=repr)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -18,6 +18,8 @@
 The signals are no HermesError, so a handler for failures never swallows them.
 """
 
+from collections.abc import Callable, Iterable
+
 
 class HermesError(Exception):
     """A failure with advice.
@@ -85,3 +87,13 @@ class ApprovalPending(Exception):  # noqa: N818  (a signal, not an error)
 
 class Parked(Exception):  # noqa: N818  (a signal, not an error)
     """A tool call was let go of, because its turn is to be; both go on from what the store holds."""
+
+
+def did_you_mean(
+    name: str, known: Iterable[str], otherwise: str, *, cutoff: float = 0.6, show: Callable[[str], str] = str
+) -> str:
+    """A hint for a name that there is not: the nearest that there is, or else what to say instead."""
+    import difflib
+
+    near = difflib.get_close_matches(name, list(known), 1, cutoff)
+    return f"Did you mean {show(near[0])}?" if near else otherwise

@@ -1,6 +1,5 @@
 """Tool calls: find, validate, approve, run, wrap the result."""
 
-import difflib
 import json
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -11,7 +10,7 @@ from functools import cache, cached_property, partial
 from typing import Any
 
 from agent.cancel import CancelToken
-from agent.errors import ApprovalPending, Cancelled, Parked, ToolError
+from agent.errors import ApprovalPending, Cancelled, Parked, ToolError, did_you_mean
 from agent.events import ToolFinished, ToolStarted
 from agent.marks import marked
 from agent.messages import DENIED, INTERRUPTED, Message, ToolCall
@@ -158,8 +157,7 @@ class Toolset:
     def _plan(self, call: ToolCall) -> _Planned:
         tool = self._tools.get(call.name)
         if tool is None:
-            near = difflib.get_close_matches(call.name, self._tools, 1)
-            advice = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(self._tools)}."
+            advice = did_you_mean(call.name, self._tools, f"There are: {', '.join(self._tools)}.")
             raise ToolError(f"There is no tool called {call.name!r}. {advice}")
         args = _decode(call, tool)
         with _explaining(call):

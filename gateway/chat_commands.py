@@ -10,10 +10,10 @@ from agent.errors import HermesError
 from agent.messages import Usage
 from agent.models import portable
 from agent.prompt import own_part
+from agent.quoting import literal
 from agent.records import LIVE_STATES, OF_TURNS, Task
 from gateway import task_commands
 from gateway.calls import Call, Command
-from gateway.formatting import literal
 from gateway.outbox import address
 from gateway.service import Prompt
 

@@ -35,23 +35,6 @@ def _commands() -> re.Pattern[str]:
     return re.compile(rf"(?<![\w/])/({names})(?![\w/])")
 
 
-def literal(text: str) -> str:
-    """Somebody's words as Markdown that shows them as they are."""
-    text = re.sub(r"([\\`*_~\[\]<&])", r"\\\1", text)
-    return re.sub(r"^([ \t]*\d*)([#>+=|.)-])", r"\1\\\2", text, flags=re.MULTILINE)
-
-
-def longest_run(text: str) -> int:
-    """Of backticks: a fence must be longer."""
-    return max(map(len, re.findall("`+", text)), default=0)
-
-
-def as_code(line: str) -> str:
-    """A line that nothing in it is taken for markup of."""
-    fence = "`" * (longest_run(line) + 1)
-    return f"{fence} {line} {fence}" if "`" in line else f"`{line}`"
-
-
 PLAIN = Dialect(render=str, measure=len, limit=4000)
 """Shows Markdown as it is, counted in code points."""
 

@@ -19,6 +19,7 @@ from agent.approvals import Gatekeeper, nobody
 from agent.config import load_config, read_keys
 from agent.errors import HermesError
 from agent.models import catalog
+from agent.quoting import literal
 from agent.records import Limits
 from agent.redact import Redactor, secret_values
 from agent.store.memory import new_session_id
@@ -26,7 +27,6 @@ from gateway import chat_commands, task_commands
 from gateway.authorization import Verdict, judge, policy_of_chats
 from gateway.calls import Call
 from gateway.config import Platform, PlatformConfig
-from gateway.formatting import literal
 from gateway.hooks import HookRegistry
 from gateway.model import ModelOfChats
 from gateway.platforms.base import Adapter, MessageEvent

@@ -9,13 +9,13 @@ from agent.commands import background_prompt, preview, task_options
 from agent.errors import HermesError
 from agent.events import StepFinished, ToolFinished, TurnFinished, TurnStarted
 from agent.protocols import Decision, Task
+from agent.quoting import as_code, literal
 from agent.records import LIVE_STATES, OF_CHATS, OF_TERMINALS, OF_TURNS, TaskOptions
 from agent.task_rows import key_of, receipt_of
 from agent.visible import visible
 from gateway.authorization import Verdict
 from gateway.calls import Call
 from gateway.conversations import started_by
-from gateway.formatting import as_code, literal
 from gateway.platforms.base import MessageEvent
 from gateway.service import Service
 from gateway.session import chat_of

@@ -15,12 +15,12 @@ from agent.config import Directories
 from agent.events import ApprovalRequested, TaskChanged
 from agent.own_places import OwnPlaces
 from agent.protocols import Decision, Store, Task
+from agent.quoting import as_code, fenced, literal
 from agent.records import OF_TURNS, Lease
 from agent.secret_files import has_secret_name, holds_secret
 from agent.store.rules import MAX_ATTEMPTS
 from agent.task_rows import key_of, options_of
 from agent.visible import both_ends, visible
-from gateway.formatting import as_code, literal, longest_run
 from gateway.home import Hearers, anybody
 from gateway.outbox import LARGEST_WHOLE, Letter, Outbox, address
 from gateway.platforms.base import Button, MediaKind
@@ -375,8 +375,7 @@ def _question(request: ApprovalRequested, who: str) -> tuple[str, Letter]:
     title = both_ends(" ".join(visible(request.title).split()), TITLE)
     lines = [f"⏸ {who}May I? {request.tool}: {as_code(title)}"]
     if shown.strip() and shown.strip() != title:
-        fence = "`" * max(3, longest_run(shown) + 1)
-        lines.append(f"{fence}\n{both_ends(shown, PREVIEW)}\n{fence}")
+        lines.append(fenced(both_ends(shown, PREVIEW)))
     if len(shown) <= PREVIEW:
         return "\n".join(lines), Letter()
     lines.append("All of it is in the file above.")

@@ -1,6 +1,5 @@
 """Sub-commands and --help, with typer. Not imported for the REPL or for -p."""
 
-import difflib
 import inspect
 import itertools
 import os
@@ -22,7 +21,7 @@ from agent.config import (
     store_key,
     summary,
 )
-from agent.errors import ConfigError, HermesError
+from agent.errors import ConfigError, HermesError, did_you_mean
 from agent.findings import Finding
 from agent.models import catalog
 from hermes_cli import tasks_cli, tools_cli
@@ -122,8 +121,8 @@ def model(
     if row is None:
         values = load_config().values
         asked = catalog.asked_for(name, values, None)
-        if near := difflib.get_close_matches(provider, [row.name for row in catalog.PROVIDERS], 1, 0.8):
-            raise HermesError(f"There is no provider {provider!r}.", hint=f"Did you mean {near[0]}?")
+        if hint := did_you_mean(provider, (row.name for row in catalog.PROVIDERS), "", cutoff=0.8):
+            raise HermesError(f"There is no provider {provider!r}.", hint=hint)
         # Stored without anybody to ask, it would stop every later start. Raises: ConfigError.
         catalog.in_force(asked, keys=read_keys(dirs))
         if asked.provider != values.provider:

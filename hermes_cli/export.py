@@ -11,6 +11,7 @@ from pathlib import Path
 from agent.errors import HermesError
 from agent.marks import unmarked
 from agent.messages import Message
+from agent.quoting import fenced
 from agent.records import Session, SessionStore
 from agent.steps import is_handover
 from hermes_cli.sessions import title
@@ -78,11 +79,11 @@ def markdown(session: Session, messages: Sequence[Message]) -> str:
         if message.role == "system":
             continue
         if message.role == "tool":
-            parts.append(_fenced(unmarked(message.content)))
+            parts.append(fenced(unmarked(message.content).rstrip()))
             continue
         if message.content:
             parts.append(f"## {_who(message)}\n\n{message.content}")
-        parts += [f"**{call.name}**\n\n{_fenced(call.arguments)}" for call in message.tool_calls]
+        parts += [f"**{call.name}**\n\n{fenced(call.arguments.rstrip())}" for call in message.tool_calls]
     return "\n\n".join(parts) + "\n"
 
 
@@ -129,13 +130,6 @@ def _who(message: Message) -> str:
 def _about(session: Session) -> list[str]:
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(session.created))
     return [part for part in (session.id, when, session.model, session.cwd) if part]
-
-
-def _fenced(text: str) -> str:
-    """A block of code that no backticks within can end."""
-    longest = max((len(run) for run in re.findall(r"`{3,}", text)), default=2)
-    fence = "`" * (longest + 1)
-    return f"{fence}\n{text.rstrip()}\n{fence}"
 
 
 WRITERS: dict[str, Callable[[Session, Sequence[Message]], str]] = {

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from agent.errors import HermesError
+from agent.errors import HermesError, did_you_mean
 
 if TYPE_CHECKING:
     from hermes_cli.sessions import Wanted
@@ -151,10 +151,7 @@ def _take_option(word: str, rest: list[str], request: Request) -> None:
     flag, equals, value = word.partition("=") if word.startswith("--") else (word[:2], "", word[2:])
     option = _BY_FLAG.get(flag)
     if option is None:
-        import difflib
-
-        near = difflib.get_close_matches(flag, _BY_FLAG, 1)
-        raise UsageError(f"No option {flag}.", hint=f"Did you mean {near[0]}?" if near else "See `hermes --help`.")
+        raise UsageError(f"No option {flag}.", hint=did_you_mean(flag, _BY_FLAG, "See `hermes --help`."))
     if option.kind == "flag":
         if equals:
             raise UsageError(f"{flag} takes no value.")

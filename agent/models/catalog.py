@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from agent.config import ModelChoice, Settings
-from agent.errors import ConfigError
+from agent.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from agent.protocols import ChatModel
@@ -191,14 +191,8 @@ def provider(name: str) -> Provider:
     """
     if (found := find(name)) is not None:
         return found
-    import difflib
-
-    near = difflib.get_close_matches(name.lower(), _BY_NAME, 1)
-    known = ", ".join(_BY_NAME)
-    raise ConfigError(
-        f"No provider is called {name!r}.",
-        hint=f"Did you mean {near[0]!r}?" if near else f"The providers are: {known}.",
-    )
+    hint = did_you_mean(name.lower(), _BY_NAME, f"The providers are: {', '.join(_BY_NAME)}.", show=repr)
+    raise ConfigError(f"No provider is called {name!r}.", hint=hint)
 
 
 def context_window(model: str) -> int | None:

@@ -15,6 +15,7 @@ from agent.cancel import CancelToken
 from agent.marks import unmarked
 from agent.messages import Message, ToolCall
 from agent.protocols import ModelOutput, Reply, TextChunk, ToolSpec
+from agent.quoting import as_code, fenced
 
 WHO = "I am the built-in offline model: I follow plain instructions, I am no language model."
 CONNECT = (
@@ -291,7 +292,7 @@ def _answer(requests: list[Request], results: list[str]) -> str:
 def _told(request: Request, result: str) -> str:
     outcome = request.done.fullmatch(result)
     if outcome is None:
-        return f"This did not work: {_code(request.text)}\n\n{_fenced(result)}"
+        return f"This did not work: {_code(request.text)}\n\n{_block(result)}"
     found = {name: value or "" for name, value in outcome.groupdict().items()}
     if found.get("empty"):
         found |= {"note": "empty", "count": "0"}
@@ -299,23 +300,21 @@ def _told(request: Request, result: str) -> str:
     heading = re.sub(r"\{(note|count)\}", lambda match: found[match[1]], request.heading)
     heading = heading.replace("has 1 lines", "has 1 line")
     body = found.get("body", "").rstrip("\n")
-    return f"{heading}\n\n{_fenced(body)}" if body.strip() else heading
+    return f"{heading}\n\n{_block(body)}" if body.strip() else heading
 
 
-def _fenced(text: str) -> str:
-    """A code block, with a fence longer than any in the text; long text is cut in the middle."""
+def _block(text: str) -> str:
+    """A code block; long text is cut in the middle."""
     if (left_out := len(text) - SHOWN_CHARACTERS) > 0:
         half = SHOWN_CHARACTERS // 2
         text = f"{text[:half]}\n… {left_out:,} characters left out …\n{text[-half:]}"
-    fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", text)), default=0))
-    return f"{fence}\n{text}\n{fence}"
+    return fenced(text)
 
 
 def _code(text: str) -> str:
-    """A code span of one line; backticks inside need a longer fence."""
+    """A code span of one line."""
     line = " ".join(text.split())
-    line = line if len(line) <= 100 else f"{line[:99]}…"
-    return f"`` {line} ``" if "`" in line else f"`{line}`"
+    return as_code(line if len(line) <= 100 else f"{line[:99]}…")
 
 
 def _pieces(text: str) -> Iterator[str]:

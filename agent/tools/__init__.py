@@ -4,6 +4,7 @@ import os
 from typing import TYPE_CHECKING
 
 from agent.config import Settings
+from agent.errors import did_you_mean
 from agent.protocols import Tool
 
 if TYPE_CHECKING:
@@ -18,10 +19,7 @@ NAMES = (
 
 def similar(name: str) -> str:
     """What to say of a tool that there is not."""
-    import difflib
-
-    near = difflib.get_close_matches(name, NAMES, 1)
-    return f"Did you mean {near[0]}?" if near else f"There are: {', '.join(NAMES)}."
+    return did_you_mean(name, NAMES, f"There are: {', '.join(NAMES)}.")
 
 
 def summary(name: str) -> str:

@@ -8,7 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agent.commands import preview
-from gateway.formatting import Dialect, as_code, literal, parts, split
+from agent.quoting import as_code, literal
+from gateway.formatting import Dialect, parts, split
 from gateway.markup import DISCORD, SLACK, TELEGRAM, shown_by_telegram
 from tests.support.telegram_html import parsed, utf16_length
 
