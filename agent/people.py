@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -22,6 +23,10 @@ WRONG_TRIES, LOCKED_FOR = 5, 3600.0
 """After so many wrong codes within these seconds, none is taken until the oldest of them is as old."""
 
 
+Telling = Callable[[str], tuple[str, str]]
+"""Makes the address and the payload of a message (`ChatStore.post`) of a code."""
+
+
 @dataclass(frozen=True, slots=True)
 class Person:
     """Somebody on a platform, by the platform's stable id. `name` is what they call themselves: for showing only."""
@@ -36,8 +41,11 @@ class Person:
 class PeopleStore(Protocol):
     """Safe to share between threads and processes. `now` is in seconds since the epoch. Raises: StoreError."""
 
-    def ask_to_pair(self, platform: str, user_id: str, name: str, *, now: float) -> str:
-        """A new code for a stranger; "" when they must wait: they have had one lately, or too many others wait."""
+    def ask_to_pair(self, platform: str, user_id: str, name: str, *, now: float, tell: Telling | None = None) -> str:
+        """A new code for a stranger; "" when they must wait: they have had one lately, or too many others wait.
+
+        What `tell` makes of the code is kept with it, on its way to the chat, or neither is.
+        """
         ...
 
     def approve_pairing(self, platform: str, code: str, *, now: float) -> Person | None:

@@ -29,6 +29,7 @@ from gateway.calls import Call
 from gateway.config import Platform, PlatformConfig
 from gateway.hooks import HookRegistry
 from gateway.model import ModelOfChats
+from gateway.outbox import Letter, address, encode
 from gateway.platforms.base import Adapter, MessageEvent
 from gateway.reach import Reach
 from gateway.service import Prompt, Service
@@ -175,14 +176,17 @@ class GatewayRunner:
     async def _offer_pairing(self, event: MessageEvent) -> None:
         assert self.service is not None
         source, now = event.source, time.time()
-        code = await self.service.aside(
-            lambda: self._session_db.ask_to_pair(source.platform.value, source.user_id, source.user_name, now=now)
-        )
-        if code:
-            self.service.met(source)
-            order = f"hermes pairing approve {source.platform.value} {code}"
+        where, platform = address(source.chat), source.platform.value
+
+        def told(code: str) -> tuple[str, str]:
+            order = f"hermes pairing approve {platform} {code}"
             text = f"I do not know you. Whoever runs this gateway can let you in, within the hour:\n`{order}`"
-            await self.service.say(source.chat, text)
+            return where, encode(Letter(text=text))
+
+        person = (platform, source.user_id, source.user_name)
+        if await self.service.aside(lambda: self._session_db.ask_to_pair(*person, now=now, tell=told)):
+            self.service.met(source)
+            self.service.outbox.wake(where)
 
     def _key(self, event: MessageEvent) -> str:
         config = self.configs.get(event.source.platform)

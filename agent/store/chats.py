@@ -1,10 +1,11 @@
 """Messages of chats in the database."""
 
+import sqlite3
 import time
 from collections.abc import Sequence
 from typing import Any
 
-from agent.chats import NOTES_OF_CHATS, Inbound, Outbound
+from agent.chats import NOTES_OF_CHATS, Inbound, Outbound, OutboundState
 from agent.records import IsAlive, Lease
 from agent.store.accounts import LIVE, OWED
 from agent.store.database import OnDatabase
@@ -20,6 +21,27 @@ _OLD = (
 """What chats need no more after a while. What a turn said is in its conversation."""
 
 _FREE = "worker = NULL, pid = NULL, process_started = NULL, heartbeat = NULL"
+
+
+def put_letter(
+    connection: sqlite3.Connection,
+    chat: str,
+    payload: str,
+    *,
+    state: OutboundState = "pending",
+    key: str = "",
+    message_id: str = "",
+) -> int | None:
+    """What `ChatStore.post` does, in somebody's transaction."""
+    now = time.time()
+    found = connection.execute(
+        """
+        INSERT OR IGNORE INTO outbound (chat, payload, state, key, message_id, at, due, place)
+        VALUES (?, ?, ?, ?, ?, ?, ?, (SELECT coalesce(max(place), 0) + 1 FROM outbound)) RETURNING id
+        """,
+        (*cleaned((chat, payload)), state, key or None, message_id, now, now),
+    ).fetchall()
+    return int(found[0][0]) if found else None
 
 
 class SqliteChats(OnDatabase):
@@ -54,17 +76,9 @@ class SqliteChats(OnDatabase):
             )
 
     def post(self, chat: str, payload: str, *, key: str = "", live: bool = False, message_id: str = "") -> int | None:
-        now = time.time()
-        row = (*cleaned((chat, payload)), "live" if live else "pending", key or None, message_id, now, now)
+        state: OutboundState = "live" if live else "pending"
         with self._database.write() as connection:
-            found = connection.execute(
-                """
-                INSERT OR IGNORE INTO outbound (chat, payload, state, key, message_id, at, due, place)
-                VALUES (?, ?, ?, ?, ?, ?, ?, (SELECT coalesce(max(place), 0) + 1 FROM outbound)) RETURNING id
-                """,
-                row,
-            ).fetchall()
-        return int(found[0][0]) if found else None
+            return put_letter(connection, chat, payload, state=state, key=key, message_id=message_id)
 
     def posted(self, key: str) -> Outbound | None:
         found = self._letters("WHERE key = ?", (key,))

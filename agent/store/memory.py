@@ -10,7 +10,6 @@ from agent.messages import Message, Usage
 from agent.people import PeopleStore
 from agent.protocols import Decision
 from agent.records import LIVE_STATES, TASK_SOURCE, Hit, Pruned, Session, Store, StoreStats, UsageRow
-from agent.store.memory_chats import MemoryChats
 from agent.store.memory_people import MemoryPeople
 from agent.store.memory_presence import MemoryPresence
 from agent.store.rules import EVENTS_PER_TASK as EVENTS_PER_TASK
@@ -20,7 +19,7 @@ from agent.store.rules import new_task_id as new_task_id
 from agent.store.text import Query, cleaned, title_from
 
 
-class MemoryStore(MemoryPresence, MemoryChats, MemoryPeople):
+class MemoryStore(MemoryPresence, MemoryPeople):
     """Everything in dictionaries, behind one lock."""
 
     # -- conversations -----------------------------------------------------------------------------

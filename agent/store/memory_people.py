@@ -3,12 +3,22 @@
 from dataclasses import replace
 
 from agent.errors import HermesError
-from agent.people import ASK_AGAIN, CODE_LIFE, LOCKED_FOR, MOST_PENDING, WRONG_TRIES, Person, code_hash, new_code
-from agent.store.memory_tables import Tables
+from agent.people import (
+    ASK_AGAIN,
+    CODE_LIFE,
+    LOCKED_FOR,
+    MOST_PENDING,
+    WRONG_TRIES,
+    Person,
+    Telling,
+    code_hash,
+    new_code,
+)
+from agent.store.memory_chats import MemoryChats
 from agent.store.text import cleaned
 
 
-class MemoryPeople(Tables):
+class MemoryPeople(MemoryChats):
     """The `PeopleStore` part of the store."""
 
     def __init__(self) -> None:
@@ -16,7 +26,7 @@ class MemoryPeople(Tables):
         self._people: dict[tuple[str, str], tuple[Person, str]] = {}
         self._wrong_codes: list[tuple[str, float]] = []
 
-    def ask_to_pair(self, platform: str, user_id: str, name: str, *, now: float) -> str:
+    def ask_to_pair(self, platform: str, user_id: str, name: str, *, now: float, tell: Telling | None = None) -> str:
         with self._lock:
             before = self._people.get((platform, user_id))
             open_ = [one for one, _ in self._people.values() if one.state == "pending" and one.at > now - CODE_LIFE]
@@ -26,6 +36,8 @@ class MemoryPeople(Tables):
             if len(others) >= MOST_PENDING:
                 return ""
             code = new_code()
+            if tell is not None:
+                self.post(*tell(code))
             person = Person(platform, user_id, cleaned(name), "pending", now)
             self._people[platform, user_id] = person, code_hash(platform, code)
             return code

@@ -1,7 +1,18 @@
 """Who was let in to chats, in the database."""
 
 from agent.errors import HermesError
-from agent.people import ASK_AGAIN, CODE_LIFE, LOCKED_FOR, MOST_PENDING, WRONG_TRIES, Person, code_hash, new_code
+from agent.people import (
+    ASK_AGAIN,
+    CODE_LIFE,
+    LOCKED_FOR,
+    MOST_PENDING,
+    WRONG_TRIES,
+    Person,
+    Telling,
+    code_hash,
+    new_code,
+)
+from agent.store.chats import put_letter
 from agent.store.database import OnDatabase
 from agent.store.text import cleaned
 
@@ -9,7 +20,7 @@ from agent.store.text import cleaned
 class SqlitePeople(OnDatabase):
     """The `PeopleStore` part of the store."""
 
-    def ask_to_pair(self, platform: str, user_id: str, name: str, *, now: float) -> str:
+    def ask_to_pair(self, platform: str, user_id: str, name: str, *, now: float, tell: Telling | None = None) -> str:
         code = new_code()
         with self._database.write() as connection:
             waiting = connection.execute(
@@ -28,6 +39,8 @@ class SqlitePeople(OnDatabase):
                 """,
                 (platform, user_id, cleaned(name), code_hash(platform, code), now),
             ).rowcount
+            if kept and tell is not None:
+                put_letter(connection, *tell(code))
         return code if kept else ""
 
     def approve_pairing(self, platform: str, code: str, *, now: float) -> Person | None:

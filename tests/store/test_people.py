@@ -4,6 +4,7 @@ import pytest
 
 from agent.errors import HermesError
 from agent.people import ALPHABET, ASK_AGAIN, CODE_LENGTH, CODE_LIFE, LOCKED_FOR, PeopleStore
+from gateway.home import HomeStore
 
 NOW = 1_000_000.0
 
@@ -23,6 +24,18 @@ def test_a_code_works_once_and_on_its_platform_only(store: PeopleStore) -> None:
     assert store.approve_pairing("discord", code, now=NOW) is None
     assert store.approve_pairing("telegram", code, now=NOW) is not None
     assert store.approve_pairing("telegram", code, now=NOW) is None
+
+
+def test_a_code_is_on_its_way_to_the_stranger_once_it_is_kept_and_not_kept_otherwise(store: HomeStore) -> None:
+    def dies(code: str) -> tuple[str, str]:
+        raise KeyboardInterrupt(code)
+
+    with pytest.raises(KeyboardInterrupt):
+        store.ask_to_pair("telegram", "7", "Ada", now=NOW, tell=dies)
+    assert (store.people(), store.unsent()) == ([], [])
+    code = store.ask_to_pair("telegram", "7", "Ada", now=NOW, tell=lambda code: ("telegram:7", f"code {code}"))
+    assert [(one.chat, one.payload) for one in store.unsent()] == [("telegram:7", f"code {code}")]
+    assert store.ask_to_pair("telegram", "7", "Ada", now=NOW, tell=dies) == ""
 
 
 def test_a_code_is_good_for_an_hour(store: PeopleStore) -> None:
