@@ -53,10 +53,15 @@ class HookRegistry:
         self._hooks: dict[str, list[tuple[str, Hook]]] = {}
         self._rooms: list[_Room] = []
         self._waiting = 0
+        self._loading: asyncio.Future[list[str]] | None = None
 
     def register(self, event: str, hook: Hook, *, name: str = "") -> None:
         """`name` is for the log."""
         self._hooks.setdefault(event, []).append((name or getattr(hook, "__qualname__", "hook"), hook))
+
+    def load_soon(self, folder: Path) -> None:
+        """`load` while the loop goes on. What happens meanwhile is told when it is done."""
+        self._loading = asyncio.wrap_future(_aside(partial(self.load, folder)))
 
     def load(self, folder: Path) -> list[str]:
         """Register what is in the hooks folder; gives the names. What cannot be loaded is told and left out.
@@ -83,14 +88,21 @@ class HookRegistry:
             for event in events:
                 self.register(event, room.run, name=path.name)
             loaded.append(path.name)
+        if loaded:
+            _log.info("hooks: %s", ", ".join(loaded))
         return loaded
 
     def hears(self, event: str) -> bool:
-        """Whether there is a hook for it."""
-        return any(True for _ in self._for(event))
+        """Whether there is a hook for it, or may be one."""
+        return self._loads() or any(True for _ in self._for(event))
+
+    def _loads(self) -> bool:
+        return self._loading is not None and not self._loading.done()
 
     async def emit(self, event: str, facts: Mapping[str, object]) -> None:
         """Run the hooks of an event. One that raises or hangs is logged, and holds up no other."""
+        if self._loading is not None and self._loads():
+            await asyncio.wait([self._loading])
         await asyncio.gather(*(self._run(name, hook, event, facts) for name, hook in self._for(event)))
 
     async def emit_soon(self, event: str, facts: Mapping[str, object]) -> None:
@@ -105,6 +117,8 @@ class HookRegistry:
             self._waiting -= 1
 
     def close(self) -> None:
+        if self._loading is not None:
+            self._loading.cancel()
         for room in self._rooms:
             room.close()
 
@@ -174,6 +188,7 @@ _Result = TypeVar("_Result")
 def _aside(work: Callable[[], _Result]) -> Future[_Result]:
     """On a thread that nobody has to wait for."""
     future = Future[_Result]()
+    future.set_running_or_notify_cancel()  # from now on it cannot be cancelled: nobody can stop the thread
 
     def run() -> None:
         try:

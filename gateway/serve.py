@@ -31,7 +31,6 @@ from gateway.authorization import policy_of_chats
 from gateway.config import Platform, PlatformConfig, platform_configs
 from gateway.conversations import Busy, Folders
 from gateway.home import LINK
-from gateway.hooks import HookRegistry
 from gateway.logs import TOLD, keep_out
 from gateway.model import ModelOfChats
 from gateway.pauses import Collector, short_pauses
@@ -143,7 +142,6 @@ class _Parts:
     model: ModelOfChats
     run: TaskRunner
     redact: Redactor
-    hooks: HookRegistry
     workspace: Path
     audio: Audio | None
     reach: Reach
@@ -164,9 +162,6 @@ def _prepare(config: Config, store: SqliteStore, adapters: Mapping[Platform, Ada
     reach = Reach(walled=backend() is not None, hidden=() if settings.folders == "shared" else (workspace,))
     if not reach.walled and any(one.tools == "chat" for one in configs.values()):
         _log.warning("No sandbox works here: only admins' agents have a shell. `hermes doctor` says why.")
-    hooks = HookRegistry()
-    if loaded := hooks.load(config.dirs.config / "hooks"):
-        _log.info("hooks: %s", ", ".join(loaded))
     return _Parts(
         settings=settings,
         configs=configs,
@@ -175,7 +170,6 @@ def _prepare(config: Config, store: SqliteStore, adapters: Mapping[Platform, Ada
         model=ModelOfChats(config.values, store, env=os.environ, keys=keys),
         run=TaskRunner(config, store, policy=policy_of_chats(config), redact=redact),
         redact=redact,
-        hooks=hooks,
         workspace=workspace,
         audio=audio_of(config.values.gateway.get(TABLE), keys, os.environ),
         reach=reach,
@@ -197,7 +191,7 @@ class Gateway:
         self.settings, self.configs, self.store = parts.settings, parts.configs, store
         self.runner = GatewayRunner()
         self.runner.adapters, self.runner.configs = dict(parts.adapters), parts.configs
-        self.runner._session_db, self.runner.hooks, self.runner.model = store, parts.hooks, parts.model
+        self.runner._session_db, self.runner.model = store, parts.model
         self.runner.reach = parts.reach
         self.service = self.runner.service = Service(
             store,
@@ -227,6 +221,7 @@ class Gateway:
         )
         self.runner.loop = asyncio.get_running_loop()
         self.supervisor = Supervisor(list(parts.adapters.values()), self.runner.receive, self._connected)
+        self._hooks_folder = config.dirs.config / "hooks"
         self._news = asyncio.Event()
         self._wrong = parts.wrong
         self._marks = [_mark(platform) for platform in self.configs]
@@ -244,6 +239,7 @@ class Gateway:
     async def _serve(self, stop: asyncio.Event, hurry: asyncio.Event, collector: Collector) -> None:
         watchdog = Watchdog()
         try:
+            self.runner.hooks.load_soon(self._hooks_folder)
             await self.service.start()
             for platform, adapter in self.runner.adapters.items():
                 if isinstance(adapter, CatchesUp):

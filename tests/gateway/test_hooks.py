@@ -1,14 +1,17 @@
 """Hooks: other people's code, that breaks nothing."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from agent.config import Config
 from gateway import hooks as module
 from gateway.hooks import HookRegistry
+from tests.gateway.test_serve import ADA, configured, serving  # noqa: F401  (a fixture)
 
 WRITES = """
 from pathlib import Path
@@ -149,3 +152,60 @@ def test_an_event_that_there_is_not_is_said(
     assert HookRegistry().load(tmp_path / "hooks") == ["log"]
     said = [record.getMessage() for record in caplog.records]
     assert said == [f"hook log: no event is called {event!r}" for event in ("agent:ends", "*")]
+
+
+async def test_what_happens_while_hooks_are_loaded_is_told_when_they_are(
+    hook: Callable[[str, str, str], Path], tmp_path: Path
+) -> None:
+    """A handler that takes its time holds up neither the loop nor what it wants to hear."""
+    wait = f"import pathlib, time\nwhile not pathlib.Path({str(tmp_path / 'go')!r}).exists(): time.sleep(0.01)\n"
+    folder = hook("log", '["agent:end"]', wait + WRITES)
+    registry = HookRegistry()
+    registry.load_soon(tmp_path / "hooks")
+    assert registry.hears("agent:end")
+    told = asyncio.create_task(registry.emit("agent:end", {"n": 1}))
+    await asyncio.sleep(0.05)
+    assert not told.done()
+    (tmp_path / "go").touch()
+    await told
+    registry.close()
+    assert (folder / "heard").read_text() == "agent:end 1\n"
+    assert not registry.hears("agent:step")
+
+
+def test_a_gateway_that_stops_does_not_wait_for_hooks_that_are_loaded(
+    hook: Callable[[str, str, str], Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    wait = f"import pathlib, time\nwhile not pathlib.Path({str(tmp_path / 'go')!r}).exists(): time.sleep(0.01)\n"
+    hook("log", '["agent:end"]', wait + WRITES)
+
+    async def serve() -> None:
+        registry = HookRegistry()
+        registry.load_soon(tmp_path / "hooks")
+        registry.close()
+
+    asyncio.run(serve())
+    (tmp_path / "go").touch()
+    for thread in [one for one in threading.enumerate() if one.name == "hook"]:
+        thread.join(10)
+    assert capfd.readouterr().err == ""
+
+
+async def test_a_hook_that_hangs_while_it_is_loaded_does_not_keep_the_gateway_from_serving(
+    configured: Callable[[str], Config],  # noqa: F811
+    hook: Callable[[str, str, str], Path],
+    tmp_path: Path,
+) -> None:
+    config = configured(ADA)
+    wait = f"import pathlib, time\nwhile not pathlib.Path({str(tmp_path / 'go')!r}).exists(): time.sleep(0.01)\n"
+    folder = hook("log", '["gateway:startup", "agent:end"]', wait + WRITES.replace("facts['n']", "len(facts)"))
+    (tmp_path / "hooks").rename(config.dirs.config / "hooks")
+    heard = config.dirs.config / "hooks" / folder.name / "heard"
+    async with serving(config) as serve:
+        await serve.platform.say("list files")
+        await serve.shows("no files")
+        (tmp_path / "go").touch()
+        async with asyncio.timeout(15):
+            while not (heard.exists() and "agent:end" in heard.read_text()):
+                await asyncio.sleep(0.01)
+    assert heard.read_text().startswith("gateway:startup ")
