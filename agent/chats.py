@@ -5,6 +5,7 @@ A message that came in is kept before its platform is told that it arrived; one 
 
 import json
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -48,7 +49,7 @@ class Outbound:
     sender: Lease | None = None
 
 
-NOTES_OF_CHATS = ("voice:", "handoff:", "lent:")
+NOTES_OF_CHATS = ("voice:", "handoff:", "lent:", "cut:")
 """What the names of notes begin with that a chat's address follows."""
 
 
@@ -82,7 +83,7 @@ class ChatStore(Protocol):
         ...
 
     def last_received(self, platform: str, *, limit: int) -> dict[str, float]:
-        """When each conversation of a platform was last heard of, in seconds since the epoch; the latest first."""
+        """When each chat or thread of a platform was last heard of, in seconds since the epoch; the latest first."""
         ...
 
     def received(self) -> list[Inbound]:
@@ -90,6 +91,12 @@ class ChatStore(Protocol):
         ...
 
     def dealt_with(self, platform: str, message_id: str) -> None: ...
+
+    def is_dealt_with(self, platform: str, message_id: str) -> bool: ...
+
+    def together(self) -> AbstractContextManager[None]:
+        """What this thread writes within is kept as one, or none of it. Reads within do not see it yet."""
+        ...
 
     def post(self, chat: str, payload: str, *, key: str = "", live: bool = False, message_id: str = "") -> int | None:
         """Keep a message that is to go out. None when one with this key was posted before."""

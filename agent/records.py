@@ -100,6 +100,14 @@ class Limits:
     hidden: tuple[str, ...] = ()
 
 
+def stricter(one: Limits | None, other: Limits | None) -> Limits | None:
+    """What both keep from somebody."""
+    if one is None or other is None:
+        return one or other
+    without, hidden = {*one.without, *other.without}, {*one.hidden, *other.hidden}
+    return Limits(tuple(sorted(without)), one.network and other.network, tuple(sorted(hidden)))
+
+
 @dataclass(frozen=True, slots=True)
 class TaskOptions:
     """What was asked for one task alone, JSON in `Task.options`. 0, "" and False mean the default.
@@ -436,6 +444,10 @@ class TaskStore(Protocol):
 
     def steer_task(self, task_id: str, text: str) -> bool:
         """Keep a line for the task to read before its next step. False when it is over, or there is no such task."""
+        ...
+
+    def move_steering(self, task_id: str, other_id: str) -> bool:
+        """Have another task read what this one did not. False when that one is over, too; then nothing is moved."""
         ...
 
     def take_steering(self, task_id: str, session_id: str) -> list[str]:

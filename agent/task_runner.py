@@ -175,7 +175,11 @@ class TaskRunner:
         )
 
     def _worktree(self, task: Task, options: TaskOptions) -> Worktree | None:
-        return of_task(task, str(self._folder(task)), self._config.dirs.state) if options.worktree else None
+        if not options.worktree:
+            return None
+        if options.limits is not None:
+            raise HermesError("No worktree: git would run what the folder names, and no wall is around it.")
+        return of_task(task, str(self._folder(task)), self._config.dirs.state)
 
     def _choice(self, task: Task, options: TaskOptions) -> ModelChoice:
         values = self._config.values

@@ -27,7 +27,7 @@ from agent.events import (
 )
 from agent.messages import Message
 from agent.protocols import LIVE_STATES, Decision, Store, Task
-from agent.records import OF_TERMINALS, Receipt, Session, TaskOptions, is_held
+from agent.records import OF_TERMINALS, Limits, Receipt, Session, TaskOptions, is_held, stricter
 from agent.task_runs import CUT, PARKED, PARKED_BY_HAND, QUEUED, RUNNING, TaskRuns
 
 _log = logging.getLogger(__name__)
@@ -120,8 +120,11 @@ class TaskPool(TaskRuns):
             hint = "Choose another --name, or leave it out."
             raise HermesError(f"There is a live task named {name}: #{other.number}.", hint=hint)
 
-    def retry(self, task_id: str) -> Task:
-        """Submit a task that is over once more, as a new one. Raises: HermesError."""
+    def retry(self, task_id: str, *, event: str = "", limits: Limits | None = None) -> Task:
+        """Submit a task that is over once more, as a new one, for the message `event` of somebody with these `limits`.
+
+        Raises: HermesError.
+        """
         task = self._store.task(task_id)
         if task is None or task.state in LIVE_STATES:
             raise HermesError("There is no such task." if task is None else f"#{task.number} is not over.")
@@ -131,7 +134,7 @@ class TaskPool(TaskRuns):
             owner=task.owner if self._owner is None else self._owner,
             settings=task.settings,
             # A turn of a conversation begins one of its own, and answers no message but the one that asks for it now.
-            options=replace(options, history=0, event=""),
+            options=replace(options, history=0, event=event, limits=stricter(options.limits, limits)),
             cwd=session.cwd if session else "",
             parent=session.parent if session and options.taken else "",
             history=self._store.messages(session.id)[: options.taken] if session else (),

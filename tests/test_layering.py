@@ -75,6 +75,7 @@ FLOORS: dict[str, int] = {
     "agent.redact": 0,
     "agent.secret_files": 0,
     "agent.visible": 0,
+    "agent.quoting": 0,
     "agent.marks": 0,
     "agent.own_files": 0,
     "agent.differences": 0,

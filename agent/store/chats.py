@@ -1,8 +1,9 @@
 """Messages of chats in the database."""
 
+import contextlib
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from agent.chats import NOTES_OF_CHATS, Inbound, Outbound, OutboundState
@@ -57,7 +58,10 @@ class SqliteChats(OnDatabase):
             return [connection.execute(statement, (*cleaned(row), now)).rowcount > 0 for row in rows]
 
     def last_received(self, platform: str, *, limit: int) -> dict[str, float]:
-        statement = "SELECT chat, max(at) FROM inbound WHERE platform = ? GROUP BY chat ORDER BY 2 DESC LIMIT ?"
+        statement = """
+            SELECT substr(chat, 1, instr(chat || '@', '@') - 1), max(at) FROM inbound
+            WHERE platform = ? GROUP BY 1 ORDER BY 2 DESC LIMIT ?
+        """
         with self._database.read() as connection:
             return dict(connection.execute(statement, (platform, limit)).fetchall())
 
@@ -67,6 +71,17 @@ class SqliteChats(OnDatabase):
                 "SELECT platform, message_id, chat, payload, at FROM inbound WHERE NOT handled ORDER BY id"
             ).fetchall()
         return [Inbound(*row) for row in rows]
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        with self._database.write():
+            yield
+
+    def is_dealt_with(self, platform: str, message_id: str) -> bool:
+        with self._database.read() as connection:
+            statement = "SELECT handled FROM inbound WHERE platform = ? AND message_id = ?"
+            found = connection.execute(statement, (platform, cleaned(message_id))).fetchone()
+        return bool(found and found[0])
 
     def dealt_with(self, platform: str, message_id: str) -> None:
         # Dealing with a message once more after a power cut does no harm: what comes of it has a key.

@@ -46,6 +46,7 @@ class Database:
         self.path = path
         self._busy = busy
         self._writing = threading.Lock()
+        self._within = 0  # the thread whose transaction it is
         self._writer: sqlite3.Connection | None = None
         self._durable: bool | None = None
         self._identity = (0, 0)
@@ -72,13 +73,18 @@ class Database:
     def write(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
         """A transaction that is stored when the block ends, and undone when it raises.
 
-        A `durable` one survives the loss of power; any survives the death of the process. Raises: StoreError.
+        A `durable` one survives the loss of power; any survives the death of the process. Within another one of the
+        same thread it is a part of that. Raises: StoreError.
         """
+        if self._within == threading.get_ident() and self._writer is not None:
+            yield self._writer
+            return
         deadline = time.monotonic() + self._busy
         if not self._writing.acquire(timeout=self._busy):
             raise locked(self.path)
         try:
             connection = self._begin(deadline, durable)
+            self._within = threading.get_ident()
             try:
                 yield connection
                 connection.execute("COMMIT")
@@ -92,6 +98,7 @@ class Database:
                 self._drop_writer()
             raise failure(error, self.path) from error
         finally:
+            self._within = 0
             self._writing.release()
 
     def close(self) -> None:

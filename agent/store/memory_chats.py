@@ -1,8 +1,9 @@
 """Messages of chats in memory."""
 
+import contextlib
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -41,12 +42,22 @@ class MemoryChats(Tables):
             found: dict[str, float] = {}
             for one in self._inbound.values():
                 if one.platform == platform:
-                    found[one.chat] = max(one.at, found.get(one.chat, 0.0))
+                    place = one.chat.partition("@")[0]
+                    found[place] = max(one.at, found.get(place, 0.0))
         return dict(sorted(found.items(), key=lambda item: -item[1])[:limit])
 
     def received(self) -> list[Inbound]:
         with self._lock:
             return [one for key, one in self._inbound.items() if key not in self._dealt_with]
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        with self._lock:
+            yield
+
+    def is_dealt_with(self, platform: str, message_id: str) -> bool:
+        with self._lock:
+            return (platform, cleaned(message_id)) in self._dealt_with
 
     def dealt_with(self, platform: str, message_id: str) -> None:
         with self._lock:

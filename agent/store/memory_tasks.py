@@ -154,6 +154,14 @@ class MemoryTasks(Tables):
             self._inbox[task_id].append((cleaned(text), "", 0))
             return True
 
+    def move_steering(self, task_id: str, other_id: str) -> bool:
+        with self._lock:
+            other = self._tasks.get(other_id)
+            if other is None or other.state not in LIVE_STATES:
+                return False
+            self._inbox[other_id] += [(text, "", 0) for text, *_ in self._inbox.pop(task_id, [])]
+            return True
+
     def take_steering(self, task_id: str, session_id: str) -> list[str]:
         with self._lock:
             texts = [line[0] for line in self._inbox.get(task_id, ()) if not self._arrived(*line)]

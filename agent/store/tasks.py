@@ -178,6 +178,15 @@ class SqliteTasks(OnDatabase):
             )
             return added.rowcount > 0
 
+    def move_steering(self, task_id: str, other_id: str) -> bool:
+        with self._database.write() as connection:
+            other = connection.execute(f"SELECT number FROM tasks WHERE id = ? AND {LIVE}", (other_id,)).fetchone()
+            if other is not None:
+                connection.execute(
+                    f"UPDATE inbox SET task = ?, session_id = '', place = 0 {_OF_TASK}", (other[0], task_id)
+                )
+        return other is not None
+
     def take_steering(self, task_id: str, session_id: str) -> list[str]:
         with self._database.read() as connection:
             # Mostly there is nothing, and nobody need wait for a writer to learn that.

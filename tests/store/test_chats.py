@@ -1,11 +1,13 @@
 """Messages of chats: kept before they are used, sent in order, never lost."""
 
+from pathlib import Path
 from typing import Protocol
 
 import pytest
 
 from agent.chats import ChatStore
 from agent.protocols import Store, Task
+from agent.store.sqlite import SqliteStore
 from tests.store.conftest import lease
 
 ME, OTHER = lease("me"), lease("other", pid=2)
@@ -216,3 +218,42 @@ def test_the_rows_of_turns_that_ended_are_forgotten_and_their_conversations_are_
     assert {task.id for task in chats.tasks()} == {owed.id, others.id, live.id}
     assert chats.task(old.id) is None
     assert chats.session("s") is not None
+
+
+def test_a_place_is_heard_of_once_however_many_people_speak_there(store: ChatStore) -> None:
+    """Each has a conversation of their own in a group, and a busy one must not keep others from being asked."""
+    store.receive("discord", "1", "discord:9", "{}")
+    for number in range(2, 60):
+        store.receive("discord", str(number), f"discord:100/5@{number}", "{}")
+    assert set(store.last_received("discord", limit=2)) == {"discord:9", "discord:100/5"}
+
+
+def test_it_is_known_whether_a_message_was_dealt_with(store: ChatStore) -> None:
+    store.receive("telegram", "1", "c", "{}")
+    assert not store.is_dealt_with("telegram", "1")
+    store.dealt_with("telegram", "1")
+    assert store.is_dealt_with("telegram", "1")
+    assert not store.is_dealt_with("discord", "1")
+
+
+def test_what_is_written_together_is_kept_together(tmp_path: Path) -> None:
+    store, other = SqliteStore(tmp_path / "db"), SqliteStore(tmp_path / "db")
+    store.receive("telegram", "1", "c", "{}")
+
+    def dies() -> None:
+        with store.together():
+            store.post("c", "one")
+            store.dealt_with("telegram", "1")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        dies()
+    assert (store.unsent(), other.is_dealt_with("telegram", "1")) == ([], False)
+    with store.together():
+        store.post("c", "two")
+        store.dealt_with("telegram", "1")
+        assert other.unsent() == [], "nobody sees the half of it"
+    assert [one.payload for one in other.unsent()] == ["two"]
+    assert other.is_dealt_with("telegram", "1")
+    store.close()
+    other.close()
