@@ -3,9 +3,10 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
+from agent.config import Settings
 from agent.errors import HermesError
 from agent.protocols import Task
-from agent.records import LIVE_STATES, OF_CHATS, OF_TERMINALS, OF_TURNS
+from agent.records import LIVE_STATES, OF_CHATS, OF_TERMINALS, OF_TURNS, Limits
 from gateway.authorization import Verdict
 from gateway.model import ModelOfChats
 from gateway.platforms.base import MessageEvent
@@ -16,7 +17,8 @@ from gateway.service import Prompt, Service
 class Call:
     """A command in a chat. `key` is the conversation's; `verdict` says what whoever gave it may do.
 
-    `event_name` names the message for ever, so that what it starts is started once.
+    `event_name` names the message for ever, so that what it starts is started once. `limits` are those of whoever gave
+    it, `values` the settings of this gateway.
     """
 
     service: Service
@@ -25,6 +27,8 @@ class Call:
     arguments: str
     verdict: Verdict
     model: ModelOfChats | None = None
+    limits: Limits | None = None
+    values: Settings = Settings()
 
     def with_arguments(self, arguments: str) -> "Call":
         """The same, for the command that another one stands for."""

@@ -2,6 +2,7 @@
 
 import platform
 import time
+from functools import partial
 
 from agent import __version__
 from agent.commands import CommandDef, Parsed, alias_note, commands_for, help_lines, preview, search
@@ -54,29 +55,31 @@ def _explained(command: CommandDef) -> str:
 async def _new(call: Call) -> str:
     conversations = call.service.conversations
 
-    def end() -> str:
-        conversations.stop(call.key)
-        return conversations.session(call.key)
+    def end() -> tuple[str, list[str]]:
+        return conversations.session(call.key), _ended(call)[1]
 
-    old = await call.service.aside(end)
+    old, unread = await call.service.aside(end)
     call.service.happened("session:end", {"chat": call.key, "session": old})
     new = await call.service.aside(lambda: conversations.begin(call.key))
     call.service.happened("session:reset", {"chat": call.key, "session": new})
-    return "A new conversation. Background tasks go on."
+    return "\n".join(["A new conversation. Background tasks go on.", *_not_read(unread)])
 
 
 async def _stop(call: Call) -> str:
-    def stop() -> tuple[Task | None, list[str]]:
-        stopped = call.service.conversations.stop(call.key)
-        unread = call.service.store.take_steering(stopped.id, stopped.session_id) if stopped else []
-        return stopped, unread
-
-    stopped, unread = await call.service.aside(stop)
+    stopped, unread = await call.service.aside(lambda: _ended(call))
     if stopped is None:
         raise HermesError("No turn is running.", hint="/tasks stop N stops a background task.")
-    if not unread:
-        return "Stopping."
-    return "\n".join(["Stopping. The agent did not come to read this; send it again if it still counts:", *unread])
+    return "\n".join(["Stopping.", *_not_read(unread)])
+
+
+def _ended(call: Call) -> tuple[Task | None, list[str]]:
+    """The turn that was stopped, if one ran, and what it was told and did not come to read."""
+    stopped = call.service.conversations.stop(call.key)
+    return stopped, call.service.store.take_steering(stopped.id, stopped.session_id) if stopped else []
+
+
+def _not_read(lines: list[str]) -> list[str]:
+    return ["The agent did not come to read this; send it again if it still counts:", *lines] if lines else []
 
 
 async def _steer(call: Call) -> Prompt:
@@ -105,13 +108,10 @@ async def _undo(call: Call) -> str:
 
 async def _cut(call: Call, prompts: int) -> str:
     """Go back to before a prompt; gives its text. Raises: HermesError."""
-    conversations = call.service.conversations
-    if await call.service.aside(lambda: conversations.turn(call.key)):
-        raise HermesError("A turn is running.", hint="/stop ends it.")
-    taken = await call.service.aside(lambda: conversations.cut(call.key, prompts))
-    if taken is None:
-        raise HermesError("There is nothing so far back in this conversation.")
-    return taken
+    if call.service.lines.held(call.key):
+        raise HermesError("Something that you wrote waits still for its turn.", hint="Wait for its answer.")
+    cut = partial(call.service.conversations.cut, call.key, prompts, event=call.event_name)
+    return await call.service.patiently(cut)
 
 
 async def _history(call: Call) -> str:
@@ -187,7 +187,7 @@ async def _handoff(call: Call) -> str:
         raise HermesError("Usage: /handoff terminal", hint=hint)
 
     where = address(call.event.source.chat)
-    session_id, heard = await call.service.aside(lambda: call.service.conversations.give_back(call.key, where))
+    session_id, heard = await call.service.patiently(lambda: call.service.conversations.give_back(call.key, where))
     there = "The terminal it came from is told." if heard else "In a terminal:"
     return f"Handed over. {there} `hermes -r {session_id}` goes on with it; here a new conversation begins."
 
@@ -229,8 +229,10 @@ async def _compress(call: Call) -> str:
     """The answer comes when it is done: a model summarises."""
     source = call.event.source
     reply_to = call.event.message_id if source.is_group else ""
-    await call.service.aside(
-        lambda: call.service.conversations.compress(call.key, call.arguments, event=call.event_name, reply_to=reply_to)
+    await call.service.patiently(
+        lambda: call.service.conversations.compress(
+            call.key, call.arguments, event=call.event_name, reply_to=reply_to, limits=call.limits
+        )
     )
     return ""
 

@@ -7,14 +7,16 @@ and answered like any other, by this process or the next. Every call here may wa
 import contextlib
 import glob
 import hashlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from weakref import WeakValueDictionary
 
-from agent.errors import HermesError
+from agent.errors import HermesError, StoreError
 from agent.events import ApprovalRequested
 from agent.handoff import Handoffs, HandoffStore, Waiting
 from agent.protocols import Store, Task
@@ -22,6 +24,8 @@ from agent.records import LIVE_STATES, OF_TURNS, IsAlive, Limits, Session, TaskO
 from agent.store.rules import new_session_id
 from agent.task_rows import key_of, options_of
 from agent.tasks import TaskPool
+
+_log = logging.getLogger(__name__)
 
 LATELY = 24 * 3600.0
 """Seconds."""
@@ -36,6 +40,9 @@ Folders = Literal["chat", "shared"]
 """A folder of its own for each conversation, or the workspace for all."""
 
 NAME_LENGTH = 120
+
+CUT = "cut:"
+"""What the note of a conversation's last cut begins with; it names the message that ordered it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +77,8 @@ class Conversations:
         self.folders = folders
         self._began = began
         # One at a time in each conversation, or two threads would both find that no turn runs.
-        self._locks = tuple(threading.RLock() for _ in range(64))
+        self._locks = WeakValueDictionary[str, threading.RLock]()  # of those that somebody is at
+        self._giving = threading.Lock()
 
     def folder(self, key: str) -> Path:
         """Where the conversation's agent works, and its files are. It exists."""
@@ -125,14 +133,15 @@ class Conversations:
         answer: str = "",
         reply_to: str = "",
         limits: Limits | None = None,
+        taken: Callable[[], None] = lambda: None,
     ) -> Said:
         """Take a person's message: tell the turn that runs, or start one. `event` is the message's id, unique for ever.
 
         `behind`: earlier messages wait, so this one starts nothing. `again`: it may have started a turn already.
         `answer` are the words in it that answer the turn's question, if it asks one. `limits` are those of a turn that
-        it starts.
+        it starts. `taken` stores, together with a line that the turn is told, that the message was dealt with.
 
-        Raises: StoreError.
+        Raises: StoreError, or HermesError where the conversation's folder is not theirs.
         """
         with self._alone(key):
             if again and (started := started_by(self._store, OF_TURNS + key, event)):
@@ -144,7 +153,10 @@ class Conversations:
                     return Said("answered", running)
                 if (busy or self.busy) == "queue":
                     return Said("wait", running)
-                if self._turns.steer(running.id, text):
+                with self._store.together():
+                    if told := self._turns.steer(running.id, text):
+                        taken()
+                if told:
                     return Said("steered", running)
                 # It ended in this moment.
             return Said("wait") if behind else Said("started", self._start(key, text, event, reply_to, limits))
@@ -158,36 +170,47 @@ class Conversations:
     def _asks(self, turn: Task) -> ApprovalRequested | None:
         return self._turns.open_request(turn.id) if turn.state == "waiting" else None
 
-    def compress(self, key: str, focus: str, *, event: str, reply_to: str = "") -> Task:
-        """Make the conversation shorter, as a turn that nobody asked anything in. Raises: HermesError."""
+    def compress(self, key: str, focus: str, *, event: str, reply_to: str = "", limits: Limits | None = None) -> Task:
+        """Make the conversation shorter, as a turn that nobody asked anything in. Raises: HermesError.
+
+        It runs no tools; the `limits` are those of the turn that follows with what is said meanwhile.
+        """
         with self._alone(key):
             if started := started_by(self._store, OF_TURNS + key, event):
                 return started
             if self.turn(key) is not None:
                 raise HermesError("A turn is running.", hint="/stop ends it.")
-            return self._start(key, focus, event, reply_to, None, compresses=True)
+            return self._start(key, focus, event, reply_to, limits, compresses=True)
 
     def stop(self, key: str) -> Task | None:
         """Stop the turn. None when none runs."""
         running = self.turn(key)
         return self._turns.stop(running.id) if running is not None else None
 
-    def cut(self, key: str, prompts: int) -> str | None:
+    def cut(self, key: str, prompts: int, *, event: str) -> str:
         """Go on as if the last so many prompts had not been; gives the text of the first of them.
 
-        The old session is kept as it was. None when there are not so many, or a turn runs. Raises: StoreError.
+        The old session is kept as it was. The message `event` does it once, however often it is asked for.
+
+        Raises: HermesError when there are not so many, or a turn runs.
         """
         with self._alone(key):
+            note = f"{CUT}{key}"
+            by, _, text = self._store.notes(note).get(note, "").partition("\n")
+            if by == event:
+                return text
             if self.turn(key) is not None:
-                return None
+                raise HermesError("A turn is running.", hint="/stop ends it.")
             session_id = self.session(key)
             self._turns.idle(OF_TURNS + key, STOPPING)
             messages = self._store.messages(session_id)
             spoken = [number for number, message in enumerate(messages) if message.role == "user"]
             if not 0 < prompts <= len(spoken):
-                return None
+                raise HermesError("There is nothing so far back in this conversation.")
             at = spoken[-prompts]
-            self._store.continue_session(session_id, messages[:at])
+            with self._store.together():
+                self._store.continue_session(session_id, messages[:at])
+                self._store.note(note, f"{event}\n{messages[at].content}")
             return messages[at].content
 
     def resume(self, key: str, session_id: str) -> str:
@@ -224,26 +247,44 @@ class Conversations:
         """Start a turn with what a person said to one that ended before it could read it."""
         if over.state in LIVE_STATES or over.state == "cancelled":
             return
-        if lines := self._store.take_steering(over.id, over.session_id):
-            was, said = options_of(over), "\n".join(lines)
-            late = f"late:{over.id}"
-            self.say(key_of(over.owner), said, event=late, again=True, reply_to=was.reply_to, limits=was.limits)
+        lines = self._store.take_steering(over.id, over.session_id)
+        key, late = key_of(over.owner), f"late:{over.id}"
+        with self._alone(key):
+            if not lines or started_by(self._store, over.owner, late):
+                return
+            while (running := self.turn(key)) is not None:
+                if self._store.move_steering(over.id, running.id):
+                    return
+            was = options_of(over)
+            self._start(key, "\n".join(lines), late, was.reply_to, was.limits)
 
     def catch_up_all(self) -> None:
         """The same for the turns that ended lately, at the start of a process."""
         for task in self._store.tasks(owner=OF_TURNS, states=frozenset({"done", "failed"})):
             if task.finished > time.time() - LATELY:
-                self.catch_up(task)
+                try:
+                    self.catch_up(task)
+                except StoreError:
+                    raise
+                except HermesError as error:
+                    _log.warning("what was said too late for turn %s: %s", task.id, error)
 
     @contextlib.contextmanager
     def _alone(self, key: str) -> Iterator[None]:
-        with self._locks[hash(key) % len(self._locks)]:
+        with self._giving:
+            lock = self._locks.setdefault(key, threading.RLock())
+        with lock:
             yield
 
     def _start(
         self, key: str, text: str, event: str, reply_to: str, limits: Limits | None, *, compresses: bool = False
     ) -> Task:
         session_id = self.session(key)
+        if limits is not None and not self._is_here(key, session_id):
+            raise HermesError(
+                "This conversation works in a folder that is not yours here.",
+                hint="/new begins one that works in yours.",
+            )
         # A turn that was stopped is over at once in the store, and may write to the session for a moment still.
         self._turns.idle(OF_TURNS + key, STOPPING)
         session = self._store.session(session_id)
@@ -257,6 +298,11 @@ class Conversations:
             settings=self.settings(),
             options=options,
         )
+
+    def _is_here(self, key: str, session_id: str) -> bool:
+        """Whether a session works in the chat's own folder, and in none that came with it from a terminal."""
+        session = self._store.session(session_id)
+        return session is None or Path(session.cwd).resolve() == self.folder(key).resolve()
 
 
 def _name(key: str) -> str:

@@ -110,8 +110,15 @@ class Homes:
         return not alone_here or bool(alone_here & (known | paired))
 
     def _direct_chats(self, platform: Platform) -> dict[str, str]:
-        met = {person: address(chat) for person, chat in self._met[platform].items()}
+        met = {person: address(chat) for person, chat in [*self._met[platform].items()]}
         return direct_chats(self._store, platform.value) | met
+
+    def person_of(self, key: str) -> str:
+        """Whose conversation it is: one person's in a group, or in a direct chat; "" where nobody knows."""
+        if person := user_of(key):
+            return person
+        chat = chat_of(key)
+        return next(iter(alone_in(address(chat), self._direct_chats(chat.platform))), "")
 
     def whom_to_ask(self, platform: Platform) -> str:
         """A hint for who may not do something."""

@@ -54,6 +54,7 @@ class HookRegistry:
         self._rooms: list[_Room] = []
         self._waiting = 0
         self._loading: asyncio.Future[list[str]] | None = None
+        self._in_order = asyncio.Lock()
 
     def register(self, event: str, hook: Hook, *, name: str = "") -> None:
         """`name` is for the log."""
@@ -101,8 +102,9 @@ class HookRegistry:
 
     async def emit(self, event: str, facts: Mapping[str, object]) -> None:
         """Run the hooks of an event. One that raises or hangs is logged, and holds up no other."""
-        if self._loading is not None and self._loads():
-            await asyncio.wait([self._loading])
+        async with self._in_order:
+            if self._loading is not None and self._loads():
+                await asyncio.wait([self._loading])
         await asyncio.gather(*(self._run(name, hook, event, facts) for name, hook in self._for(event)))
 
     async def emit_soon(self, event: str, facts: Mapping[str, object]) -> None:

@@ -23,6 +23,7 @@ from agent.tools import unlinked
 from agent.visible import both_ends
 from gateway.config import Platform
 from gateway.formatting import Parts, parts, split
+from gateway.markup import DIALECTS
 from gateway.platforms.base import (
     Adapter,
     Button,
@@ -158,14 +159,17 @@ class Outbox:
         self.wake(where)
 
     async def change(self, chat: Chat, text: str, *, of: str, key: str) -> None:
-        """Put another text in place of the message that was posted under the key `of`, if it stands in the chat.
+        """Put another text in place of the message that was posted under the key `of`, if it stands in the chat; of
+        several parts the last one, which has the buttons.
 
         Raises: StoreError.
         """
         where = address(chat)
 
         def keep() -> None:
-            old = self._store.posted(of)
+            old, number = self._store.posted(of), 2
+            while (part := self._store.posted(_part(of, number))) is not None:
+                old, number = part, number + 1
             if old is not None and old.message_id not in ("", UNKNOWN):
                 self._store.post(where, encode(Letter(text=text)), key=key, message_id=old.message_id)
 
@@ -210,15 +214,17 @@ class Outbox:
     def parts(self, chat: Chat, letter: Letter) -> list[Letter]:
         """One message a part; buttons go under the last. What takes too many goes as its beginning and a file."""
         adapter = self._adapters.get(chat.platform)
-        sends_files = isinstance(adapter, SendsFiles)
-        if adapter is None or letter.file or (sends_files and letter.content):
+        # Where another process serves the platform, or none does now, it takes what its kind takes.
+        dialect = adapter.dialect if adapter is not None else DIALECTS.get(chat.platform)
+        sends_files = isinstance(adapter, SendsFiles) or adapter is None
+        if dialect is None or letter.file or (sends_files and letter.content):
             return [letter]
         if letter.content:
             letter = replace(letter, text=f"{letter.text}\n\n{letter.content}".strip(), content="")
         if not letter.text:
             return [letter]
         # Room for the mark of a repeat.
-        dialect = replace(adapter.dialect, limit=adapter.dialect.limit - len(REPEAT))
+        dialect = replace(dialect, limit=dialect.limit - len(REPEAT))
         in_file = sends_files and not letter.buttons
         found = parts(letter.text, dialect) if in_file else Parts(split(letter.text, dialect))
         letters = [replace(letter, text=text, buttons=()) for text in found.messages]
@@ -260,6 +266,10 @@ class Outbox:
         """A text of our own, with the commands in it as they are given in that chat."""
         adapter = self._adapters.get(chat.platform)
         return adapter.dialect.commands(text) if adapter is not None else text
+
+    def serves(self, chat: Chat) -> bool:
+        """Whether this process speaks with the chat's platform."""
+        return chat.platform in self._adapters
 
     def file_limit(self, chat: Chat) -> int:
         """Bytes of the largest file that can be sent there; 0 where none can."""

@@ -20,6 +20,9 @@ ALBUM_PAUSE, ALBUM_MOST = 1.0, 10.0
 AT_ONCE = 16
 """Messages whose files are fetched at the same time."""
 
+PROMPTS = frozenset({"background", "queue", "steer"})
+"""Commands that a prompt follows, and with it what came along."""
+
 FETCH_WITHIN = 600.0
 """Seconds that the files of a message have."""
 
@@ -58,7 +61,7 @@ class Preparing:
     def begin(self, item: Item) -> bool:
         """Take a message that came. False when it is a part of one that stands in the line already."""
         event, key = item.event, item.inbound.chat
-        if not event.attachments or event.kind == "press" or command_of(event) is not None:
+        if not event.attachments or event.kind == "press" or not _brings_files(event):
             return True
         album = (key, event.album)
         if event.album and (entry := self._albums.get(album)) is not None:
@@ -129,11 +132,18 @@ def command_of(event: MessageEvent) -> Parsed | None:
     return found if isinstance(found, Parsed) else None
 
 
+def _brings_files(event: MessageEvent) -> bool:
+    """Whether what comes with a message is for the agent: a prompt, as such or after a command."""
+    command = command_of(event)
+    return command is None or command.command.name in PROMPTS
+
+
 def passes(item: Item) -> bool:
     """Whether a message need not wait for an earlier one that is being made ready: buttons, and commands that may be
-    given while a turn runs.
+    given while a turn runs, unless they bring files themselves.
     """
     command = command_of(item.event)
-    return item.event.kind == "press" or (
-        command is not None and command.command.busy and command.command.name != "queue"
-    )
+    if command is None:
+        return item.event.kind == "press"
+    brings = bool(item.event.attachments) and _brings_files(item.event)
+    return command.command.busy and command.command.name != "queue" and not brings

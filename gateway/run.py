@@ -9,6 +9,8 @@ import logging
 import os
 import time
 from collections.abc import Mapping, MutableMapping
+from dataclasses import replace
+from functools import partial
 from secrets import token_hex
 from types import MappingProxyType
 from typing import Any
@@ -16,13 +18,14 @@ from typing import Any
 import run_agent
 from agent import commands
 from agent.approvals import Gatekeeper, nobody
-from agent.config import load_config, read_keys
+from agent.config import Settings, load_config, read_keys
 from agent.errors import HermesError
 from agent.models import catalog
 from agent.quoting import literal
-from agent.records import Limits
+from agent.records import LIVE_STATES, Limits, stricter
 from agent.redact import Redactor, secret_values
 from agent.store.memory import new_session_id
+from agent.task_rows import key_of, options_of, options_text
 from gateway import chat_commands, task_commands
 from gateway.authorization import Verdict, judge, policy_of_chats
 from gateway.calls import Call
@@ -33,7 +36,7 @@ from gateway.outbox import Letter, address, encode
 from gateway.platforms.base import Adapter, MessageEvent
 from gateway.reach import Reach
 from gateway.service import Prompt, Service
-from gateway.session import SessionSource, session_key
+from gateway.session import SessionSource, chat_of, session_key, user_of
 from gateway.telling import started
 
 _log = logging.getLogger(__name__)
@@ -96,6 +99,7 @@ class GatewayRunner:
     loop: asyncio.AbstractEventLoop | None = None
     configs: Mapping[Platform, PlatformConfig] = MappingProxyType({})
     reach: Reach = Reach()
+    values: Settings = Settings()
 
     def __init__(self) -> None:
         self.adapters, self.hooks = {}, HookRegistry()
@@ -164,14 +168,49 @@ class GatewayRunner:
 
     async def limits(self, event: MessageEvent) -> Limits | None:
         """What the agent may not do for whoever wrote a message."""
-        return self.reach.limits(event.source, await self._judge(event), self.configs.get(event.source.platform))
+        return self._limits(event.source, await self._judge(event))
+
+    def _limits(self, source: SessionSource, verdict: Verdict) -> Limits | None:
+        return self.reach.limits(source, verdict, self.configs.get(source.platform))
 
     async def _judge(self, event: MessageEvent) -> Verdict:
         """By the rules of now: somebody may have been paired or revoked since the event came."""
         assert self.service is not None
-        platform = event.source.platform
-        people = await self.service.glance(lambda: self._session_db.people(platform.value))
-        return judge(event, self.configs, frozenset(one.user_id for one in people if one.state == "allowed"))
+        return judge(event, self.configs, await self.service.glance(partial(self._paired, event.source.platform)))
+
+    def _paired(self, platform: Platform) -> frozenset[str]:
+        people = self._session_db.people(platform.value)
+        return frozenset(one.user_id for one in people if one.state == "allowed")
+
+    def review(self) -> None:
+        """Hold what an earlier process left to the rules of now, before it goes on: the settings may be others.
+
+        Turns and tasks of who may not speak any more are stopped, the rest can do no more than its person may.
+        Reads and writes the store. Raises: StoreError.
+        """
+        assert self.service is not None
+        for task in self.service.store.tasks(states=LIVE_STATES):
+            key = key_of(task.owner)
+            if not key or (chat := chat_of(key)).platform not in self.configs:
+                continue
+            person = self.service.homes.person_of(key)
+            # Where nobody knows whose it is, it is a group's that shares one conversation: it may be anybody's.
+            source = SessionSource(
+                platform=chat.platform,
+                chat_id=chat.chat_id,
+                user_id=person,
+                is_group=not person or bool(user_of(key)),
+            )
+            event = MessageEvent(text="", source=source, addressed=True)
+            verdict = judge(event, self.configs, self._paired(chat.platform)) if person else Verdict(allowed=True)
+            if not verdict.allowed:
+                _log.info("task %s: %s", task.id, verdict.reason)
+                self.service.tasks.stop(task.id, why="whoever asked for it may not speak here any more")
+                continue
+            options = options_of(task)
+            limits = stricter(options.limits, self._limits(source, verdict))
+            if limits != options.limits:
+                self.service.store.update_task(task.id, options=options_text(replace(options, limits=limits)))
 
     async def _offer_pairing(self, event: MessageEvent) -> None:
         assert self.service is not None
@@ -194,7 +233,8 @@ class GatewayRunner:
 
     def _call(self, event: MessageEvent, arguments: str, verdict: Verdict) -> Call:
         assert self.service is not None
-        return Call(self.service, event, self._key(event), arguments, verdict, self.model)
+        limits = self._limits(event.source, verdict)
+        return Call(self.service, event, self._key(event), arguments, verdict, self.model, limits, self.values)
 
     def _arguments(self, event: MessageEvent) -> str:
         parsed = commands.parse(event.text.strip(), "gateway")

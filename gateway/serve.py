@@ -192,7 +192,7 @@ class Gateway:
         self.runner = GatewayRunner()
         self.runner.adapters, self.runner.configs = dict(parts.adapters), parts.configs
         self.runner._session_db, self.runner.model = store, parts.model
-        self.runner.reach = parts.reach
+        self.runner.reach, self.runner.values = parts.reach, config.values
         self.service = self.runner.service = Service(
             store,
             parts.adapters,
@@ -240,6 +240,7 @@ class Gateway:
         watchdog = Watchdog()
         try:
             self.runner.hooks.load_soon(self._hooks_folder)
+            await self.service.aside(self.runner.review)
             await self.service.start()
             for platform, adapter in self.runner.adapters.items():
                 if isinstance(adapter, CatchesUp):

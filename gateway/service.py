@@ -51,8 +51,13 @@ _Result = TypeVar("_Result")
 
 STORE_THREADS = 8
 
+PATIENT_THREADS = 16
+"""For what waits until a stopped turn has let go of its conversation."""
+
 RETRY = 1.0
 """Seconds before something is told again that the store would not hear of."""
+
+LEFT = "(What came with it was not looked at.)"
 
 WORDS = {"yes": "ok", "y": "ok", "no": "no", "n": "no"}
 """The buttons under "May I?" that plain words stand for."""
@@ -212,6 +217,7 @@ class Service:
         self._arrivals = Arrivals(store, self._add)
         self._lives = Lives(self.outbox, adapters, self._loop)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="glance")
+        self._patient = ThreadPoolExecutor(PATIENT_THREADS, thread_name_prefix="patient")
         self._changes: set[asyncio.Task[None]] = set()
         self._closing = False
 
@@ -246,7 +252,7 @@ class Service:
         await self._lives.close()
         await self.outbox.close()
         self._arrivals.close()
-        for threads in (self._threads, self._readers):
+        for threads in (self._threads, self._readers, self._patient):
             threads.shutdown(wait=False)
 
     async def cut(self) -> None:
@@ -270,6 +276,10 @@ class Service:
     async def aside(self, work: Callable[[], _Result]) -> _Result:
         """Something that waits for the store, off the loop."""
         return await self._loop.run_in_executor(self._threads, work)
+
+    async def patiently(self, work: Callable[[], _Result]) -> _Result:
+        """`aside`, for what may wait for a turn that was stopped: nobody else waits behind it."""
+        return await self._loop.run_in_executor(self._patient, work)
 
     async def glance(self, look: Callable[[], _Result]) -> _Result:
         """A short look into the store, off the loop, that waits behind nobody who writes."""
@@ -295,6 +305,7 @@ class Service:
         """
         await self.outbox.look()
         await self.telling.left_over()
+        await self.telling.unasked()
         for task_id in self.telling.unanswered(seconds):
             denial = Decision(False, f"Nobody answered within {seconds:.0f} seconds.")
             await self.aside(partial(self.tasks.answer, task_id, denial))
@@ -399,6 +410,11 @@ class Service:
 
     async def _dealt_with(self, item: Item, behind: bool) -> bool:
         event, key = item.event, item.inbound.chat
+        if item.again and await self.glance(
+            partial(self.store.is_dealt_with, item.inbound.platform, item.inbound.message_id)
+        ):
+            self._preparing.done(item)  # what came of it is stored, and only the answer was not
+            return True
         if not await self._hears(event):
             # It waited here, and meanwhile somebody was revoked.
             await self._settle(item, "")
@@ -408,17 +424,19 @@ class Service:
             await self._settle(item, await self._press(press, key))
             return True
         await self._claim(event, key)
+        event, files = self._preparing.found(item)
+        ordered = "\n".join([event.text, *files]).strip()
         # What somebody else wrote orders nothing, however it begins.
-        match None if event.forwarded else parse(event.text.strip(), "gateway"):
+        match None if event.forwarded else parse(ordered, "gateway"):
             case Parsed() as command:
-                answer = await self._obey(event, command, key=key)
+                answer = await self._obey(replace(event, text=ordered), command, key=key)
                 if isinstance(answer, Prompt):
                     return await self._say(item, behind, answer)
-                await self._settle(item, answer)
+                left = event.attachments and not files
+                await self._settle(item, f"{answer}\n{LEFT}".strip() if left else answer)
             case Unknown() as unknown:
                 await self._settle(item, unknown.explain())
             case None:
-                event, files = self._preparing.found(item)
                 return await self._say(item, behind, Prompt(as_prompt(event, files), answer=own_words(event)))
         return True
 
@@ -455,7 +473,7 @@ class Service:
     async def _say(self, item: Item, behind: bool, prompt: "Prompt") -> bool:
         event = item.event
         limits = await self.limits(event)
-        said = await self.aside(
+        said = await self.patiently(
             lambda: self.conversations.say(
                 item.inbound.chat,
                 prompt.text,
@@ -466,6 +484,7 @@ class Service:
                 answer=prompt.answer,
                 reply_to=event.message_id if event.source.is_group else "",
                 limits=limits,
+                taken=partial(self._taken, item),
             )
         )
         match said.outcome:
@@ -473,6 +492,9 @@ class Service:
                 await self._settle(item)
             case "steered" if said.turn is not None and said.turn.state == "waiting":
                 await self._settle(item, "Noted: the agent reads it when its question above is answered.")
+            case "steered" if said.turn is not None and said.turn.state == "parked" and said.turn.held:
+                how = f"/tasks resume {said.turn.number} goes on, /stop ends it"
+                await self._settle(item, f"Noted, but the turn is paused, and reads it when it goes on: {how}.")
             case "steered":
                 await self._settle(item, await self._seen(event))
             case "wait":
@@ -487,9 +509,13 @@ class Service:
         if answer:
             reply_to = event.message_id if event.source.is_group and event.kind == "message" else ""
             await self.say(event.source.chat, answer, key=reply_key(item.name), reply_to=reply_to)
-        for part in self._preparing.parts(item):
-            await self.aside(lambda part=part: self.store.dealt_with(part.inbound.platform, part.inbound.message_id))  # type: ignore[misc]
+        await self.aside(partial(self._taken, item))
         self._preparing.done(item)
+
+    def _taken(self, item: Item) -> None:
+        """Store that a message, with all its parts, was dealt with. Raises: StoreError."""
+        for part in self._preparing.parts(item):
+            self.store.dealt_with(part.inbound.platform, part.inbound.message_id)
 
     async def _seen(self, event: MessageEvent) -> str:
         """Acknowledge a message that goes to the turn under way; gives what to say where no sign can be set."""
@@ -515,7 +541,16 @@ class Service:
             emit(event)
             live.take(event)
 
-        return self._run_task(task, emit=tell, cancel=cancel)
+        try:
+            return self._run_task(task, emit=tell, cancel=cancel)
+        finally:
+            if (row := self.store.task(task.id)) is None or row.state == "cancelled":
+                # It may have been stopped before it began, when there was nothing to take yet.
+                self._call(self._dark, task.id)
+
+    def _dark(self, task_id: str) -> None:
+        if (live := self._lives.take(task_id)) is not None:
+            self._spawn(live.stop())
 
     def _run_task(self, task: Task, *, emit: Sink, cancel: CancelToken) -> TurnFinished | TurnSuspended:
         """On a pool's thread."""
@@ -598,7 +633,7 @@ class Service:
         """What was queued behind a turn comes next; so does what a person said too late for it."""
         task = await self.aside(lambda: self.store.task(task_id))
         if task is not None and task.owner.startswith(OF_TURNS):
-            await self.aside(lambda: self.conversations.catch_up(task))
+            await self.patiently(lambda: self.conversations.catch_up(task))
             self.lines.look(key_of(task.owner))
             if task.state == "done" and task.result.strip():
                 self._spawn(self._speak(task))

@@ -5,7 +5,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from agent import reports, task_orders
+from agent.budgets import used_up
 from agent.commands import background_prompt, preview, task_options
+from agent.config import Settings
 from agent.errors import HermesError
 from agent.events import StepFinished, ToolFinished, TurnFinished, TurnStarted
 from agent.protocols import Decision, Task
@@ -39,9 +41,29 @@ async def background(call: Call) -> str:
         return USAGE
     if options.model and not call.verdict.may("model"):
         raise HermesError("--model is not for you here.", hint=call.whom_to_ask)
-    options = replace(options, limits=await call.service.limits(call.event))
+    options = replace(options, limits=call.limits)
+    if not call.verdict.admin and (beyond := _beyond(options, call.values)):
+        raise HermesError(beyond, hint=call.whom_to_ask)
+    if options.worktree and options.limits is not None:
+        raise HermesError(
+            "--worktree is not for you here: git would run what your folder names, and no wall is around it.",
+            hint=call.whom_to_ask,
+        )
     task = await call.service.aside(lambda: _submitted(call, prompt, options))
     return started(prompt, task.id)
+
+
+def _beyond(options: TaskOptions, values: Settings) -> str:
+    """What is asked for one task and is more than the owner of this machine gives each."""
+    asked = (
+        ("--max-cost", options.max_cost, values.task_budget),
+        ("--max-steps", options.max_steps, values.max_steps),
+        ("--timeout", options.timeout, values.task_timeout),
+    )
+    over = (
+        f"{name} {value:g} is more than {most:g}, the most here." for name, value, most in asked if 0 < most < value
+    )
+    return next(over, "")
 
 
 async def _for_tasks(call: Call, prompt: str) -> str:
@@ -267,19 +289,29 @@ def _stop_task(call: Call, number: str, text: str) -> str:
 
 
 def _steer_task(call: Call, number: str, text: str) -> str:
-    return task_orders.steer(call.service.tasks, call.find(number), text)
+    task, store = call.find(number), call.service.store
+    with store.together():
+        said = task_orders.steer(call.service.tasks, task, text)
+        # Read again after a crash it would be a second line.
+        store.dealt_with(call.event.source.platform.value, call.event.event_id)
+    return said
 
 
 def _resume(call: Call, number: str, text: str) -> str:
     del text
-    said = task_orders.resume(call.service.tasks, call.find(number))
+    task = call.find(number)
+    if not call.verdict.admin and (reason := used_up(call.service.store, call.values, task)):
+        raise HermesError(f"#{task.number} is paused: {reason}.", hint=call.whom_to_ask)
+    said = task_orders.resume(call.service.tasks, task)
     call.service.turns.look()
     return said
 
 
 def _retry_task(call: Call, number: str, text: str) -> str:
     del text
-    again = call.service.tasks.retry(call.find(number).id)
+    task = call.find(number)
+    before = started_by(call.service.store, task.owner, call.event_name)
+    again = before or call.service.tasks.retry(task.id, event=call.event_name, limits=call.limits)
     return started(again.prompt, again.id)
 
 

@@ -1,5 +1,6 @@
 """What chats are told of turns and tasks: answers, outcomes and questions, each once."""
 
+import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,6 +13,7 @@ from urllib.parse import unquote
 from agent.approvals import decision_key, mark_of
 from agent.commands import preview
 from agent.config import Directories
+from agent.errors import StoreError
 from agent.events import ApprovalRequested, TaskChanged
 from agent.own_places import OwnPlaces
 from agent.protocols import Decision, Store, Task
@@ -26,6 +28,8 @@ from gateway.outbox import LARGEST_WHOLE, Letter, Outbox, address
 from gateway.platforms.base import Button, MediaKind
 from gateway.session import Chat, chat_of, user_of
 
+_log = logging.getLogger(__name__)
+
 _Result = TypeVar("_Result")
 
 
@@ -38,6 +42,8 @@ class Aside(Protocol):
 PREVIEW = 1500
 """Characters of what exactly would run, in a question; where there is more, all of it is sent before as a file."""
 TITLE = 200
+ANSWER = 500
+"""Characters of an answer in words, where the question stood: it must fit one message."""
 
 MOST_FILES = 10
 
@@ -97,6 +103,7 @@ class Telling:
         self._folder, self._dirs = folder, dirs
         self._hearers, self._deny = hearers, deny
         self._open: dict[str, _Asked] = {}
+        self._stuck: set[str] = set()
 
     async def changed(self, event: TaskChanged, said: str = "") -> None:
         """A turn or a task came into another state: tell what its chat should know. Raises: StoreError.
@@ -122,11 +129,22 @@ class Telling:
 
     async def left_over(self) -> None:
         """Tell what is owed and nobody tells: another process ended it, or this one could not. Raises: StoreError."""
-        for delivery in await self._aside(self._store.undelivered):
-            if key_of(delivery.surface):
-                task = await self._aside(lambda delivery=delivery: self._store.task(delivery.task_id))  # type: ignore[misc]
-                if task is not None:
+        owed = [one.task_id for one in await self._aside(self._store.undelivered) if key_of(one.surface)]
+        for task_id in dict.fromkeys([*owed, *self._stuck]):
+            task = await self._aside(partial(self._store.task, task_id))
+            if task is not None:
+                try:
                     await self.outcome(task)
+                except StoreError:
+                    raise
+                except Exception:  # noqa: BLE001  (one that cannot be told keeps nobody else from being)
+                    _log.exception("telling of task %s", task_id)
+
+    async def unasked(self) -> None:
+        """Ask what waits for an answer and was not asked here, because telling of it failed. Raises: StoreError."""
+        for task in await self._aside(lambda: self._store.tasks(states=frozenset({"waiting"}))):
+            if key_of(task.owner) and task.id not in self._open and self._outbox.serves(_chat(task)):
+                await self._ask(task)
 
     async def stopped_meanwhile(self) -> None:
         """Tell of what was stopped while nobody served its chat. Raises: StoreError."""
@@ -165,14 +183,18 @@ class Telling:
     async def outcome(self, task: Task) -> None:
         """Post what became of a turn or a task, unless somebody did or does. Raises: StoreError."""
         claimed = await self._aside(lambda: self._store.claim_delivery(task.id, task.owner, self._teller()))
-        if claimed is None:
+        if claimed is None and task.id not in self._stuck:
             return
+        # What this process has claimed, and neither told nor let go of, is its own still.
+        self._stuck.add(task.id)
         try:
             await self._post_outcome(task)
         except Exception:
             await self._aside(lambda: self._store.release_delivery(task.id, task.owner))
+            self._stuck.discard(task.id)
             raise
         await self._aside(lambda: self._store.mark_told(task.id, task.owner))
+        self._stuck.discard(task.id)
 
     async def _acknowledge(self, task: Task) -> None:
         """Say first that a task was started, should it be quicker than the answer to the command that started it."""
@@ -195,10 +217,10 @@ class Telling:
         if kept:
             text = "\n".join(f"🔒 Not sent, {why}: {', '.join(names)}" for why, names in kept.items())
             await self._outbox.post(chat, Letter(text=text), key=f"{key}:held")
-        for number, path in enumerate(found):
+        for path in found:
             kind = _KINDS.get(path.suffix.lower(), "document")
             await self._outbox.post(
-                chat, Letter(file=str(path), file_name=path.name, file_kind=kind), key=f"{key}:file{number}"
+                chat, Letter(file=str(path), file_name=path.name, file_kind=kind), key=f"{key}:file:{path}"
             )
 
     async def _ask(self, task: Task) -> None:
@@ -324,20 +346,21 @@ def _sendable(folder: Path, name: str, own: OwnPlaces, most: int) -> tuple[Path,
             return path, f"for {most / 1e6:g} MB are the most here"
         secret = has_secret_name(path) or holds_secret(path)
         return path, "for it looks like a key or a password" if secret else ""
-    except (OSError, ValueError):
+    except (OSError, ValueError, RuntimeError):  # the last one of links that lead in a circle
         return folder, "for it cannot be read"
 
 
 def settled(request: ApprovalRequested, decision: Decision | None, chat: Chat) -> str:
     """What a chat is shown of a question that is over, and where it was answered when that was elsewhere."""
-    title = literal(visible(request.title))
+    title = literal(both_ends(visible(request.title), TITLE))
+    reason = literal(both_ends(decision.reason, ANSWER)) if decision is not None else ""
     if decision is None:
         return f"⏹ Not asked any more: {request.tool} {title}"
     elsewhere = "" if decision.via in ("", chat.platform.value) else f" in {_PLACES.get(decision.via, decision.via)}"
     if request.kind == "ask":
         place = f" (answered{elsewhere})" if elsewhere else ""
-        return f"{'💬' if decision.allowed else '❌'} {title}\n→ {literal(decision.reason) or 'not answered'}{place}"
-    why = f" ({literal(decision.reason)})" if decision.reason else ""
+        return f"{'💬' if decision.allowed else '❌'} {title}\n→ {reason or 'not answered'}{place}"
+    why = f" ({reason})" if reason else ""
     mark = "✅ Approved" if decision.allowed else "❌ Denied"
     return f"{mark}{elsewhere}: {request.tool} {title}{why}"
 

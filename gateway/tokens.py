@@ -48,7 +48,8 @@ def _take(config: PlatformConfig, token: str) -> Iterator[int]:
             hint="Stop that one first, or give this one a token of its own: two would answer in turns.",
         )
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    os.write(descriptor, str(os.getpid()).encode())
     yield descriptor
 
 

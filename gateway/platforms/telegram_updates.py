@@ -23,6 +23,8 @@ def event_of(update: telegram.Update, bot_id: int, bot_name: str) -> MessageEven
         return moved
     if message is None or message.chat.type == "channel" or _is_bot(message):
         return None
+    if update.edited_message is not None and message.location is not None:
+        return None  # a location that is shared live moves every few seconds
     text = message.text or message.caption or _in_words(message)
     attachments = tuple(_attachments(message))
     if not text and not attachments:

@@ -10,6 +10,7 @@ import pytest
 
 from agent.chats import Outbound
 from agent.errors import StoreError
+from agent.records import Lease
 from agent.store.memory import MemoryStore
 from gateway.config import Platform
 from gateway.formatting import Dialect
@@ -323,3 +324,12 @@ async def test_closing_leaves_what_waits_for_the_next_process(store: MemoryStore
     await met(lambda: bool(store.unsent()) and store.unsent()[0].error != "")
     await outbox.close()
     assert [one.state for one in store.unsent()] == ["pending"]
+
+
+def test_a_text_for_a_platform_that_another_process_serves_is_split_as_that_takes_it() -> None:
+    """It is sent by a process that serves the platform, as it stands."""
+    outbox = Outbox(MemoryStore(), {}, lease=Lease("one", 1, 1.0, 0.0), is_alive=lambda _: True)
+    chat = Chat(platform=Platform.DISCORD, chat_id="7")
+    found = outbox.parts(chat, Letter(text="word " * 900))
+    assert len(found) > 1
+    assert all(len(part.text) <= 2000 for part in found)

@@ -132,3 +132,26 @@ async def test_what_was_not_fetched_when_the_process_ended_is_fetched_by_the_nex
         (said,) = asked(house)
         assert "a.jpg" in said
         assert "b.jpg" in said
+
+
+@pytest.mark.parametrize("command", ["/background", "/queue", "/steer"])
+async def test_a_file_that_comes_with_a_prompt_after_a_command_reaches_the_agent(tmp_path: Path, command: str) -> None:
+    async with served(tmp_path, ["Seen."]) as house:
+        house.platform.hands_out.clear()
+        await photo(house.platform, "plan.txt", f"{command} what does this say?")
+        await house.platform.say("/version")
+        await house.shows(lambda: any("hermes 0" in text for text in house.platform.texts("1")))
+        assert house.model.requests == []
+        house.platform.hands_out.set()
+        await house.shows(lambda: bool(house.model.requests))
+        (said,) = asked(house)
+        assert said.startswith("what does this say?\n[document received: received/")
+        assert "plan.txt" in said
+
+
+async def test_a_file_that_comes_with_another_command_is_said_to_be_left(tmp_path: Path) -> None:
+    async with served(tmp_path, []) as house:
+        await photo(house.platform, "plan.txt", "/version")
+        await house.shows(lambda: any("hermes 0" in text for text in house.platform.texts("1")))
+        assert house.platform.texts("1")[0].endswith("(What came with it was not looked at.)")
+        assert not (tmp_path / "received").exists()

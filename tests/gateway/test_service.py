@@ -1041,3 +1041,182 @@ async def test_a_turn_that_three_processes_died_with_is_ended_and_its_chat_is_to
                 await asyncio.sleep(0.01)
     finally:
         await house.service.close()
+
+
+# -- what must not be stuck ------------------------------------------------------------------------
+
+
+async def test_an_answer_that_names_a_link_to_itself_is_told_and_so_is_everything_after_it(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("a")
+    async with served(tmp_path, ["Here: [a](a)", "And on."]) as house:
+        await house.platform.say("send it")
+        await house.shows(lambda: any("Not sent" in text for text in house.platform.texts("1")))
+        await house.service.look_after(900)
+        await house.platform.say("more")
+        await house.shows(lambda: "And on." in house.platform.texts("1"))
+
+
+async def test_one_outcome_that_cannot_be_told_keeps_no_other_from_being(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Faulty(MemoryStore):
+        def post(self, chat: str, payload: str, **more: object) -> int | None:  # type: ignore[override]
+            if chat == "memory:1" and not more.get("live"):
+                raise RuntimeError("a fault that nobody thought of")
+            return super().post(chat, payload, **more)  # type: ignore[arg-type]
+
+    store = Faulty()
+    for key in ("memory:1", "memory:2"):
+        store.create_task(prompt="hi", owner=f"chat:{key}", settings="{}", options="{}")
+        lease = Lease("before", 1, 1.0, 0.0)
+        task = store.claim_task(lease)
+        assert task is not None
+        store.update_task(task.id, state="done", result="done")
+    async with served(tmp_path, [], store) as house:
+        await house.shows(lambda: any("complete" in text for text in house.platform.texts("2")))
+        await house.service.look_after(900)
+    assert "a fault that nobody thought of" in caplog.text
+
+
+async def test_an_answer_is_told_when_the_store_works_again_that_would_neither_keep_it_nor_let_go_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.service.RETRY", 0.01)
+
+    class Full(MemoryStore):
+        faults = 0
+
+        def _fail(self) -> None:
+            if self.faults:
+                self.faults -= 1
+                raise StoreError("the disk is full")
+
+        def post(self, chat: str, payload: str, **more: object) -> int | None:  # type: ignore[override]
+            if not more.get("live"):
+                self._fail()
+            return super().post(chat, payload, **more)  # type: ignore[arg-type]
+
+        def release_delivery(self, task_id: str, surface: str) -> bool:
+            self._fail()
+            return super().release_delivery(task_id, surface)
+
+    store = Full()
+    store.faults = 2
+    async with served(tmp_path, ["The answer."], store) as house:
+        await house.platform.say("hello")
+        await house.shows(lambda: house.platform.texts("1") == ["The answer."] and not store.faults)
+        await house.quiet()
+        assert store.undelivered() == []
+
+
+async def test_a_question_that_could_not_be_asked_is_asked_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = [Call("ask_user", question="Which one?"), "Thanks."]
+    async with served(tmp_path, script) as house:
+        ask, faults = house.service.telling._ask, [1]
+
+        async def fails_once(task: Task) -> None:
+            if faults:
+                faults.pop()
+                raise RuntimeError("a fault that nobody thought of")
+            await ask(task)
+
+        monkeypatch.setattr(house.service.telling, "_ask", fails_once)
+        await house.platform.say("go")
+        await house.shows(lambda: not faults)
+        await house.service.look_after(900)
+        await house.shows(lambda: any("Which one?" in text for text in house.platform.texts("1")))
+        await house.platform.say("the second")
+        await house.shows(lambda: "Thanks." in house.platform.texts("1"))
+
+
+async def test_nobody_types_for_a_turn_that_was_stopped_before_it_began(tmp_path: Path) -> None:
+    async with served(tmp_path, []) as house:
+        lives, begun = house.service._lives, house.service._lives.of
+
+        def late(task: Task) -> object:
+            house.service.conversations.stop("memory:1")
+            time.sleep(0.05)  # what is told of it comes to the loop first
+            return begun(task)
+
+        lives.of = late  # type: ignore[assignment, method-assign]
+        await house.platform.say("work")
+        await house.shows(lambda: [task.state for task in house.store.tasks()] == ["cancelled"])
+        await house.shows(lambda: house.service.turns.idle("turn:memory:1", 0.0))
+        await house.quiet()
+        assert lives._by_task == {}
+
+
+async def test_who_writes_to_a_turn_that_is_paused_learns_what_it_waits_for(tmp_path: Path) -> None:
+    async with served(tmp_path, ["Read both."]) as house:
+        run = house.service._run
+        house.service._run = lambda task, **_: TurnSuspended(reason="it has cost $1")
+        await house.platform.say("work")
+        await house.shows(lambda: any("paused" in text for text in house.platform.texts("1")))
+        await house.platform.say("and the tests")
+        await house.shows(
+            lambda: any("reads it when it goes on: /tasks resume 1" in x for x in house.platform.texts("1"))
+        )
+        house.service._run = run
+        await house.platform.say("/tasks resume 1")
+        await house.shows(lambda: "Read both." in house.platform.texts("1"))
+        said = [one.content for one in house.model.requests[-1].messages if one.role == "user"]
+        assert said == ["work", "and the tests"]
+
+
+async def test_turns_that_do_not_let_go_hold_up_nobody_elses_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.conversations.STOPPING", 30.0)
+    go = threading.Event()
+
+    def deaf(task: Task, *, emit: Sink, cancel: CancelToken) -> TurnFinished:
+        go.wait(20)
+        return TurnFinished("cancelled", "")
+
+    async with served(tmp_path, []) as house:
+        house.service._run = deaf
+        chats = [f"c{number}" for number in range(8)]
+        for chat in chats:
+            await house.platform.say("work", chat_id=chat)
+        await house.shows(lambda: sum(task.state == "running" for task in house.store.tasks()) == 8)
+        for chat in chats:
+            await house.platform.say("/stop", chat_id=chat)
+            await house.platform.say("next", chat_id=chat)
+        await house.shows(lambda: sum(task.state == "cancelled" for task in house.store.tasks()) == 8)
+        await house.platform.say("/status", chat_id="z")
+        await house.shows(lambda: bool(house.platform.texts("z")))
+        assert len(house.store.tasks()) == 8, "the next turns wait still"
+        go.set()
+
+
+async def test_a_new_conversation_says_what_the_old_one_did_not_come_to_read(tmp_path: Path) -> None:
+    async with served(tmp_path, []) as house:
+
+        def deaf(task: Task, *, emit: Sink, cancel: CancelToken) -> TurnFinished:
+            cancel.wait(10)
+            return TurnFinished("cancelled", "")
+
+        house.service._run = deaf
+        await house.platform.say("work")
+        await house.shows(lambda: any(task.state == "running" for task in house.store.tasks()))
+        await house.platform.say("also pay the bill")
+        await house.quiet_lines()
+        await house.platform.say("/new")
+        await house.shows(lambda: any("new conversation" in text for text in house.platform.texts("1")))
+        (said,) = [text for text in house.platform.texts("1") if "new conversation" in text]
+        assert said.endswith("if it still counts:\nalso pay the bill")
+
+
+@pytest.mark.parametrize("question", ["Which text?", f"Which? {'word ' * 290}"], ids=["long answer", "two parts"])
+async def test_a_question_is_changed_into_its_answer_however_long_they_are(tmp_path: Path, question: str) -> None:
+    async with served(tmp_path, [Call("ask_user", question=question, choices=["a", "b"]), "Done."]) as house:
+        house.platform.dialect = replace(house.platform.dialect, limit=1000)
+        await house.platform.say("go")
+        await house.shows(lambda: any(shown.buttons for shown in house.platform.shown))
+        await house.platform.say("x_y " * 900)
+        await house.shows(lambda: "Done." in house.platform.texts("1"))
+        await house.quiet()
+        assert not any(shown.buttons for shown in house.platform.shown)
+        assert house.store.refused() == []

@@ -507,3 +507,16 @@ async def test_a_token_that_is_revoked_loses_no_message(server: TelegramServer, 
         await bot.send(HERE, "hi")
     with pytest.raises(Refused, match="does not take the token"):
         await bot.wait()
+
+
+async def test_a_location_that_moves_is_one_message(server: TelegramServer, inbox: Inbox, bot: Telegram) -> None:
+    place = {"latitude": 1.0, "longitude": 2.0, "live_period": 600}
+    server.says(None, location=place)
+    for step in range(3):
+        server.says(None, kind="edited_message", edit_date=2 + step, location={**place, "latitude": 1.0 + step})
+    server.says("here")
+    await inbox.first(2)
+    assert [(event.kind, event.text) for event in inbox.events] == [
+        ("message", "(a location: 1.0, 2.0)"),
+        ("message", "here"),
+    ]
