@@ -108,8 +108,10 @@ class ChatStore(Protocol):
         """A live message has come to stand in the chat under this id."""
         ...
 
-    def complete(self, outbound_id: int, payload: str) -> None:
-        """A live message is whole: it is to go out, after what was posted before now."""
+    def complete(self, outbound_id: int, payload: str, *, key: str = "") -> None:
+        """A live message is whole: it is to go out, after what was posted before now. With another `key` its own is
+        free for the next one.
+        """
         ...
 
     def take_outbound(self, chat: str, sender: Lease, now: float) -> Outbound | None:

@@ -114,8 +114,8 @@ class LiveAnswer:
                 self._activity = _line(f"⚙ {name} {part}: {text}")
             case ToolFinished(name=name, title=title, summary=summary):
                 self._activity = _line(f"⚙ {name} {visible(title)}  {summary}")
-            case ApprovalRequested(title=title):
-                self._activity = _line(f"⏸ waits for an answer: {visible(title)}")
+            case ApprovalRequested(tool=name, title=title):
+                self._activity = _line(f"⚙ {name} {visible(title)}")  # what is asked comes below
             case TurnFinished() | TurnSuspended():
                 return
         self._changed.set()

@@ -211,6 +211,25 @@ class Outbox:
         await self._aside(keep)
         self.wake(where)
 
+    async def close_live(self, chat: Chat, text: str, *, key: str) -> None:
+        """A live message stays as it is, with this text, and what comes under its key is a new one; nothing where none
+        was opened. Raises: StoreError.
+        """
+        where = address(chat)
+
+        def keep() -> None:
+            live = self._store.posted(key)
+            if live is None or live.state != "live":
+                return
+            first, *more = self.parts(chat, Letter(text=text))
+            closed = f"{key}:before:{live.id}"
+            self._store.complete(live.id, encode(first), key=closed)
+            for number, part in enumerate(more, 2):
+                self._store.post(where, encode(part), key=_part(closed, number))
+
+        await self._aside(keep)
+        self.wake(where)
+
     def parts(self, chat: Chat, letter: Letter) -> list[Letter]:
         """One message a part; buttons go under the last. What takes too many goes as its beginning and a file."""
         adapter = self._adapters.get(chat.platform)

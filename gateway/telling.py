@@ -117,7 +117,7 @@ class Telling:
             await self._answered(task)
         match task.state:
             case "waiting":
-                await self._ask(task)
+                await self._ask(task, said)
             case "done" | "failed":
                 await self.outcome(task)
             case "parked" if task.held:
@@ -223,7 +223,8 @@ class Telling:
                 chat, Letter(file=str(path), file_name=path.name, file_kind=kind), key=f"{key}:file:{path}"
             )
 
-    async def _ask(self, task: Task) -> None:
+    async def _ask(self, task: Task, said: str = "") -> None:
+        """`said` is what the chat shows of its turn so far: it stays, and what comes later stands below."""
         request = await self._aside(lambda: self._request_of(task.id))
         if request is None:
             return
@@ -246,6 +247,8 @@ class Telling:
         letter = Letter(text=f"{question}{apart}{how}", buttons=buttons, reply_to=_reply_to(task))
         if not hearers.here:
             letter = replace(letter, text=f"{question}{apart}An admin is asked.", buttons=())
+        if said:
+            await self._outbox.close_live(_chat(task), said, key=f"turn:{task.id}")
         if whole.content:
             await self._outbox.post(_chat(task), whole, key=f"{key}:whole")
         await self._outbox.post(_chat(task), letter, key=key)

@@ -102,10 +102,11 @@ class SqliteChats(OnDatabase):
     def set_live(self, outbound_id: int, message_id: str) -> None:
         self._change_letter(outbound_id, "message_id = ?", (message_id,), durable=False)
 
-    def complete(self, outbound_id: int, payload: str) -> None:
+    def complete(self, outbound_id: int, payload: str, *, key: str = "") -> None:
         place = "(SELECT max(place) + 1 FROM outbound)"
-        change = f"state = 'pending', payload = ?, due = ?, place = {place}"
-        self._change_letter(outbound_id, change, (cleaned(payload), time.time()), "AND state = 'live'")
+        change = f"state = 'pending', payload = ?, due = ?, key = coalesce(?, key), place = {place}"
+        values = (cleaned(payload), time.time(), key or None)
+        self._change_letter(outbound_id, change, values, "AND state = 'live'")
 
     def take_outbound(self, chat: str, sender: Lease, now: float) -> Outbound | None:
         with self._database.write() as connection:

@@ -80,10 +80,11 @@ class MemoryChats(Tables):
     def set_live(self, outbound_id: int, message_id: str) -> None:
         self._change_letter(outbound_id, message_id=message_id)
 
-    def complete(self, outbound_id: int, payload: str) -> None:
+    def complete(self, outbound_id: int, payload: str, *, key: str = "") -> None:
         with self._lock:
-            if self._outbound[outbound_id].state == "live":
-                self._change_letter(outbound_id, state="pending", payload=cleaned(payload), due=time.time())
+            if (live := self._outbound[outbound_id]).state == "live":
+                changes = {"payload": cleaned(payload), "due": time.time(), "key": key or live.key}
+                self._change_letter(outbound_id, state="pending", **changes)
                 self._places[outbound_id] = next(self._counter)
 
     def take_outbound(self, chat: str, sender: Lease, now: float) -> Outbound | None:

@@ -1116,11 +1116,11 @@ async def test_a_question_that_could_not_be_asked_is_asked_later(
     async with served(tmp_path, script) as house:
         ask, faults = house.service.telling._ask, [1]
 
-        async def fails_once(task: Task) -> None:
+        async def fails_once(task: Task, said: str = "") -> None:
             if faults:
                 faults.pop()
                 raise RuntimeError("a fault that nobody thought of")
-            await ask(task)
+            await ask(task, said)
 
         monkeypatch.setattr(house.service.telling, "_ask", fails_once)
         await house.platform.say("go")
@@ -1220,3 +1220,26 @@ async def test_a_question_is_changed_into_its_answer_however_long_they_are(tmp_p
         await house.quiet()
         assert not any(shown.buttons for shown in house.platform.shown)
         assert house.store.refused() == []
+
+
+async def test_what_comes_after_a_question_stands_below_it(tmp_path: Path) -> None:
+    """An edit of what stands above it would be seen by nobody."""
+    asks, goes_on = threading.Event(), threading.Event()
+    script = [
+        [Say("I look first."), Until(asks), Call("ask_user", question="Which one?", choices=["a", "b"])],
+        [Say("It is "), Until(goes_on), Say("done.")],
+    ]
+    async with served(tmp_path, script) as house:
+        await house.platform.say("go")
+        await house.shows(lambda: house.platform.texts("1") == ["I look first."])
+        asks.set()
+        await house.shows(lambda: any(shown.buttons for shown in house.platform.shown))
+        await house.platform.say("a")
+        await house.shows(lambda: house.platform.texts("1")[-1] == "It is")
+        goes_on.set()
+        await house.shows(lambda: house.platform.texts("1")[-1] == "It is done.")
+        await house.quiet()
+        first, question, answer = house.platform.texts("1")
+        assert first.startswith("I look first.")
+        assert "→ a" in question
+        assert answer == "It is done."
