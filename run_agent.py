@@ -344,6 +344,7 @@ class AIAgent:
             max_steps=self.settings.max_steps,
             allowance=self.allowance,
             images=shown,
+            seen=self._seen,
         )
 
     # -- agents that it sends ----------------------------------------------------------------------
@@ -404,6 +405,13 @@ class AIAgent:
             hint = "Choose another /model, or write the name without the @."
             raise HermesError(f"{self._choice.model} takes no images, and {found[0].name} is one.", hint=hint)
         return found
+
+    def _seen(self, line: str) -> tuple[ImagePart, ...]:
+        """The images of a line that comes while a turn runs: one that cannot be shown must not end it."""
+        try:
+            return self._images(line)
+        except HermesError:
+            return ()
 
     def _note_model(self) -> None:
         """Keep the session's row at the model it is asked with, for whoever resumes it."""

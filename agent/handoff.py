@@ -27,6 +27,9 @@ DIRECT = "direct:"
 SERVES = "gateway:"
 """What the presence of a gateway begins with; the platform follows."""
 
+PLACES = 10_000
+"""Chats of a platform among which one that is named is looked for: those that were heard of last."""
+
 _WAITS, _LENT, _BACK = "handoff:", "lent:", "back:"
 
 
@@ -101,8 +104,10 @@ class Handoffs:
         return address
 
     def _is_known(self, address: str) -> bool:
-        homes = self._store.notes(HOME).values()
-        return address in homes or bool(self._store.sessions(source=address, limit=1))
+        if address in self._store.notes(HOME).values() or self._store.sessions(source=address, limit=1):
+            return True
+        # In a group each person has a conversation of their own.
+        return address in self._store.last_received(address.partition(":")[0], limit=PLACES)
 
     def send(self, session_id: str, address: str, *, terminal: str, said: str) -> None:
         """Have a terminal's session wait in a chat, which is shown what was `said` last.

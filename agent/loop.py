@@ -54,12 +54,14 @@ def run_turn(
     max_steps: int = 60,
     allowance: Allowance | None = None,
     images: tuple[ImagePart, ...] = (),
+    seen: Callable[[str], tuple[ImagePart, ...]] = lambda line: (),
 ) -> TurnFinished | TurnSuspended:
     """Run one turn to its end, and return the event that ended it.
 
-    `images` belong to the prompt; `prompt` None resumes the turn that `history` ends in. `history` is what the store
-    holds for the session and is not changed; every new message is stored before it is used. A failure is an outcome,
-    not an exception. When `cancel` says that the turn is to be parked, it is suspended before the model is asked again.
+    `images` belong to the prompt, and `seen` gives those of a line from the `inbox`; `prompt` None resumes the turn
+    that `history` ends in. `history` is what the store holds for the session and is not changed; every new message is
+    stored before it is used. A failure is an outcome, not an exception. When `cancel` says that the turn is to be
+    parked, it is suspended before the model is asked again.
     `allowance` is shared with the agents that the turn sends: what they use counts as the turn's own.
     With `compact` a conversation that would not fit goes on in another session, which `Compacted` names.
 
@@ -68,6 +70,8 @@ def run_turn(
     messages, allowance = list(history), allowance or Allowance(max_steps)
     usage, steps, started = Usage(), 0, time.monotonic()
     answers: list[str] = []
+    if prompt is None and messages and messages[-1].role == "assistant" and not messages[-1].tool_calls:
+        answers.append(messages[-1].content)  # given, and nobody has said yet that the turn is over
 
     def keep(message: Message) -> None:
         store.append(session_id, message)
@@ -82,6 +86,10 @@ def run_turn(
         usage += move.usage
         allowance.paid(move.usage)
         return True
+
+    def said() -> str:
+        last = _last_text(messages)
+        return "\n\n".join(answers if not last or last in answers[-1:] else [*answers, last])
 
     def finish(outcome: Outcome, text: str, error: BaseException | None = None) -> TurnFinished:
         hint = error.hint if isinstance(error, HermesError) else ""
@@ -107,7 +115,7 @@ def run_turn(
             for result in toolset.run(calls, store=store, session_id=session_id, emit=emit, cancel=cancel):
                 keep(result)
             for line in inbox():
-                keep(Message("user", line))
+                keep(Message("user", line, images=seen(line)))
                 emit(Steered(line))
             if messages[-1].role == "assistant":
                 return finish("done", "\n\n".join(answers) or messages[-1].content)
@@ -115,10 +123,10 @@ def run_turn(
                 error = HermesError(
                     f"Stopped after {taken} step{'' if taken == 1 else 's'}.", hint="Say `go on`, or raise max_steps."
                 )
-                return finish("limit", _last_text(messages), error)
+                return finish("limit", said(), error)
             if reason := allowance.over():
                 error = HermesError(reason, hint="Say `go on`, or change max_cost.")
-                return finish("limit", _last_text(messages), error)
+                return finish("limit", said(), error)
             cancel.raise_if_cancelled()
             if cancel.parked is not None:
                 return suspend(TurnSuspended(reason=cancel.parked))
@@ -153,11 +161,11 @@ def run_turn(
         with contextlib.suppress(StoreError):
             for call in unanswered_calls(messages):
                 keep(Message("tool", INTERRUPTED, tool_call_id=call.id))
-        return finish("cancelled", _last_text(messages))
+        return finish("cancelled", said())
     except HermesError as failure:
-        return finish("failed", _last_text(messages), failure)
+        return finish("failed", said(), failure)
     except BaseException as surprise:
-        finish("failed", _last_text(messages), surprise)
+        finish("failed", said(), surprise)
         raise
 
 

@@ -450,6 +450,10 @@ class TaskStore(Protocol):
         """Have another task read what this one did not. False when that one is over, too; then nothing is moved."""
         ...
 
+    def drop_steering(self, task_id: str) -> list[str]:
+        """The lines that were not read, in order, and will not be any more: nobody is given them again."""
+        ...
+
     def take_steering(self, task_id: str, session_id: str) -> list[str]:
         """The lines that were not read yet, in order. The caller appends them to the session before anything else.
 

@@ -17,11 +17,23 @@ from agent.budgets import Budgets
 from agent.cancel import CancelToken
 from agent.config import Config, ModelChoice, Settings, convert, read_keys
 from agent.errors import Cancelled, HermesError
-from agent.events import Compacted, Event, StepFinished, TextDelta, ToolProgress, TurnFinished, TurnSuspended
+from agent.events import (
+    Compacted,
+    Event,
+    Steered,
+    StepFinished,
+    TextDelta,
+    ToolProgress,
+    ToolStarted,
+    TurnFinished,
+    TurnResumed,
+    TurnStarted,
+    TurnSuspended,
+)
 from agent.git import GitError
 from agent.models import catalog, portable, prices
 from agent.protocols import ChatModel, Redact, Sink, Store, Task, Tool
-from agent.records import TASK_SOURCE, TaskOptions
+from agent.records import OF_TURNS, TASK_SOURCE, TaskOptions
 from agent.redact import Redactor, secret_values
 from agent.sandbox import wall_of
 from agent.worktree import Worktree, of_task
@@ -120,6 +132,9 @@ class TaskRunner:
                 inbox=lambda: self._store.take_steering(task.id, agent.session_id),
             )
             if isinstance(end, TurnFinished):
+                # A chat shows what a turn of it said before; a task has its outcome alone.
+                before = [] if task.owner.startswith(OF_TURNS) else _answers_before(self._store.events(task.id))
+                end = replace(end, text="\n\n".join([*before, end.text]).strip())
                 task_rows.add_files(self._store, task.id, self._changed(task, options, agent))
             return end
 
@@ -219,6 +234,26 @@ class TaskRunner:
         if not folder.is_dir():
             raise HermesError(f"The folder {folder} does not exist any more.", hint="Make it again, then retry.")
         return folder
+
+
+def _answers_before(events: Sequence[Event]) -> list[str]:
+    """What was answered before the run began that is the last one: a person said something more, and it went on."""
+    answers, since = list[str](), list[str]()
+    text = ""
+    for event in events:
+        match event:
+            case TurnStarted():
+                answers, since = [], []
+            case TurnResumed():
+                answers, since = [*answers, *since], []
+            case StepFinished(text=said):
+                text = said
+            case ToolStarted():
+                text = ""
+            case Steered() if text.strip():
+                since.append(text)
+                text = ""
+    return answers
 
 
 def _compressed(

@@ -17,6 +17,7 @@ from gateway import task_commands
 from gateway.calls import Call, Command
 from gateway.outbox import address
 from gateway.service import Prompt
+from gateway.telling import not_read
 
 
 def find(parsed: Parsed) -> Command:
@@ -62,24 +63,20 @@ async def _new(call: Call) -> str:
     call.service.happened("session:end", {"chat": call.key, "session": old})
     new = await call.service.aside(lambda: conversations.begin(call.key))
     call.service.happened("session:reset", {"chat": call.key, "session": new})
-    return "\n".join(["A new conversation. Background tasks go on.", *_not_read(unread)])
+    return "\n".join(["A new conversation. Background tasks go on.", *not_read(unread)])
 
 
 async def _stop(call: Call) -> str:
     stopped, unread = await call.service.aside(lambda: _ended(call))
     if stopped is None:
         raise HermesError("No turn is running.", hint="/tasks stop N stops a background task.")
-    return "\n".join(["Stopping.", *_not_read(unread)])
+    return "\n".join(["Stopping.", *not_read(unread)])
 
 
 def _ended(call: Call) -> tuple[Task | None, list[str]]:
     """The turn that was stopped, if one ran, and what it was told and did not come to read."""
     stopped = call.service.conversations.stop(call.key)
-    return stopped, call.service.store.take_steering(stopped.id, stopped.session_id) if stopped else []
-
-
-def _not_read(lines: list[str]) -> list[str]:
-    return ["The agent did not come to read this; send it again if it still counts:", *lines] if lines else []
+    return stopped, call.service.store.drop_steering(stopped.id) if stopped else []
 
 
 async def _steer(call: Call) -> Prompt:

@@ -214,11 +214,15 @@ class Lives:
 
     def begin(self, task_id: str, live: LiveAnswer) -> None:
         self._by_task[task_id] = live
-        live.start(after=self._endings.get(live.chat, ()))
+        live.start(after=self.endings(live.chat))
 
     def take(self, task_id: str) -> LiveAnswer | None:
         """The answer of a turn that runs no more; it is the caller's to stop."""
         return self._by_task.pop(task_id, None)
+
+    def endings(self, chat: Chat) -> tuple[asyncio.Task[None], ...]:
+        """What is being told of turns there that are over, or wait."""
+        return tuple(self._endings.get(chat, ()))
 
     def end(self, chat: Chat, telling: asyncio.Task[None]) -> None:
         """The next turn there may begin before the outcome of the last was posted; it is not to be shown before."""

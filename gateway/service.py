@@ -6,7 +6,7 @@ Messages of one chat are dealt with in order, each quickly: turns run on a pool'
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -436,8 +436,10 @@ class Service:
                 await self._settle(item, f"{answer}\n{LEFT}".strip() if left else answer)
             case Unknown() as unknown:
                 await self._settle(item, unknown.explain())
+            case None if prompt := as_prompt(event, files):
+                return await self._say(item, behind, Prompt(prompt, answer=own_words(event)))
             case None:
-                return await self._say(item, behind, Prompt(as_prompt(event, files), answer=own_words(event)))
+                await self._settle(item, "Yes? Write what you want to know or have done.")
         return True
 
     async def _as_press(self, event: MessageEvent, key: str) -> MessageEvent | None:
@@ -582,7 +584,8 @@ class Service:
 
     def _change(self, event: TaskChanged) -> None:
         live = None if event.state in ("queued", "running") else self._lives.take(event.task_id)
-        change = self._spawn(self._changed(event, live))
+        earlier = self._lives.endings(live.chat) if live is not None else ()
+        change = self._spawn(self._changed(event, live, earlier))
         if live is not None:
             self._lives.end(live.chat, change)
 
@@ -614,9 +617,14 @@ class Service:
         change.add_done_callback(self._changes.discard)
         return change
 
-    async def _changed(self, event: TaskChanged, live: LiveAnswer | None) -> None:
+    async def _changed(
+        self, event: TaskChanged, live: LiveAnswer | None, earlier: Collection[asyncio.Task[None]] = ()
+    ) -> None:
+        """Tell a change, after `earlier` ones of the same chat: an answer waits for the one before it."""
         if live is not None:
             await live.stop()
+        if earlier:
+            await asyncio.wait(earlier)
         while True:
             try:
                 await self.telling.changed(event, live.text if live is not None else "")

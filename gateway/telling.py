@@ -14,7 +14,7 @@ from agent.approvals import decision_key, mark_of
 from agent.commands import preview
 from agent.config import Directories
 from agent.errors import StoreError
-from agent.events import ApprovalRequested, TaskChanged
+from agent.events import ApprovalRequested, StepFinished, TaskChanged, TurnResumed, TurnStarted
 from agent.own_places import OwnPlaces
 from agent.protocols import Decision, Store, Task
 from agent.quoting import as_code, fenced, literal
@@ -22,6 +22,7 @@ from agent.records import OF_TURNS, Lease
 from agent.secret_files import has_secret_name, holds_secret
 from agent.store.rules import MAX_ATTEMPTS
 from agent.task_rows import key_of, options_of
+from agent.tasks import RECENT
 from agent.visible import both_ends, visible
 from gateway.home import Hearers, anybody
 from gateway.outbox import LARGEST_WHOLE, Letter, Outbox, address
@@ -121,6 +122,8 @@ class Telling:
             case "done" | "failed":
                 await self.outcome(task)
             case "parked" if task.held:
+                if said:
+                    await self._outbox.close_live(_chat(task), said, key=f"turn:{task.id}")
                 text = self._outbox.commands(_chat(task), _paused(task))
                 letter = Letter(text=text, reply_to=_reply_to(task))
                 await self._outbox.post(_chat(task), letter, key=f"parked:{task.id}:{task.steps}")
@@ -156,13 +159,17 @@ class Telling:
         """Say in the chats that what an earlier process left is taken up. Raises: StoreError."""
 
         def left() -> list[Task]:
-            found = self._store.tasks(states=frozenset({"running", "parked"}))
+            found = self._store.tasks(states=frozenset({"running", "parked", "queued"}))
             given_up = [task for task in found if task.state == "running" and task.attempts >= MAX_ATTEMPTS]
-            return [task for task in found if key_of(task.owner) and not task.held and task not in given_up]
+            # One that is queued and has run was queued by a process that found this one's predecessor dead.
+            begun = [task for task in found if task.state != "queued" or task.started]
+            return [task for task in begun if key_of(task.owner) and not task.held and task not in given_up]
 
         chats: dict[str, list[Task]] = {}
         for task in await self._aside(left):
             chats.setdefault(key_of(task.owner), []).append(task)
+            if task.owner.startswith(OF_TURNS) and (said := await self._aside(partial(self._left, task))):
+                await self._outbox.close_live(_chat(task), said, key=f"turn:{task.id}")
         for key, tasks in chats.items():
             what = ["the turn" if one.owner.startswith(OF_TURNS) else f"task #{one.number}" for one in tasks]
             text = f"↻ I was restarted. What was under way goes on: {', '.join(what)}."
@@ -206,14 +213,18 @@ class Telling:
     async def _post_outcome(self, task: Task) -> None:
         await self._acknowledge(task)
         chat, key, reply_to = _chat(task), f"outcome:{task.id}", _reply_to(task)
+        result = task.result
         if task.owner.startswith(OF_TURNS):
-            text = task.result or "(no text)"
+            # What the chat showed while it came stays.
+            said = await self._aside(partial(self._said, task.id))
+            result = result if said in result else said if result in said else f"{said}\n\n{result}"
+            text = result or "(no text)"
             if task.state == "failed":
-                text = f"{task.result}\n\n❌ {task.error}".strip()
+                text = f"{result}\n\n❌ {task.error}".strip()
             await self._outbox.complete(chat, Letter(text=text, reply_to=reply_to), key=f"turn:{task.id}")
         else:
             await self._outbox.post(chat, Letter(text=task_outcome(task), reply_to=reply_to), key=key)
-        found, kept = await self._aside(lambda: self.files(key_of(task.owner), task.result))
+        found, kept = await self._aside(lambda: self.files(key_of(task.owner), result))
         if kept:
             text = "\n".join(f"🔒 Not sent, {why}: {', '.join(names)}" for why, names in kept.items())
             await self._outbox.post(chat, Letter(text=text), key=f"{key}:held")
@@ -222,6 +233,24 @@ class Telling:
             await self._outbox.post(
                 chat, Letter(file=str(path), file_name=path.name, file_kind=kind), key=f"{key}:file:{path}"
             )
+
+    def _said(self, task_id: str) -> str:
+        """All that a turn has said since it began, or went on last: what the chat shows of it. Reads the log."""
+        for most in (RECENT, None):
+            texts = list[str]()
+            for entry in reversed(self._store.log(task_id, last=most)):
+                match entry.event:
+                    case StepFinished(text=text) if text.strip():
+                        texts.insert(0, text.strip())
+                    case TurnStarted() | TurnResumed():
+                        return "\n\n".join(texts)
+        return "\n\n".join(texts)
+
+    def _left(self, task: Task) -> str:
+        """What a turn that goes on has said, "" where that is its answer and only its end is missing."""
+        last = self._store.messages(task.session_id)[-1:]
+        is_over = bool(last) and last[0].role == "assistant" and not last[0].tool_calls
+        return "" if is_over else self._said(task.id)
 
     async def _ask(self, task: Task, said: str = "") -> None:
         """`said` is what the chat shows of its turn so far: it stays, and what comes later stands below."""
@@ -300,6 +329,9 @@ class Telling:
         elif not task.told:
             text = f"⏹ #{task.number} was stopped: {literal(preview(task.prompt))}"
             await self._outbox.post(_chat(task), Letter(text=text), key=f"stopped:{task.id}")
+        if unread := await self._aside(lambda: self._store.take_steering(task.id, task.session_id)):
+            await self._outbox.post(_chat(task), Letter(text="\n".join(not_read(unread))), key=f"unread:{task.id}")
+            await self._aside(lambda: self._store.drop_steering(task.id))
         if not task.told:
             await self._aside(lambda: self._store.update_task(task.id, told=True))
 
@@ -428,6 +460,15 @@ def _paused(task: Task) -> str:
     what = "The turn" if task.owner.startswith(OF_TURNS) else f"#{task.number}"
     how = f"/tasks resume {task.number} goes on, /tasks stop {task.number} ends it."
     return f"⏸ {what} is paused: {task.activity.rstrip('.')}. {how}"
+
+
+def not_read(lines: list[str]) -> list[str]:
+    """What is said of lines that a turn or a task was told, and that it was stopped before."""
+    return (
+        ["The agent did not come to read this; send it again if it still counts:", *map(literal, lines)]
+        if lines
+        else []
+    )
 
 
 def started(prompt: str, task_id: str) -> str:

@@ -64,9 +64,15 @@ def find(store: "Store", text: str) -> Task:
 
 
 def of_chats(store: "Store") -> list[Task]:
-    """The background tasks of chats that are live, or ended lately; oldest first."""
+    """The background tasks of chats that are live, or ended lately, and turns there that wait for an answer."""
     since = time.time() - LATELY
-    return [task for task in store.tasks(owner=OF_CHATS) if task.state in LIVE_STATES or task.finished > since]
+    tasks = [task for task in store.tasks(owner=OF_CHATS) if task.state in LIVE_STATES or task.finished > since]
+    return sorted([*tasks, *asking(store)], key=lambda task: task.number)
+
+
+def asking(store: "Store") -> list[Task]:
+    """Turns in chats that wait for an answer."""
+    return store.tasks(owner=OF_TURNS, states=frozenset({"waiting"}))
 
 
 def needs_person(task: Task) -> bool:

@@ -57,7 +57,7 @@ def list_(
 ) -> None:
     store = _store()
     found = [task for kind in (OF_TERMINALS, OF_CHATS) for task in store.tasks(owner=kind)]
-    found.sort(key=lambda task: task.number)
+    found = sorted([*found, *task_facts.asking(store)], key=lambda task: task.number)
     over = [task for task in found if task.state not in LIVE_STATES]
     dropped = {task.id for task in ([] if everything else over[:-LISTED])}
     found = [task for task in found if task.id not in dropped]

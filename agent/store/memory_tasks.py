@@ -162,6 +162,10 @@ class MemoryTasks(Tables):
             self._inbox[other_id] += [(text, "", 0) for text, *_ in self._inbox.pop(task_id, [])]
             return True
 
+    def drop_steering(self, task_id: str) -> list[str]:
+        with self._lock:
+            return [line[0] for line in self._inbox.pop(task_id, []) if not self._arrived(*line)]
+
     def take_steering(self, task_id: str, session_id: str) -> list[str]:
         with self._lock:
             texts = [line[0] for line in self._inbox.get(task_id, ()) if not self._arrived(*line)]
@@ -171,7 +175,8 @@ class MemoryTasks(Tables):
 
     def _arrived(self, text: str, session_id: str, place: int) -> bool:
         messages = self._messages.get(session_id, ())
-        return 0 < place <= len(messages) and messages[place - 1] == Message("user", text)
+        there = messages[place - 1] if 0 < place <= len(messages) else None
+        return there is not None and (there.role, there.content) == ("user", text)
 
     # -- what happened -----------------------------------------------------------------------------
 

@@ -187,6 +187,13 @@ class SqliteTasks(OnDatabase):
                 )
         return other is not None
 
+    def drop_steering(self, task_id: str) -> list[str]:
+        with self._database.write() as connection:
+            lines = connection.execute(
+                f"DELETE FROM inbox {_OF_TASK} RETURNING id, text, session_id, place", (task_id,)
+            ).fetchall()
+            return [text for _id, text, *where in sorted(lines) if not _arrived(connection, text, *where)]
+
     def take_steering(self, task_id: str, session_id: str) -> list[str]:
         with self._database.read() as connection:
             # Mostly there is nothing, and nobody need wait for a writer to learn that.

@@ -81,6 +81,11 @@ def open_adapter(config: PlatformConfig) -> "Telegram":
         raise ConfigError(
             "telegram: that is no bot token.", hint="It looks like 123456789:AAE… and comes from @BotFather."
         )
+    if not options.base_url.endswith("/bot") or not options.base_file_url.endswith("/file/bot"):
+        raise ConfigError(
+            "telegram: base_url ends with /bot, and base_file_url with /file/bot.",
+            hint="Example: http://127.0.0.1:8081/bot and http://127.0.0.1:8081/file/bot",
+        )
     webhook_secret = ""
     if options.webhook_url:
         webhook_secret = secret(config, "webhook_secret", "a secret for its webhook")

@@ -39,10 +39,16 @@ def event_of(update: telegram.Update, bot_id: int, bot_name: str) -> MessageEven
         addressed=message.chat.type == "private" or _is_addressed(message, answered, bot_id, bot_name),
         forwarded=message.forward_origin is not None,
         reply_to=str(answered.message_id) if answered else "",
-        quoted=(message.quote.text if message.quote else (answered.text or answered.caption or "") if answered else ""),
+        quoted=message.quote.text if message.quote else _quoted(answered) if answered else "",
         attachments=attachments,
         album=message.media_group_id or "",
     )
+
+
+def _quoted(message: telegram.Message) -> str:
+    """What somebody answers: also a file, of which the agent has the name only."""
+    files = (f"(a {one.kind} named {one.name})" if one.name else f"(a {one.kind})" for one in _attachments(message))
+    return message.text or message.caption or _in_words(message) or " ".join(files)
 
 
 def _in_words(message: telegram.Message) -> str:

@@ -182,3 +182,11 @@ def test_no_terminal_takes_a_seat_on_what_is_a_chat_s_or_waits_in_one(store: Han
     handoffs.take("s")
     assert seats.take("s") == ""
     seats.close()
+
+
+def test_a_group_in_which_each_has_a_conversation_is_known(store: HandoffStore, handoffs: Handoffs) -> None:
+    store.create_session("g", source="telegram:-1002/45@7", cwd="/chats/7")
+    store.receive("telegram", "1", "telegram:-1002/45@7", "{}")
+    assert handoffs.place("telegram:-1002/45", ["telegram"]) == "telegram:-1002/45"
+    with pytest.raises(HermesError, match="Nobody has written"):
+        handoffs.place("telegram:-1002", ["telegram"])

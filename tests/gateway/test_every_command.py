@@ -65,10 +65,15 @@ def config(configured: Callable[[str], Config]) -> Config:  # noqa: F811
 
 
 async def idle(serve: Serving) -> None:
-    """Until no turn runs and all was sent."""
-    store = serve.gateway.store
+    """Until no turn runs, and all was told and sent."""
+    store, service = serve.gateway.store, serve.gateway.service
+
+    def works() -> object:
+        owed = store.undelivered() or service._changes
+        return service.conversations.turn("memory:1") or owed or store.unsent() or store.received()
+
     async with asyncio.timeout(15):
-        while serve.gateway.service.conversations.turn("memory:1") or store.unsent() or store.received():
+        while works():
             await asyncio.sleep(0.01)
 
 

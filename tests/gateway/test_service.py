@@ -1243,3 +1243,159 @@ async def test_what_comes_after_a_question_stands_below_it(tmp_path: Path) -> No
         assert first.startswith("I look first.")
         assert "→ a" in question
         assert answer == "It is done."
+
+
+# -- what stood in the chat stays ------------------------------------------------------------------
+
+
+def until_stopped(serve: House, *words: str) -> Callable[[], bool]:
+    return lambda: all(any(word in text for text in serve.platform.texts("1")) for word in words)
+
+
+async def test_an_answer_stays_when_what_was_said_meanwhile_leads_to_a_question(tmp_path: Path) -> None:
+    said = threading.Event()
+    script = [
+        [Say("The first answer."), Until(said)],
+        Call("ask_user", question="Which one?", choices=["a", "b"]),
+        "The second answer.",
+    ]
+    async with served(tmp_path, script) as house:
+        await house.platform.say("go")
+        await house.shows(until_stopped(house, "The first answer."))
+        await house.platform.say("and ask me")
+        await house.quiet_lines()
+        said.set()
+        await house.shows(lambda: any(shown.buttons for shown in house.platform.shown))
+        await house.platform.say("a")
+        await house.shows(until_stopped(house, "The first answer.", "→ a", "The second answer."))
+        await house.quiet()
+        assert sum("The first answer." in text for text in house.platform.texts("1")) == 1
+
+
+@pytest.mark.parametrize("after", ["The second answer.", Fail(RefusedError("no"))], ids=["answered", "failed"])
+async def test_an_answer_stays_when_the_process_dies_in_what_follows(tmp_path: Path, after: Answer) -> None:
+    store, said, never = MemoryStore(), threading.Event(), threading.Event()
+    script = [[Say("The first answer."), Until(said)], [Say("The sec"), Until(never)]]
+    async with served(tmp_path, script, store) as house:
+        await house.platform.say("go")
+        await house.shows(until_stopped(house, "The first answer."))
+        await house.platform.say("more")
+        await house.quiet_lines()
+        said.set()
+        await house.shows(until_stopped(house, "The sec"))
+        shown = house.platform.shown
+    house = House(ScriptedModel([after]), tmp_path, store, "two")
+    house.platform.shown[:] = shown
+    await house.open()
+    await house.shows(until_stopped(house, "❌" if isinstance(after, Fail) else "The second answer."))
+    await house.quiet()
+    assert sum("The first answer." in text for text in house.platform.texts("1")) == 1
+    await house.service.close(0.1)
+
+
+async def test_an_answer_stays_when_what_follows_fails(tmp_path: Path) -> None:
+    said = threading.Event()
+    async with served(tmp_path, [[Say("The first answer."), Until(said)], Fail(RefusedError("no"))]) as house:
+        await house.platform.say("go")
+        await house.shows(until_stopped(house, "The first answer."))
+        await house.platform.say("more")
+        await house.quiet_lines()
+        said.set()
+        await house.shows(until_stopped(house, "❌"))
+        await house.quiet()
+        assert house.platform.texts("1")[0].startswith("The first answer.\n\n❌")
+
+
+async def test_what_is_said_beside_a_call_stays(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("alpha")
+    script = [[Say("Here is the report: 42."), Call("read_file", path="a.txt")], "All is tidy."]
+    async with served(tmp_path, script) as house:
+        await house.platform.say("go")
+        await house.shows(until_stopped(house, "All is tidy."))
+        await house.quiet()
+        assert house.platform.texts("1") == ["Here is the report: 42.\n\nAll is tidy."]
+
+
+async def test_a_task_tells_all_its_answers_also_where_it_waited_between_them(tmp_path: Path) -> None:
+    said = threading.Event()
+    script = [
+        [Say("The first answer."), Until(said)],
+        Call("ask_user", question="Which one?", choices=["a", "b"]),
+        "The second answer.",
+    ]
+    async with served(tmp_path, script) as house:
+        await house.platform.say("/background go")
+        await house.shows(lambda: any(task.state == "running" for task in house.store.tasks()))
+        await house.platform.say("/tasks steer 1 and ask me")
+        await house.quiet_lines()
+        said.set()
+        await house.shows(lambda: any(shown.buttons for shown in house.platform.shown))
+        await house.platform.say("/tasks answer 1 a")
+        await house.shows(until_stopped(house, "The second answer."))
+        assert house.platform.texts("1")[-1].endswith("The first answer.\n\nThe second answer.")
+
+
+async def test_a_line_that_a_stopped_task_did_not_read_is_told(tmp_path: Path) -> None:
+    async with served(tmp_path, []) as house:
+
+        def deaf(task: Task, *, emit: Sink, cancel: CancelToken) -> TurnFinished:
+            cancel.wait(10)
+            return TurnFinished("cancelled", "")
+
+        house.service._run = deaf
+        await house.platform.say("/background work")
+        await house.shows(lambda: any(task.state == "running" for task in house.store.tasks()))
+        await house.platform.say("/tasks steer 1 also pay the bill")
+        await house.quiet_lines()
+        await house.platform.say("/tasks stop 1")
+        await house.shows(until_stopped(house, "Stopped #1.", "if it still counts:\nalso pay the bill"))
+        await house.quiet()
+        (task,) = house.store.tasks()
+        assert house.store.take_steering(task.id, task.session_id) == []
+
+
+async def test_a_restart_is_said_also_where_another_process_has_queued_what_was_under_way(tmp_path: Path) -> None:
+    store = MemoryStore()
+    store.create_task(prompt="hi", owner="chat:memory:1", settings="{}", options="{}")
+    task = store.claim_task(Lease("before", 1, 1.0, 0.0))
+    assert task is not None
+    store.update_task(task.id, state="queued")
+    store.create_task(prompt="new", owner="chat:memory:2", settings="{}", options="{}")
+    async with served(tmp_path, ["done", "done"], store) as house:
+        await house.shows(lambda: all(task.state == "done" for task in store.tasks()))
+        await house.quiet()
+        assert any("↻ I was restarted" in text for text in house.platform.texts("1"))
+        assert not any("↻" in text for text in house.platform.texts("2"))
+
+
+async def test_the_next_answer_waits_for_the_one_before_it(tmp_path: Path) -> None:
+    """A slow platform: the first answer is being edited still when the second turn is over."""
+    slow = asyncio.Event()
+    script = [[Say("one "), Say("word " * 30)], "two"]
+    async with served(tmp_path, script, busy="queue") as house:
+        changed = house.service.telling.changed
+
+        async def late(event: object, said: str = "") -> None:
+            task = house.store.task(event.task_id)  # type: ignore[attr-defined]
+            if task is not None and task.prompt == "first" and task.state == "done":
+                await slow.wait()
+            await changed(event, said)  # type: ignore[arg-type]
+
+        house.service.telling.changed = late  # type: ignore[method-assign]
+        await house.platform.say("first")
+        await house.platform.say("second")
+        await house.shows(lambda: any(task.state == "done" for task in house.store.tasks()))
+        house.service.lines.look("memory:1")
+        await house.shows(lambda: [task.state for task in house.store.tasks()] == ["done", "done"])
+        await asyncio.sleep(0.1)
+        assert "two" not in house.platform.texts("1")
+        slow.set()
+        await house.shows(lambda: "two" in house.platform.texts("1"))
+        assert house.platform.texts("1")[0].startswith("one word")
+
+
+async def test_a_mention_without_a_word_is_asked_for_one(tmp_path: Path) -> None:
+    async with served(tmp_path, []) as house:
+        await house.platform.say("")
+        await house.shows(until_stopped(house, "Yes? Write what"))
+        assert house.store.tasks() == []
