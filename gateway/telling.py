@@ -217,7 +217,7 @@ class Telling:
         if task.owner.startswith(OF_TURNS):
             # What the chat showed while it came stays.
             said = await self._aside(partial(self._said, task.id))
-            result = result if said in result else said if result in said else f"{said}\n\n{result}"
+            result = _with(result, said)
             text = result or "(no text)"
             if task.state == "failed":
                 text = f"{result}\n\n❌ {task.error}".strip()
@@ -460,6 +460,14 @@ def _paused(task: Task) -> str:
     what = "The turn" if task.owner.startswith(OF_TURNS) else f"#{task.number}"
     how = f"/tasks resume {task.number} goes on, /tasks stop {task.number} ends it."
     return f"⏸ {what} is paused: {task.activity.rstrip('.')}. {how}"
+
+
+def _with(result: str, said: str) -> str:
+    """What came of a turn, with all that it `said` on the way; each holds the other, or neither does."""
+    plain, on_the_way = " ".join(result.split()), " ".join(said.split())
+    if on_the_way in plain:
+        return result
+    return said if plain in on_the_way else f"{said}\n\n{result}"
 
 
 def not_read(lines: list[str]) -> list[str]:

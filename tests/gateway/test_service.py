@@ -1248,7 +1248,7 @@ async def test_what_comes_after_a_question_stands_below_it(tmp_path: Path) -> No
 # -- what stood in the chat stays ------------------------------------------------------------------
 
 
-def until_stopped(serve: House, *words: str) -> Callable[[], bool]:
+def showing(serve: House, *words: str) -> Callable[[], bool]:
     return lambda: all(any(word in text for text in serve.platform.texts("1")) for word in words)
 
 
@@ -1261,13 +1261,13 @@ async def test_an_answer_stays_when_what_was_said_meanwhile_leads_to_a_question(
     ]
     async with served(tmp_path, script) as house:
         await house.platform.say("go")
-        await house.shows(until_stopped(house, "The first answer."))
+        await house.shows(showing(house, "The first answer."))
         await house.platform.say("and ask me")
         await house.quiet_lines()
         said.set()
         await house.shows(lambda: any(shown.buttons for shown in house.platform.shown))
         await house.platform.say("a")
-        await house.shows(until_stopped(house, "The first answer.", "→ a", "The second answer."))
+        await house.shows(showing(house, "The first answer.", "→ a", "The second answer."))
         await house.quiet()
         assert sum("The first answer." in text for text in house.platform.texts("1")) == 1
 
@@ -1278,16 +1278,16 @@ async def test_an_answer_stays_when_the_process_dies_in_what_follows(tmp_path: P
     script = [[Say("The first answer."), Until(said)], [Say("The sec"), Until(never)]]
     async with served(tmp_path, script, store) as house:
         await house.platform.say("go")
-        await house.shows(until_stopped(house, "The first answer."))
+        await house.shows(showing(house, "The first answer."))
         await house.platform.say("more")
         await house.quiet_lines()
         said.set()
-        await house.shows(until_stopped(house, "The sec"))
+        await house.shows(showing(house, "The sec"))
         shown = house.platform.shown
     house = House(ScriptedModel([after]), tmp_path, store, "two")
     house.platform.shown[:] = shown
     await house.open()
-    await house.shows(until_stopped(house, "❌" if isinstance(after, Fail) else "The second answer."))
+    await house.shows(showing(house, "❌" if isinstance(after, Fail) else "The second answer."))
     await house.quiet()
     assert sum("The first answer." in text for text in house.platform.texts("1")) == 1
     await house.service.close(0.1)
@@ -1297,13 +1297,26 @@ async def test_an_answer_stays_when_what_follows_fails(tmp_path: Path) -> None:
     said = threading.Event()
     async with served(tmp_path, [[Say("The first answer."), Until(said)], Fail(RefusedError("no"))]) as house:
         await house.platform.say("go")
-        await house.shows(until_stopped(house, "The first answer."))
+        await house.shows(showing(house, "The first answer."))
         await house.platform.say("more")
         await house.quiet_lines()
         said.set()
-        await house.shows(until_stopped(house, "❌"))
+        await house.shows(showing(house, "❌"))
         await house.quiet()
         assert house.platform.texts("1")[0].startswith("The first answer.\n\n❌")
+
+
+async def test_two_answers_of_a_turn_are_told_once(tmp_path: Path) -> None:
+    said = threading.Event()
+    async with served(tmp_path, [[Say("The first answer. \n"), Until(said)], "The second. "]) as house:
+        await house.platform.say("go")
+        await house.shows(showing(house, "The first answer."))
+        await house.platform.say("more")
+        await house.quiet_lines()
+        said.set()
+        await house.shows(showing(house, "The second."))
+        await house.quiet()
+        assert house.platform.texts("1")[0].split() == ["The", "first", "answer.", "The", "second."]
 
 
 async def test_what_is_said_beside_a_call_stays(tmp_path: Path) -> None:
@@ -1311,7 +1324,7 @@ async def test_what_is_said_beside_a_call_stays(tmp_path: Path) -> None:
     script = [[Say("Here is the report: 42."), Call("read_file", path="a.txt")], "All is tidy."]
     async with served(tmp_path, script) as house:
         await house.platform.say("go")
-        await house.shows(until_stopped(house, "All is tidy."))
+        await house.shows(showing(house, "All is tidy."))
         await house.quiet()
         assert house.platform.texts("1") == ["Here is the report: 42.\n\nAll is tidy."]
 
@@ -1331,7 +1344,7 @@ async def test_a_task_tells_all_its_answers_also_where_it_waited_between_them(tm
         said.set()
         await house.shows(lambda: any(shown.buttons for shown in house.platform.shown))
         await house.platform.say("/tasks answer 1 a")
-        await house.shows(until_stopped(house, "The second answer."))
+        await house.shows(showing(house, "The second answer."))
         assert house.platform.texts("1")[-1].endswith("The first answer.\n\nThe second answer.")
 
 
@@ -1348,7 +1361,7 @@ async def test_a_line_that_a_stopped_task_did_not_read_is_told(tmp_path: Path) -
         await house.platform.say("/tasks steer 1 also pay the bill")
         await house.quiet_lines()
         await house.platform.say("/tasks stop 1")
-        await house.shows(until_stopped(house, "Stopped #1.", "if it still counts:\nalso pay the bill"))
+        await house.shows(showing(house, "Stopped #1.", "if it still counts:\nalso pay the bill"))
         await house.quiet()
         (task,) = house.store.tasks()
         assert house.store.take_steering(task.id, task.session_id) == []
@@ -1397,5 +1410,5 @@ async def test_the_next_answer_waits_for_the_one_before_it(tmp_path: Path) -> No
 async def test_a_mention_without_a_word_is_asked_for_one(tmp_path: Path) -> None:
     async with served(tmp_path, []) as house:
         await house.platform.say("")
-        await house.shows(until_stopped(house, "Yes? Write what"))
+        await house.shows(showing(house, "Yes? Write what"))
         assert house.store.tasks() == []
