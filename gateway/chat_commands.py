@@ -12,12 +12,11 @@ from agent.messages import Usage
 from agent.models import portable
 from agent.prompt import own_part
 from agent.quoting import literal
-from agent.records import LIVE_STATES, OF_TURNS, Task
+from agent.records import LIVE_STATES, OF_TURNS
 from gateway import task_commands
 from gateway.calls import Call, Command
 from gateway.outbox import address
 from gateway.service import Prompt
-from gateway.telling import not_read
 
 
 def find(parsed: Parsed) -> Command:
@@ -56,27 +55,21 @@ def _explained(command: CommandDef) -> str:
 async def _new(call: Call) -> str:
     conversations = call.service.conversations
 
-    def end() -> tuple[str, list[str]]:
-        return conversations.session(call.key), _ended(call)[1]
+    def end() -> str:
+        conversations.stop(call.key)
+        return conversations.session(call.key)
 
-    old, unread = await call.service.aside(end)
+    old = await call.service.aside(end)
     call.service.happened("session:end", {"chat": call.key, "session": old})
     new = await call.service.aside(lambda: conversations.begin(call.key))
     call.service.happened("session:reset", {"chat": call.key, "session": new})
-    return "\n".join(["A new conversation. Background tasks go on.", *not_read(unread)])
+    return "A new conversation. Background tasks go on."
 
 
 async def _stop(call: Call) -> str:
-    stopped, unread = await call.service.aside(lambda: _ended(call))
-    if stopped is None:
+    if await call.service.aside(lambda: call.service.conversations.stop(call.key)) is None:
         raise HermesError("No turn is running.", hint="/tasks stop N stops a background task.")
-    return "\n".join(["Stopping.", *not_read(unread)])
-
-
-def _ended(call: Call) -> tuple[Task | None, list[str]]:
-    """The turn that was stopped, if one ran, and what it was told and did not come to read."""
-    stopped = call.service.conversations.stop(call.key)
-    return stopped, call.service.store.drop_steering(stopped.id) if stopped else []
+    return "Stopping."
 
 
 async def _steer(call: Call) -> Prompt:
@@ -105,9 +98,8 @@ async def _undo(call: Call) -> str:
 
 async def _cut(call: Call, prompts: int) -> str:
     """Go back to before a prompt; gives its text. Raises: HermesError."""
-    if call.service.lines.held(call.key):
-        raise HermesError("Something that you wrote waits still for its turn.", hint="Wait for its answer.")
-    cut = partial(call.service.conversations.cut, call.key, prompts, event=call.event_name)
+    behind = call.service.lines.held(call.key) > 0
+    cut = partial(call.service.conversations.cut, call.key, prompts, event=call.event_name, behind=behind)
     return await call.service.patiently(cut)
 
 

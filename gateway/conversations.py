@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 from weakref import WeakValueDictionary
 
+from agent.approvals import answer_to
 from agent.errors import HermesError, StoreError
 from agent.events import ApprovalRequested
 from agent.handoff import Handoffs, HandoffStore, Waiting
@@ -146,6 +147,8 @@ class Conversations:
         with self._alone(key):
             if again and (started := started_by(self._store, OF_TURNS + key, event)):
                 return Said("started", started)
+            if again and answer and (answered := self._was_answered(key, answer)):
+                return Said("answered", answered)
             while (running := self.turn(key)) is not None:
                 asked = self._asks(running) if answer else None
                 is_words = asked is not None and asked.kind == "ask"
@@ -160,6 +163,16 @@ class Conversations:
                     return Said("steered", running)
                 # It ended in this moment.
             return Said("wait") if behind else Said("started", self._start(key, text, event, reply_to, limits))
+
+    def _was_answered(self, key: str, words: str) -> Task | None:
+        """The last turn, if these words are what its last question was answered with here."""
+        last = self._store.tasks(owner=OF_TURNS + key)[-1:]
+        found = self._turns.answered(last[0].id) if last else None
+        if found is None or found[0].kind != "ask":
+            return None
+        request, decision = found
+        here = decision.via == key.partition(":")[0]
+        return last[0] if here and decision.reason == answer_to(request, words).reason else None
 
     def asks_leave(self, key: str) -> tuple[Task, ApprovalRequested] | None:
         """The turn and what it asks, if it waits for a yes or a no."""
@@ -187,18 +200,21 @@ class Conversations:
         running = self.turn(key)
         return self._turns.stop(running.id) if running is not None else None
 
-    def cut(self, key: str, prompts: int, *, event: str) -> str:
+    def cut(self, key: str, prompts: int, *, event: str, behind: bool = False) -> str:
         """Go on as if the last so many prompts had not been; gives the text of the first of them.
 
         The old session is kept as it was. The message `event` does it once, however often it is asked for.
 
-        Raises: HermesError when there are not so many, or a turn runs.
+        Raises: HermesError when there are not so many, a turn runs, or it stands `behind` others that wait.
         """
         with self._alone(key):
             note = f"{CUT}{key}"
-            by, _, text = self._store.notes(note).get(note, "").partition("\n")
+            by, _, where = self._store.notes(note).get(note, "").partition("\n")
             if by == event:
-                return text
+                before, _, number = where.partition(" ")
+                return self._store.messages(before)[int(number)].content
+            if behind:
+                raise HermesError("Something that you wrote waits still for its turn.", hint="Wait for its answer.")
             if self.turn(key) is not None:
                 raise HermesError("A turn is running.", hint="/stop ends it.")
             session_id = self.session(key)
@@ -210,7 +226,7 @@ class Conversations:
             at = spoken[-prompts]
             with self._store.together():
                 self._store.continue_session(session_id, messages[:at])
-                self._store.note(note, f"{event}\n{messages[at].content}")
+                self._store.note(note, f"{event}\n{session_id} {at}")
             return messages[at].content
 
     def resume(self, key: str, session_id: str) -> str:
@@ -280,7 +296,7 @@ class Conversations:
         self, key: str, text: str, event: str, reply_to: str, limits: Limits | None, *, compresses: bool = False
     ) -> Task:
         session_id = self.session(key)
-        if limits is not None and not self._is_here(key, session_id):
+        if limits is not None and not self.is_here(key, session_id):
             raise HermesError(
                 "This conversation works in a folder that is not yours here.",
                 hint="/new begins one that works in yours.",
@@ -299,7 +315,7 @@ class Conversations:
             options=options,
         )
 
-    def _is_here(self, key: str, session_id: str) -> bool:
+    def is_here(self, key: str, session_id: str) -> bool:
         """Whether a session works in the chat's own folder, and in none that came with it from a terminal."""
         session = self._store.session(session_id)
         return session is None or Path(session.cwd).resolve() == self.folder(key).resolve()

@@ -211,24 +211,22 @@ class Outbox:
         await self._aside(keep)
         self.wake(where)
 
-    async def close_live(self, chat: Chat, text: str, *, key: str) -> None:
-        """A live message stays as it is, with this text, and what comes under its key is a new one; nothing where none
-        was opened. Raises: StoreError.
+    def put_closed(self, chat: Chat, letter: Letter, *, key: str, closed: str, only_live: bool) -> None:
+        """Keep what a live message says from now on, under the key `closed`: what comes under its own is a new one.
+
+        Where none is open it is a message like any other, unless it is for an open one only. `wake` sends it. Not for
+        the loop. Raises: StoreError.
         """
-        where = address(chat)
-
-        def keep() -> None:
-            live = self._store.posted(key)
-            if live is None or live.state != "live":
-                return
-            first, *more = self.parts(chat, Letter(text=text))
-            closed = f"{key}:before:{live.id}"
+        live = self._store.posted(key)
+        first, *more = self.parts(chat, letter)
+        if live is not None and live.state == "live":
             self._store.complete(live.id, encode(first), key=closed)
-            for number, part in enumerate(more, 2):
-                self._store.post(where, encode(part), key=_part(closed, number))
-
-        await self._aside(keep)
-        self.wake(where)
+        elif only_live:
+            return
+        else:
+            self._store.post(address(chat), encode(first), key=closed)
+        for number, part in enumerate(more, 2):
+            self._store.post(address(chat), encode(part), key=_part(closed, number))
 
     def parts(self, chat: Chat, letter: Letter) -> list[Letter]:
         """One message a part; buttons go under the last. What takes too many goes as its beginning and a file."""

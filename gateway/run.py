@@ -22,7 +22,7 @@ from agent.config import Settings, load_config, read_keys
 from agent.errors import HermesError
 from agent.models import catalog
 from agent.quoting import literal
-from agent.records import LIVE_STATES, Limits, stricter
+from agent.records import LIVE_STATES, OF_TURNS, Limits, stricter
 from agent.redact import Redactor, secret_values
 from agent.store.memory import new_session_id
 from agent.task_rows import key_of, options_of, options_text
@@ -202,13 +202,18 @@ class GatewayRunner:
                 is_group=not person or bool(user_of(key)),
             )
             event = MessageEvent(text="", source=source, addressed=True)
-            verdict = judge(event, self.configs, self._paired(chat.platform)) if person else Verdict(allowed=True)
-            if not verdict.allowed:
-                _log.info("task %s: %s", task.id, verdict.reason)
-                self.service.tasks.stop(task.id, why="whoever asked for it may not speak here any more")
-                continue
+            anybody = Verdict(allowed=self.configs[chat.platform].groups != "none")
+            verdict = judge(event, self.configs, self._paired(chat.platform)) if person else anybody
             options = options_of(task)
             limits = stricter(options.limits, self._limits(source, verdict))
+            why = "" if verdict.allowed else "whoever asked for it may not speak here any more"
+            if not why and task.owner.startswith(OF_TURNS):
+                is_theirs = limits is None or self.service.conversations.is_here(key, task.session_id)
+                why = "" if is_theirs else "it works in a folder that is not theirs any more"
+            if why:
+                _log.info("task %s is stopped: %s", task.id, why)
+                self.service.tasks.stop(task.id, why=why)
+                continue
             if limits != options.limits:
                 self.service.store.update_task(task.id, options=options_text(replace(options, limits=limits)))
 

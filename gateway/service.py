@@ -546,9 +546,10 @@ class Service:
         try:
             return self._run_task(task, emit=tell, cancel=cancel)
         finally:
-            if (row := self.store.task(task.id)) is None or row.state == "cancelled":
-                # It may have been stopped before it began, when there was nothing to take yet.
-                self._call(self._dark, task.id)
+            # It may have been stopped before it began, when there was nothing to take yet.
+            with contextlib.suppress(StoreError):  # what the run came to must not be lost for it
+                if (row := self.store.task(task.id)) is None or row.state == "cancelled":
+                    self._call(self._dark, task.id)
 
     def _dark(self, task_id: str) -> None:
         if (live := self._lives.take(task_id)) is not None:
@@ -641,8 +642,10 @@ class Service:
         """What was queued behind a turn comes next; so does what a person said too late for it."""
         task = await self.aside(lambda: self.store.task(task_id))
         if task is not None and task.owner.startswith(OF_TURNS):
-            await self.patiently(lambda: self.conversations.catch_up(task))
-            self.lines.look(key_of(task.owner))
+            try:
+                await self.patiently(lambda: self.conversations.catch_up(task))
+            finally:
+                self.lines.look(key_of(task.owner))
             if task.state == "done" and task.result.strip():
                 self._spawn(self._speak(task))
 

@@ -12,8 +12,8 @@ from agent.errors import HermesError
 from agent.events import StepFinished, ToolFinished, TurnFinished, TurnStarted
 from agent.protocols import Decision, Task
 from agent.quoting import as_code, literal
-from agent.records import LIVE_STATES, OF_CHATS, OF_TERMINALS, OF_TURNS, TaskOptions
-from agent.task_rows import key_of, receipt_of
+from agent.records import LIVE_STATES, OF_CHATS, OF_TERMINALS, OF_TURNS, TaskOptions, stricter
+from agent.task_rows import key_of, options_of, receipt_of
 from agent.visible import visible
 from gateway.authorization import Verdict
 from gateway.calls import Call
@@ -39,18 +39,23 @@ async def background(call: Call) -> str:
         return await _for_tasks(call, prompt)
     if not prompt:
         return USAGE
-    if options.model and not call.verdict.may("model"):
-        raise HermesError("--model is not for you here.", hint=call.whom_to_ask)
     options = replace(options, limits=call.limits)
-    if not call.verdict.admin and (beyond := _beyond(options, call.values)):
-        raise HermesError(beyond, hint=call.whom_to_ask)
-    if options.worktree and options.limits is not None:
-        raise HermesError(
-            "--worktree is not for you here: git would run what your folder names, and no wall is around it.",
-            hint=call.whom_to_ask,
-        )
+    _require(call, options)
     task = await call.service.aside(lambda: _submitted(call, prompt, options))
     return started(prompt, task.id)
+
+
+def _require(call: Call, options: TaskOptions) -> None:
+    """That a task may be what it is asked to be, for whoever asks. Raises: HermesError."""
+    why = ""
+    if options.model and not call.verdict.may("model"):
+        why = "--model is not for you here."
+    elif not call.verdict.admin:
+        why = _beyond(options, call.values)
+    if not why and options.worktree and options.limits is not None:
+        why = "--worktree is not for you here: git would run what your folder names, and no wall is around it."
+    if why:
+        raise HermesError(why, hint=call.whom_to_ask)
 
 
 def _beyond(options: TaskOptions, values: Settings) -> str:
@@ -311,6 +316,8 @@ def _retry_task(call: Call, number: str, text: str) -> str:
     del text
     task = call.find(number)
     before = started_by(call.service.store, task.owner, call.event_name)
+    options = options_of(task)
+    _require(call, replace(options, limits=stricter(options.limits, call.limits)))
     again = before or call.service.tasks.retry(task.id, event=call.event_name, limits=call.limits)
     return started(again.prompt, again.id)
 

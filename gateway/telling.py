@@ -14,18 +14,18 @@ from agent.approvals import decision_key, mark_of
 from agent.commands import preview
 from agent.config import Directories
 from agent.errors import StoreError
-from agent.events import ApprovalRequested, StepFinished, TaskChanged, TurnResumed, TurnStarted
+from agent.events import ApprovalRequested, TaskChanged
 from agent.own_places import OwnPlaces
-from agent.protocols import Decision, Store, Task
+from agent.protocols import Decision, Task
 from agent.quoting import as_code, fenced, literal
 from agent.records import OF_TURNS, Lease
 from agent.secret_files import has_secret_name, holds_secret
 from agent.store.rules import MAX_ATTEMPTS
 from agent.task_rows import key_of, options_of
-from agent.tasks import RECENT
 from agent.visible import both_ends, visible
 from gateway.home import Hearers, anybody
-from gateway.outbox import LARGEST_WHOLE, Letter, Outbox, address
+from gateway.outbox import LARGEST_WHOLE, UNKNOWN, Letter, Outbox, address
+from gateway.pages import Pages, PagesStore, turn_key, whole, with_shown
 from gateway.platforms.base import Button, MediaKind
 from gateway.session import Chat, chat_of, user_of
 
@@ -85,7 +85,7 @@ class Telling:
 
     def __init__(
         self,
-        store: Store,
+        store: PagesStore,
         outbox: Outbox,
         *,
         aside: Aside,
@@ -105,6 +105,7 @@ class Telling:
         self._hearers, self._deny = hearers, deny
         self._open: dict[str, _Asked] = {}
         self._stuck: set[str] = set()
+        self._pages = Pages(store, outbox)
 
     async def changed(self, event: TaskChanged, said: str = "") -> None:
         """A turn or a task came into another state: tell what its chat should know. Raises: StoreError.
@@ -112,18 +113,21 @@ class Telling:
         `said` is what the chat shows of it.
         """
         task = await self._aside(lambda: self._store.task(event.task_id))
-        if task is None or task.state != event.state or not key_of(task.owner):
+        if task is None or not key_of(task.owner):
+            return
+        if event.state in ("waiting", "parked"):
+            # Also where it has gone on meanwhile. What is being written when a process leaves is written anew.
+            await self._close_page(task, said if event.state == "waiting" or task.held else "")
+        if task.state != event.state:
             return
         if task.state != "waiting":
             await self._answered(task)
         match task.state:
             case "waiting":
-                await self._ask(task, said)
+                await self._ask(task)
             case "done" | "failed":
                 await self.outcome(task)
             case "parked" if task.held:
-                if said:
-                    await self._outbox.close_live(_chat(task), said, key=f"turn:{task.id}")
                 text = self._outbox.commands(_chat(task), _paused(task))
                 letter = Letter(text=text, reply_to=_reply_to(task))
                 await self._outbox.post(_chat(task), letter, key=f"parked:{task.id}:{task.steps}")
@@ -146,13 +150,19 @@ class Telling:
     async def unasked(self) -> None:
         """Ask what waits for an answer and was not asked here, because telling of it failed. Raises: StoreError."""
         for task in await self._aside(lambda: self._store.tasks(states=frozenset({"waiting"}))):
-            if key_of(task.owner) and task.id not in self._open and self._outbox.serves(_chat(task)):
-                await self._ask(task)
+            try:
+                if key_of(task.owner) and task.id not in self._open and self._outbox.serves(_chat(task)):
+                    await self._close_page(task)
+                    await self._ask(task)
+            except StoreError:
+                raise
+            except Exception:  # noqa: BLE001  (one that cannot be asked keeps nobody else from being)
+                _log.exception("asking for task %s", task.id)
 
     async def stopped_meanwhile(self) -> None:
         """Tell of what was stopped while nobody served its chat. Raises: StoreError."""
         for task in await self._aside(lambda: self._store.tasks(states=frozenset({"cancelled"}))):
-            if key_of(task.owner) and not task.told:
+            if key_of(task.owner) and self._outbox.serves(_chat(task)) and (not task.told or await self._unread(task)):
                 await self._stopped(task)
 
     async def goes_on(self) -> None:
@@ -163,13 +173,19 @@ class Telling:
             given_up = [task for task in found if task.state == "running" and task.attempts >= MAX_ATTEMPTS]
             # One that is queued and has run was queued by a process that found this one's predecessor dead.
             begun = [task for task in found if task.state != "queued" or task.started]
-            return [task for task in begun if key_of(task.owner) and not task.held and task not in given_up]
+            ours = [task for task in begun if key_of(task.owner) and self._outbox.serves(_chat(task))]
+            return [task for task in ours if not task.held and task not in given_up]
+
+        def is_over(task: Task) -> bool:
+            """Whether the answer is there, and only its end is missing."""
+            last = self._store.messages(task.session_id)[-1:]
+            return bool(last) and last[0].role == "assistant" and not last[0].tool_calls
 
         chats: dict[str, list[Task]] = {}
         for task in await self._aside(left):
             chats.setdefault(key_of(task.owner), []).append(task)
-            if task.owner.startswith(OF_TURNS) and (said := await self._aside(partial(self._left, task))):
-                await self._outbox.close_live(_chat(task), said, key=f"turn:{task.id}")
+            if not await self._aside(partial(is_over, task)):
+                await self._close_page(task)
         for key, tasks in chats.items():
             what = ["the turn" if one.owner.startswith(OF_TURNS) else f"task #{one.number}" for one in tasks]
             text = f"↻ I was restarted. What was under way goes on: {', '.join(what)}."
@@ -202,6 +218,14 @@ class Telling:
             raise
         await self._aside(lambda: self._store.mark_told(task.id, task.owner))
         self._stuck.discard(task.id)
+        await self._aside(lambda: self._pages.forget(task))
+
+    async def _close_page(self, task: Task, shown: str = "") -> None:
+        """What a turn said stays where it stands, and what comes later stands below."""
+        if task.owner.startswith(OF_TURNS):
+            await self._send_files(task, "\n\n".join(await self._aside(lambda: self._pages.said(task))))
+            await self._aside(lambda: self._pages.close(task, shown))
+            self._outbox.wake(address(_chat(task)))
 
     async def _acknowledge(self, task: Task) -> None:
         """Say first that a task was started, should it be quicker than the answer to the command that started it."""
@@ -212,48 +236,32 @@ class Telling:
 
     async def _post_outcome(self, task: Task) -> None:
         await self._acknowledge(task)
-        chat, key, reply_to = _chat(task), f"outcome:{task.id}", _reply_to(task)
-        result = task.result
+        chat, reply_to, result = _chat(task), _reply_to(task), task.result
         if task.owner.startswith(OF_TURNS):
             # What the chat showed while it came stays.
-            said = await self._aside(partial(self._said, task.id))
-            result = _with(result, said)
+            result = whole(await self._aside(lambda: self._pages.said(task)), result)
             text = result or "(no text)"
             if task.state == "failed":
                 text = f"{result}\n\n❌ {task.error}".strip()
-            await self._outbox.complete(chat, Letter(text=text, reply_to=reply_to), key=f"turn:{task.id}")
+            await self._outbox.complete(chat, Letter(text=text, reply_to=reply_to), key=turn_key(task))
         else:
-            await self._outbox.post(chat, Letter(text=task_outcome(task), reply_to=reply_to), key=key)
-        found, kept = await self._aside(lambda: self.files(key_of(task.owner), result))
+            await self._outbox.post(chat, Letter(text=task_outcome(task), reply_to=reply_to), key=f"outcome:{task.id}")
+        await self._send_files(task, result)
+
+    async def _send_files(self, task: Task, text: str) -> None:
+        """The files that it names, each once, and why others stay."""
+        chat, key = _chat(task), f"outcome:{task.id}"
+        found, kept = await self._aside(lambda: self.files(key_of(task.owner), text))
         if kept:
-            text = "\n".join(f"🔒 Not sent, {why}: {', '.join(names)}" for why, names in kept.items())
-            await self._outbox.post(chat, Letter(text=text), key=f"{key}:held")
+            said = "\n".join(f"🔒 Not sent, {why}: {', '.join(names)}" for why, names in kept.items())
+            await self._outbox.post(chat, Letter(text=said), key=f"{key}:held:{said}")
         for path in found:
             kind = _KINDS.get(path.suffix.lower(), "document")
             await self._outbox.post(
                 chat, Letter(file=str(path), file_name=path.name, file_kind=kind), key=f"{key}:file:{path}"
             )
 
-    def _said(self, task_id: str) -> str:
-        """All that a turn has said since it began, or went on last: what the chat shows of it. Reads the log."""
-        for most in (RECENT, None):
-            texts = list[str]()
-            for entry in reversed(self._store.log(task_id, last=most)):
-                match entry.event:
-                    case StepFinished(text=text) if text.strip():
-                        texts.insert(0, text.strip())
-                    case TurnStarted() | TurnResumed():
-                        return "\n\n".join(texts)
-        return "\n\n".join(texts)
-
-    def _left(self, task: Task) -> str:
-        """What a turn that goes on has said, "" where that is its answer and only its end is missing."""
-        last = self._store.messages(task.session_id)[-1:]
-        is_over = bool(last) and last[0].role == "assistant" and not last[0].tool_calls
-        return "" if is_over else self._said(task.id)
-
-    async def _ask(self, task: Task, said: str = "") -> None:
-        """`said` is what the chat shows of its turn so far: it stays, and what comes later stands below."""
+    async def _ask(self, task: Task) -> None:
         request = await self._aside(lambda: self._request_of(task.id))
         if request is None:
             return
@@ -265,29 +273,31 @@ class Telling:
         log = await self._aside(lambda: self._store.log(task.id))
         asked = [one.at for one in log if isinstance(one.event, ApprovalRequested)]
         is_turn = task.owner.startswith(OF_TURNS)
-        question, whole = _question(request, "" if is_turn else f"#{task.number} ")
+        question, all_of_it = _question(request, "" if is_turn else f"#{task.number} ")
         buttons, key = question_buttons(task, request), f"ask:{request.request_id}"
         copies = {_chat(task): key} if hearers.here else {}
         copies |= {other: f"{key}:also:{address(other)}" for other in hearers.others}
-        self._open[task.id] = _Asked(request, asked[-1] if asked else time.time(), copies)
         how = self._outbox.commands(_chat(task), _how_to_answer(request, "" if is_turn else f" {task.number}"))
         # A line right below a list of choices would be the last one's.
         apart = "\n\n" if request.choices else "\n"
         letter = Letter(text=f"{question}{apart}{how}", buttons=buttons, reply_to=_reply_to(task))
         if not hearers.here:
             letter = replace(letter, text=f"{question}{apart}An admin is asked.", buttons=())
-        if said:
-            await self._outbox.close_live(_chat(task), said, key=f"turn:{task.id}")
-        if whole.content:
-            await self._outbox.post(_chat(task), whole, key=f"{key}:whole")
-        await self._outbox.post(_chat(task), letter, key=key)
+        letters = {key: (_chat(task), letter)}
         for other in hearers.others:
-            also = copies[other]
-            if whole.content:
-                await self._outbox.post(other, whole, key=f"{also}:whole")
             how = self._outbox.commands(other, _how_to_answer(request, f" {task.number}"))
             last = f"{apart}For {_whose(task)}, who asked: {literal(visible(preview(task.prompt)))}\n{how}"
-            await self._outbox.post(other, Letter(text=f"{question}{last}", buttons=buttons), key=also)
+            letters[copies[other]] = other, Letter(text=f"{question}{last}", buttons=buttons)
+        # A press that comes at once finds it open.
+        self._open[task.id] = _Asked(request, asked[-1] if asked else time.time(), copies)
+        try:
+            for name, (chat, one) in letters.items():
+                if all_of_it.content:
+                    await self._outbox.post(chat, all_of_it, key=f"{name}:whole")
+                await self._outbox.post(chat, one, key=name)
+        except BaseException:
+            self._open.pop(task.id, None)  # `unasked` finds it
+            raise
 
     async def refused(self, key: str) -> None:
         """A message was refused for good: with the last copy of a question goes whoever could have answered it."""
@@ -329,17 +339,28 @@ class Telling:
         elif not task.told:
             text = f"⏹ #{task.number} was stopped: {literal(preview(task.prompt))}"
             await self._outbox.post(_chat(task), Letter(text=text), key=f"stopped:{task.id}")
-        if unread := await self._aside(lambda: self._store.take_steering(task.id, task.session_id)):
+        if unread := await self._unread(task):
             await self._outbox.post(_chat(task), Letter(text="\n".join(not_read(unread))), key=f"unread:{task.id}")
             await self._aside(lambda: self._store.drop_steering(task.id))
         if not task.told:
             await self._aside(lambda: self._store.update_task(task.id, told=True))
+        await self._aside(lambda: self._pages.forget(task))
+
+    async def _unread(self, task: Task) -> list[str]:
+        """What it was told and did not come to read."""
+        return await self._aside(lambda: self._store.take_steering(task.id, task.session_id))
 
     async def _complete_stopped(self, task: Task, said: str) -> None:
-        live = await self._outbox.open_live(_chat(task), f"turn:{task.id}")
+        live = await self._outbox.open_live(_chat(task), turn_key(task))
         if live is not None:
+            said = with_shown(await self._aside(lambda: self._pages.said(task)), said)
             letter = Letter(text=f"{said}\n\n⏹ Stopped.".strip(), reply_to=_reply_to(task))
-            await self._outbox.complete(_chat(task), letter, key=f"turn:{task.id}")
+            if said or live.message_id in ("", UNKNOWN):
+                await self._outbox.complete(_chat(task), letter, key=turn_key(task))
+                return
+            # What stands there is of a process that died in the middle of a step, and nobody knows it.
+            await self._aside(lambda: self._store.mark_sent(live.id, live.message_id))
+            await self._outbox.post(_chat(task), letter, key=f"stopped:{task.id}")
 
     def files(self, key: str, text: str) -> tuple[list[Path], dict[str, list[str]]]:
         """The files that an answer names and that may leave, and the names of the others, by why they stay."""
@@ -460,14 +481,6 @@ def _paused(task: Task) -> str:
     what = "The turn" if task.owner.startswith(OF_TURNS) else f"#{task.number}"
     how = f"/tasks resume {task.number} goes on, /tasks stop {task.number} ends it."
     return f"⏸ {what} is paused: {task.activity.rstrip('.')}. {how}"
-
-
-def _with(result: str, said: str) -> str:
-    """What came of a turn, with all that it `said` on the way; each holds the other, or neither does."""
-    plain, on_the_way = " ".join(result.split()), " ".join(said.split())
-    if on_the_way in plain:
-        return result
-    return said if plain in on_the_way else f"{said}\n\n{result}"
 
 
 def not_read(lines: list[str]) -> list[str]:

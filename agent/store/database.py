@@ -77,7 +77,7 @@ class Database:
         same thread it is a part of that. Raises: StoreError.
         """
         if self._within == threading.get_ident() and self._writer is not None:
-            yield self._writer
+            yield from self._part_of(self._writer)
             return
         deadline = time.monotonic() + self._busy
         if not self._writing.acquire(timeout=self._busy):
@@ -100,6 +100,21 @@ class Database:
         finally:
             self._within = 0
             self._writing.release()
+
+    def _part_of(self, connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+        """What fails is undone, and the rest of the transaction is as it was."""
+        try:
+            connection.execute("SAVEPOINT part")
+            try:
+                yield connection
+                connection.execute("RELEASE part")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK TO part")
+                    connection.execute("RELEASE part")
+                raise
+        except (sqlite3.Error, OSError) as error:
+            raise failure(error, self.path) from error
 
     def close(self) -> None:
         """Close the file, once the transaction under way is over."""

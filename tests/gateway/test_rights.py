@@ -205,3 +205,48 @@ async def test_who_has_a_wall_does_not_work_in_a_folder_that_came_from_a_termina
         await serve.platform.say("/new", event_id="2")
         await serve.platform.say("hello", event_id="3")
         await serve.shows("did hello")
+
+
+async def test_what_was_parked_in_a_folder_that_came_from_a_terminal_is_stopped_for_who_has_a_wall_now(
+    configured: Configured,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    agent = Runs(parks="work")
+    runs(monkeypatch, agent)
+    async with serving(configured(ADMIN)) as serve:
+        serve.gateway.store.create_session("20260101_000000_aaaaaa", source="memory:1", cwd="/opt")
+        await serve.platform.say("work")
+        await until(lambda: len(agent.seen) == 1)
+    async with serving(configured(DEMOTED)) as serve:
+        await serve.shows("Stopped")
+    assert len(agent.seen) == 1
+
+
+async def test_what_was_parked_in_a_group_that_is_not_heard_any_more_is_stopped(
+    configured: Configured,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    agent = Runs(parks="work")
+    runs(monkeypatch, agent)
+    shared = ADMIN + 'sessions = "chat"\n'
+    async with serving(configured(shared + 'groups = "all"\n')) as serve:
+        await serve.platform.say("work", is_group=True)
+        await until(lambda: len(agent.seen) == 1)
+    async with serving(configured(shared + 'groups = "none"\n')) as serve:
+        await serve.shows("Stopped")
+    assert len(agent.seen) == 1
+
+
+async def test_a_task_that_could_cost_more_than_the_owner_gives_is_not_retried_by_who_is_no_admin(
+    configured: Configured,  # noqa: F811
+) -> None:
+    limits = "task_budget = 0.5\n"
+    async with serving(configured(limits + ADMIN)) as serve:
+        Runs().instead(serve)
+        await serve.platform.say("/background --max-cost 5000 look", event_id="1")
+        await serve.shows("did look")
+    async with serving(configured(limits + DEMOTED)) as serve:
+        agent = Runs().instead(serve)
+        await serve.platform.say("/tasks retry 1", event_id="2")
+        await serve.shows("--max-cost 5000 is more than 0.5")
+        assert agent.seen == []

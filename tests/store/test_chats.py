@@ -6,6 +6,7 @@ from typing import Protocol
 import pytest
 
 from agent.chats import ChatStore
+from agent.errors import StoreError
 from agent.protocols import Store, Task
 from agent.store.sqlite import SqliteStore
 from tests.store.conftest import lease
@@ -257,3 +258,19 @@ def test_what_is_written_together_is_kept_together(tmp_path: Path) -> None:
     assert other.is_dealt_with("telegram", "1")
     store.close()
     other.close()
+
+
+def test_a_part_that_fails_is_undone_and_the_rest_of_what_is_written_together_kept(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "db")
+
+    def fails() -> None:
+        with store._database.write() as connection:
+            connection.execute("INSERT INTO notes VALUES ('half', '1')")
+            connection.execute("INSERT INTO nowhere VALUES (1)")
+
+    with store.together():
+        store.note("whole", "1")
+        with pytest.raises(StoreError):
+            fails()
+    assert store.notes("") == {"whole": "1"}
+    store.close()
