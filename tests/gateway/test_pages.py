@@ -18,7 +18,7 @@ from gateway.lines import Item
 from gateway.pages import whole, with_shown
 from gateway.platforms.base import Unavailable
 from gateway.session import Chat
-from tests.gateway.test_service import House, served, showing
+from tests.gateway.test_service import House, reads_nothing, served, showing
 
 QUESTION = Call("ask_user", question="Which one?", choices=["a", "b"])
 HERE = Chat(platform=Platform.MEMORY, chat_id="1")
@@ -298,14 +298,10 @@ async def test_a_line_that_was_not_read_is_told_where_the_process_dies_after_the
 ) -> None:
     async with served(tmp_path, []) as house:
 
-        def deaf(task: Task, *, emit: object, cancel: object) -> TurnFinished:
-            cancel.wait(10)  # type: ignore[attr-defined]
-            return TurnFinished("cancelled", "")
-
         async def never(item: Item, answer: str = "") -> None:
             await asyncio.Event().wait()
 
-        house.service._run = deaf
+        house.service._run = reads_nothing
         await house.platform.say(begin)
         await house.shows(lambda: any(task.state == "running" for task in house.store.tasks()))
         await house.platform.say(tell)

@@ -110,6 +110,12 @@ class House:
         await self.service.receive(event, session_key(event.source))
 
 
+def reads_nothing(task: Task, *, emit: Sink, cancel: CancelToken) -> TurnFinished:
+    """Stands for an agent that is in the middle of a step until it is stopped."""
+    cancel.wait(10)
+    return TurnFinished("cancelled", "")
+
+
 @asynccontextmanager
 async def served(
     folder: Path,
@@ -1193,12 +1199,7 @@ async def test_turns_that_do_not_let_go_hold_up_nobody_elses_commands(
 
 async def test_a_new_conversation_says_what_the_old_one_did_not_come_to_read(tmp_path: Path) -> None:
     async with served(tmp_path, []) as house:
-
-        def deaf(task: Task, *, emit: Sink, cancel: CancelToken) -> TurnFinished:
-            cancel.wait(10)
-            return TurnFinished("cancelled", "")
-
-        house.service._run = deaf
+        house.service._run = reads_nothing
         await house.platform.say("work")
         await house.shows(lambda: any(task.state == "running" for task in house.store.tasks()))
         await house.platform.say("also pay the bill")
@@ -1348,12 +1349,7 @@ async def test_a_task_tells_all_its_answers_also_where_it_waited_between_them(tm
 
 async def test_a_line_that_a_stopped_task_did_not_read_is_told(tmp_path: Path) -> None:
     async with served(tmp_path, []) as house:
-
-        def deaf(task: Task, *, emit: Sink, cancel: CancelToken) -> TurnFinished:
-            cancel.wait(10)
-            return TurnFinished("cancelled", "")
-
-        house.service._run = deaf
+        house.service._run = reads_nothing
         await house.platform.say("/background work")
         await house.shows(lambda: any(task.state == "running" for task in house.store.tasks()))
         await house.platform.say("/tasks steer 1 also pay the bill")
