@@ -49,7 +49,7 @@ class Outbound:
     sender: Lease | None = None
 
 
-NOTES_OF_CHATS = ("voice:", "handoff:", "lent:", "cut:")
+NOTES_OF_CHATS = ("voice:", "handoff:", "lent:", "cut:", "answer:")
 """What the names of notes begin with that a chat's address follows."""
 
 

@@ -42,6 +42,9 @@ Folders = Literal["chat", "shared"]
 
 NAME_LENGTH = 120
 
+ANSWER = "answer:"
+"""What the note of a conversation's last answer begins with; it names the message that gave it."""
+
 CUT = "cut:"
 """What the note of a conversation's last cut begins with; it names the message that ordered it."""
 
@@ -83,9 +86,12 @@ class Conversations:
 
     def folder(self, key: str) -> Path:
         """Where the conversation's agent works, and its files are. It exists."""
-        folder = self.workspace if self.folders == "shared" else self.workspace / _name(key)
+        folder = self._place(key)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return folder
+
+    def _place(self, key: str) -> Path:
+        return self.workspace if self.folders == "shared" else self.workspace / _name(key)
 
     def moved(self, old: str, new: str) -> None:
         """A chat has another address: what is in its folders is found under the new one, too."""
@@ -147,11 +153,13 @@ class Conversations:
         with self._alone(key):
             if again and (started := started_by(self._store, OF_TURNS + key, event)):
                 return Said("started", started)
-            if again and answer and (answered := self._was_answered(key, answer)):
+            if again and answer and (answered := self._was_answered(key, answer, event)):
                 return Said("answered", answered)
             while (running := self.turn(key)) is not None:
                 asked = self._asks(running) if answer else None
                 is_words = asked is not None and asked.kind == "ask"
+                if is_words:
+                    self._store.note(f"{ANSWER}{key}", event)
                 if is_words and self._turns.reply(running.id, answer, via=key.partition(":")[0]):
                     return Said("answered", running)
                 if (busy or self.busy) == "queue":
@@ -164,8 +172,10 @@ class Conversations:
                 # It ended in this moment.
             return Said("wait") if behind else Said("started", self._start(key, text, event, reply_to, limits))
 
-    def _was_answered(self, key: str, words: str) -> Task | None:
-        """The last turn, if these words are what its last question was answered with here."""
+    def _was_answered(self, key: str, words: str, event: str) -> Task | None:
+        """The last turn, if its last question was answered with these words, and by this message."""
+        if self._store.notes(f"{ANSWER}{key}").get(f"{ANSWER}{key}") != event:
+            return None
         last = self._store.tasks(owner=OF_TURNS + key)[-1:]
         found = self._turns.answered(last[0].id) if last else None
         if found is None or found[0].kind != "ask":
@@ -318,7 +328,7 @@ class Conversations:
     def is_here(self, key: str, session_id: str) -> bool:
         """Whether a session works in the chat's own folder, and in none that came with it from a terminal."""
         session = self._store.session(session_id)
-        return session is None or Path(session.cwd).resolve() == self.folder(key).resolve()
+        return session is None or Path(session.cwd).resolve() == self._place(key).resolve()
 
 
 def _name(key: str) -> str:

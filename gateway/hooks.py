@@ -53,7 +53,7 @@ class HookRegistry:
         self._hooks: dict[str, list[tuple[str, Hook]]] = {}
         self._rooms: list[_Room] = []
         self._waiting = 0
-        self._loading: asyncio.Future[list[str]] | None = None
+        self._loading: asyncio.Future[None] | None = None
         self._in_order = asyncio.Lock()
 
     def register(self, event: str, hook: Hook, *, name: str = "") -> None:
@@ -62,7 +62,12 @@ class HookRegistry:
 
     def load_soon(self, folder: Path) -> None:
         """`load` while the loop goes on. What happens meanwhile is told when it is done."""
-        self._loading = asyncio.wrap_future(_aside(partial(self.load, folder)))
+
+        def load() -> None:
+            if loaded := self.load(folder):
+                _log.info("hooks: %s", ", ".join(loaded))
+
+        self._loading = asyncio.wrap_future(_aside(load))
 
     def load(self, folder: Path) -> list[str]:
         """Register what is in the hooks folder; gives the names. What cannot be loaded is told and left out.
@@ -89,8 +94,6 @@ class HookRegistry:
             for event in events:
                 self.register(event, room.run, name=path.name)
             loaded.append(path.name)
-        if loaded:
-            _log.info("hooks: %s", ", ".join(loaded))
         return loaded
 
     def hears(self, event: str) -> bool:

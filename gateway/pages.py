@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from agent.chats import ChatStore
-from agent.events import StepFinished
+from agent.events import StepFinished, TurnSuspended
 from agent.protocols import Store, Task
 from agent.task_rows import key_of, options_of
 from gateway.outbox import Letter, Outbox
@@ -28,35 +28,54 @@ class Pages:
     def __init__(self, store: PagesStore, outbox: Outbox) -> None:
         self._store, self._outbox = store, outbox
 
+    def outcome(self, task: Task) -> str:
+        """All that the turn said and no message holds which stays, and what came of it beyond. Raises: StoreError."""
+        told, texts, _ = self._texts(task)
+        return whole(told, texts, task.result)
+
     def said(self, task: Task) -> list[str]:
-        """The texts that no message holds yet which stays. Raises: StoreError."""
-        return self._open(task)[0]
+        """The texts that no message holds which stays. Raises: StoreError."""
+        return self._texts(task)[1]
 
-    def close(self, task: Task, shown: str = "") -> None:
-        """Have what was said so far stay in a message of its own: what comes later is another one.
+    def close(self, task: Task, shown: str = "", *, suspended: bool = True) -> str:
+        """Have what was said so far stay in a message of its own: what comes later is another one. Gives the text.
 
-        Where nothing was said, a message that shows something stays as well, with what is `shown`. Raises: StoreError.
+        It is what was said until the turn was `suspended`, or all. Where nothing was said, a message that shows
+        something stays as well, with what is `shown`. Raises: StoreError.
         """
-        texts, last = self._open(task)
-        text, key = "\n\n".join(texts), turn_key(task)
-        if not text and not shown:
-            return
-        letter = Letter(text=text or shown, reply_to=options_of(task).reply_to)
+        key = turn_key(task)
         with self._store.together():
-            chat = chat_of(key_of(task.owner))
-            self._outbox.put_closed(chat, letter, key=key, closed=f"{key}:before:{last}", only_live=not text)
-            self._store.note(f"{PAGE}{task.id}", str(last))
+            _, texts, last = self._texts(task, suspended=suspended)
+            text = "\n\n".join(texts)
+            if text or shown:
+                letter = Letter(text=text or shown, reply_to=options_of(task).reply_to)
+                chat = chat_of(key_of(task.owner))
+                self._outbox.put_closed(chat, letter, key=key, closed=f"{key}:before:{last}", only_live=not text)
+                self._store.note(f"{PAGE}{task.id}", str(last))
+        return text
+
+    def told(self, task: Task) -> None:
+        """Its outcome was told. Raises: StoreError."""
+        with self._store.together():
+            self._store.mark_told(task.id, task.owner)
+            self.forget(task)
 
     def forget(self, task: Task) -> None:
-        """Its outcome was told. Raises: StoreError."""
+        """Nothing more comes of it. Raises: StoreError."""
         if self._upto(task):
             self._store.note(f"{PAGE}{task.id}", "")
 
-    def _open(self, task: Task) -> tuple[list[str], int]:
-        upto = self._upto(task)
-        log = self._store.log(task.id, after=upto)
-        texts = [entry.event.text.strip() for entry in log if isinstance(entry.event, StepFinished)]
-        return [text for text in texts if text], log[-1].number if log else upto
+    def _texts(self, task: Task, *, suspended: bool = False) -> tuple[list[str], list[str], int]:
+        """The texts that messages hold which stay, those after them, and the entry of the log up to which these are."""
+        upto = last = self._upto(task)
+        told, texts, open_ = list[str](), list[str](), list[str]()
+        for entry in self._store.log(task.id):
+            if isinstance(entry.event, StepFinished) and (text := entry.event.text.strip()):
+                (told if entry.number <= upto else open_).append(text)
+            if entry.number > upto and (not suspended or isinstance(entry.event, TurnSuspended)):
+                texts, last = [*texts, *open_], entry.number
+                open_.clear()
+        return told, texts, last
 
     def _upto(self, task: Task) -> int:
         note = f"{PAGE}{task.id}"
@@ -68,22 +87,30 @@ def turn_key(task: Task) -> str:
     return f"turn:{task.id}"
 
 
-def whole(texts: Sequence[str], result: str) -> str:
-    """All that a turn said, and what came of it beyond: words that were cut off, or what it did without a step."""
-    if not texts:
-        return result
-    said, last = "\n\n".join(texts), texts[-1]
-    if _plain(result) in _plain(said) or _plain(result).endswith(_plain(last)):
-        return said
-    beyond = result.rpartition(last)[2].strip()
-    return f"{said}\n\n{beyond}"
+def whole(told: Sequence[str], texts: Sequence[str], result: str) -> str:
+    """All the `texts` that a turn said, and what the `result` holds beyond them and what was `told`: words that were
+    cut off, what it did without a step, or texts that its log has no more.
+    """
+    beyond = result.strip()
+    for text in (*told, *texts):
+        if (rest := _after(beyond, text)) is not None:
+            beyond = rest
+    if texts and beyond.endswith(texts[-1]):
+        return "\n\n".join([beyond.removesuffix(texts[-1]).strip(), *texts]).strip()
+    return "\n\n".join([*texts, beyond]).strip()
 
 
 def with_shown(texts: Sequence[str], shown: str) -> str:
-    """All that a turn said, where its chat shows some of it, and what is being written."""
-    said = "\n\n".join(texts)
-    return shown if _plain(said) in _plain(shown) else f"{said}\n\n{shown}".strip()
+    """All that a turn said, where its chat shows the last of it, and what is being written."""
+    for number in range(len(texts)):
+        if _after(shown, "\n\n".join(texts[number:])) is not None:
+            return "\n\n".join([*texts[:number], shown]).strip()
+    return "\n\n".join([*texts, shown]).strip()
 
 
-def _plain(text: str) -> str:
-    return " ".join(text.split())
+def _after(text: str, beginning: str) -> str | None:
+    """What comes after a text that another one begins with as a paragraph; None where it does not."""
+    rest = text.removeprefix(beginning)
+    if rest == text or not (not rest.strip() or rest.lstrip(" \t").startswith("\n")):
+        return None
+    return rest.strip()

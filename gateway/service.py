@@ -6,6 +6,7 @@ Messages of one chat are dealt with in order, each quickly: turns run on a pool'
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -219,6 +220,7 @@ class Service:
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="glance")
         self._patient = ThreadPoolExecutor(PATIENT_THREADS, thread_name_prefix="patient")
         self._changes: set[asyncio.Task[None]] = set()
+        self._being_told = Counter[str]()
         self._closing = False
 
     async def start(self) -> None:
@@ -305,7 +307,7 @@ class Service:
         """
         await self.outbox.look()
         await self.telling.left_over()
-        await self.telling.unasked()
+        await self.telling.unasked(self._being_told)
         for task_id in self.telling.unanswered(seconds):
             denial = Decision(False, f"Nobody answered within {seconds:.0f} seconds.")
             await self.aside(partial(self.tasks.answer, task_id, denial))
@@ -585,6 +587,7 @@ class Service:
 
     def _change(self, event: TaskChanged) -> None:
         live = None if event.state in ("queued", "running") else self._lives.take(event.task_id)
+        self._being_told[event.task_id] += 1
         earlier = self._lives.endings(live.chat) if live is not None else ()
         change = self._spawn(self._changed(event, live, earlier))
         if live is not None:
@@ -622,6 +625,12 @@ class Service:
         self, event: TaskChanged, live: LiveAnswer | None, earlier: Collection[asyncio.Task[None]] = ()
     ) -> None:
         """Tell a change, after `earlier` ones of the same chat: an answer waits for the one before it."""
+        try:
+            await self._tell(event, live, earlier)
+        finally:
+            self._being_told -= Counter([event.task_id])
+
+    async def _tell(self, event: TaskChanged, live: LiveAnswer | None, earlier: Collection[asyncio.Task[None]]) -> None:
         if live is not None:
             await live.stop()
         if earlier:

@@ -3,7 +3,7 @@
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from agent.task_rows import key_of, options_of
 from agent.visible import both_ends, visible
 from gateway.home import Hearers, anybody
 from gateway.outbox import LARGEST_WHOLE, UNKNOWN, Letter, Outbox, address
-from gateway.pages import Pages, PagesStore, turn_key, whole, with_shown
+from gateway.pages import Pages, PagesStore, turn_key, with_shown
 from gateway.platforms.base import Button, MediaKind
 from gateway.session import Chat, chat_of, user_of
 
@@ -137,33 +137,44 @@ class Telling:
     async def left_over(self) -> None:
         """Tell what is owed and nobody tells: another process ended it, or this one could not. Raises: StoreError."""
         owed = [one.task_id for one in await self._aside(self._store.undelivered) if key_of(one.surface)]
-        for task_id in dict.fromkeys([*owed, *self._stuck]):
-            task = await self._aside(partial(self._store.task, task_id))
-            if task is not None:
-                try:
-                    await self.outcome(task)
-                except StoreError:
-                    raise
-                except Exception:  # noqa: BLE001  (one that cannot be told keeps nobody else from being)
-                    _log.exception("telling of task %s", task_id)
+        tasks = [await self._aside(partial(self._store.task, one)) for one in dict.fromkeys([*owed, *self._stuck])]
+        await self._each([task for task in tasks if task is not None], self.outcome)
 
-    async def unasked(self) -> None:
-        """Ask what waits for an answer and was not asked here, because telling of it failed. Raises: StoreError."""
-        for task in await self._aside(lambda: self._store.tasks(states=frozenset({"waiting"}))):
+    async def _each(self, tasks: Iterable[Task], tell: Callable[[Task], Awaitable[None]]) -> None:
+        """One that cannot be told keeps nobody else from being. Raises: StoreError."""
+        for task in tasks:
             try:
-                if key_of(task.owner) and task.id not in self._open and self._outbox.serves(_chat(task)):
-                    await self._close_page(task)
-                    await self._ask(task)
+                await tell(task)
             except StoreError:
                 raise
-            except Exception:  # noqa: BLE001  (one that cannot be asked keeps nobody else from being)
-                _log.exception("asking for task %s", task.id)
+            except Exception:  # noqa: BLE001  (whatever it was, it is this one's)
+                _log.exception("telling of task %s", task.id)
+
+    async def unasked(self, told: Container[str] = ()) -> None:
+        """Ask what waits for an answer and was not asked here, because telling of it failed; not for those that are
+        being `told`. Raises: StoreError.
+        """
+
+        async def ask(task: Task) -> None:
+            await self._close_page(task)
+            await self._ask(task)
+
+        waiting = await self._aside(lambda: self._store.tasks(states=frozenset({"waiting"})))
+        missed = (task for task in waiting if task.id not in self._open and task.id not in told)
+        await self._each([task for task in missed if self._serves(task)], ask)
+
+    def _serves(self, task: Task) -> bool:
+        return bool(key_of(task.owner)) and self._outbox.serves(_chat(task))
 
     async def stopped_meanwhile(self) -> None:
         """Tell of what was stopped while nobody served its chat. Raises: StoreError."""
-        for task in await self._aside(lambda: self._store.tasks(states=frozenset({"cancelled"}))):
-            if key_of(task.owner) and self._outbox.serves(_chat(task)) and (not task.told or await self._unread(task)):
+
+        async def tell(task: Task) -> None:
+            if not task.told or await self._unread(task):
                 await self._stopped(task)
+
+        stopped = await self._aside(lambda: self._store.tasks(states=frozenset({"cancelled"})))
+        await self._each([task for task in stopped if self._serves(task)], tell)
 
     async def goes_on(self) -> None:
         """Say in the chats that what an earlier process left is taken up. Raises: StoreError."""
@@ -173,19 +184,21 @@ class Telling:
             given_up = [task for task in found if task.state == "running" and task.attempts >= MAX_ATTEMPTS]
             # One that is queued and has run was queued by a process that found this one's predecessor dead.
             begun = [task for task in found if task.state != "queued" or task.started]
-            ours = [task for task in begun if key_of(task.owner) and self._outbox.serves(_chat(task))]
-            return [task for task in ours if not task.held and task not in given_up]
+            return [task for task in begun if self._serves(task) and not task.held and task not in given_up]
 
         def is_over(task: Task) -> bool:
             """Whether the answer is there, and only its end is missing."""
             last = self._store.messages(task.session_id)[-1:]
             return bool(last) and last[0].role == "assistant" and not last[0].tool_calls
 
-        chats: dict[str, list[Task]] = {}
-        for task in await self._aside(left):
-            chats.setdefault(key_of(task.owner), []).append(task)
+        async def close(task: Task) -> None:
             if not await self._aside(partial(is_over, task)):
-                await self._close_page(task)
+                await self._close_page(task, suspended=False)
+
+        chats: dict[str, list[Task]] = {}
+        for task in (tasks_left := await self._aside(left)):
+            chats.setdefault(key_of(task.owner), []).append(task)
+        await self._each(tasks_left, close)
         for key, tasks in chats.items():
             what = ["the turn" if one.owner.startswith(OF_TURNS) else f"task #{one.number}" for one in tasks]
             text = f"↻ I was restarted. What was under way goes on: {', '.join(what)}."
@@ -216,16 +229,15 @@ class Telling:
             await self._aside(lambda: self._store.release_delivery(task.id, task.owner))
             self._stuck.discard(task.id)
             raise
-        await self._aside(lambda: self._store.mark_told(task.id, task.owner))
+        await self._aside(lambda: self._pages.told(task))
         self._stuck.discard(task.id)
-        await self._aside(lambda: self._pages.forget(task))
 
-    async def _close_page(self, task: Task, shown: str = "") -> None:
-        """What a turn said stays where it stands, and what comes later stands below."""
-        if task.owner.startswith(OF_TURNS):
-            await self._send_files(task, "\n\n".join(await self._aside(lambda: self._pages.said(task))))
-            await self._aside(lambda: self._pages.close(task, shown))
+    async def _close_page(self, task: Task, shown: str = "", *, suspended: bool = True) -> None:
+        """What a turn said stays where it stands, and what comes later below it. One that is over is told whole."""
+        if task.owner.startswith(OF_TURNS) and task.state not in ("done", "failed", "cancelled"):
+            text = await self._aside(lambda: self._pages.close(task, shown, suspended=suspended))
             self._outbox.wake(address(_chat(task)))
+            await self._send_files(task, text, also_kept=False)
 
     async def _acknowledge(self, task: Task) -> None:
         """Say first that a task was started, should it be quicker than the answer to the command that started it."""
@@ -239,7 +251,7 @@ class Telling:
         chat, reply_to, result = _chat(task), _reply_to(task), task.result
         if task.owner.startswith(OF_TURNS):
             # What the chat showed while it came stays.
-            result = whole(await self._aside(lambda: self._pages.said(task)), result)
+            result = await self._aside(lambda: self._pages.outcome(task))
             text = result or "(no text)"
             if task.state == "failed":
                 text = f"{result}\n\n❌ {task.error}".strip()
@@ -248,18 +260,22 @@ class Telling:
             await self._outbox.post(chat, Letter(text=task_outcome(task), reply_to=reply_to), key=f"outcome:{task.id}")
         await self._send_files(task, result)
 
-    async def _send_files(self, task: Task, text: str) -> None:
-        """The files that it names, each once, and why others stay."""
+    async def _send_files(self, task: Task, text: str, *, also_kept: bool = True) -> None:
+        """The files that it names, each once as it is, and why others stay. Raises: StoreError."""
         chat, key = _chat(task), f"outcome:{task.id}"
-        found, kept = await self._aside(lambda: self.files(key_of(task.owner), text))
-        if kept:
+        try:
+            found, kept = await self._aside(lambda: self.files(key_of(task.owner), text))
+            versions = [await self._aside(partial(_version, path)) for path in found]
+        except OSError as error:  # what is told besides must not be lost for it
+            _log.warning("the files of task %s: %s", task.id, error)
+            return
+        if kept and also_kept:
             said = "\n".join(f"🔒 Not sent, {why}: {', '.join(names)}" for why, names in kept.items())
             await self._outbox.post(chat, Letter(text=said), key=f"{key}:held:{said}")
-        for path in found:
+        for path, version in zip(found, versions, strict=True):
             kind = _KINDS.get(path.suffix.lower(), "document")
-            await self._outbox.post(
-                chat, Letter(file=str(path), file_name=path.name, file_kind=kind), key=f"{key}:file:{path}"
-            )
+            letter = Letter(file=str(path), file_name=path.name, file_kind=kind)
+            await self._outbox.post(chat, letter, key=f"{key}:file:{version}")
 
     async def _ask(self, task: Task) -> None:
         request = await self._aside(lambda: self._request_of(task.id))
@@ -353,9 +369,10 @@ class Telling:
     async def _complete_stopped(self, task: Task, said: str) -> None:
         live = await self._outbox.open_live(_chat(task), turn_key(task))
         if live is not None:
-            said = with_shown(await self._aside(lambda: self._pages.said(task)), said)
+            is_known = bool(said) or live.message_id in ("", UNKNOWN)
+            said = with_shown(await self._aside(lambda: self._pages.said(task)), said) if is_known else ""
             letter = Letter(text=f"{said}\n\n⏹ Stopped.".strip(), reply_to=_reply_to(task))
-            if said or live.message_id in ("", UNKNOWN):
+            if is_known:
                 await self._outbox.complete(_chat(task), letter, key=turn_key(task))
                 return
             # What stands there is of a process that died in the middle of a step, and nobody knows it.
@@ -481,6 +498,12 @@ def _paused(task: Task) -> str:
     what = "The turn" if task.owner.startswith(OF_TURNS) else f"#{task.number}"
     how = f"/tasks resume {task.number} goes on, /tasks stop {task.number} ends it."
     return f"⏸ {what} is paused: {task.activity.rstrip('.')}. {how}"
+
+
+def _version(path: Path) -> str:
+    """A file as it is now. Raises: OSError."""
+    found = path.stat()
+    return f"{path}:{found.st_mtime_ns}:{found.st_size}"
 
 
 def not_read(lines: list[str]) -> list[str]:

@@ -93,9 +93,12 @@ class Database:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
-        except (sqlite3.Error, OSError) as error:
-            if primary_code(error) in _BROKEN:
+        except (sqlite3.Error, OSError, StoreError) as error:
+            cause = error.__cause__ if isinstance(error, StoreError) else error  # of a part, it says already what it is
+            if isinstance(cause, sqlite3.Error | OSError) and primary_code(cause) in _BROKEN:
                 self._drop_writer()
+            if isinstance(error, StoreError):
+                raise
             raise failure(error, self.path) from error
         finally:
             self._within = 0

@@ -1,14 +1,15 @@
 """What a turn has said stays in its chat, once, wherever the process dies and whatever comes between."""
 
 import asyncio
+import errno
 import threading
 from pathlib import Path
 
 import pytest
 
-from agent.errors import HermesError, StoreError
+from agent.errors import HermesError, RefusedError, StoreError
 from agent.events import TaskChanged, TurnFinished
-from agent.models.scripted import Call, Say, ScriptedModel, Until
+from agent.models.scripted import Answer, Call, Fail, Say, ScriptedModel, Until
 from agent.protocols import Task
 from agent.store.memory import MemoryStore
 from agent.tasks import orders
@@ -16,7 +17,7 @@ from gateway.config import Platform
 from gateway.home import Hearers
 from gateway.lines import Item
 from gateway.pages import whole, with_shown
-from gateway.platforms.base import Unavailable
+from gateway.platforms.base import SendResult, Unavailable
 from gateway.session import Chat
 from tests.gateway.test_service import House, reads_nothing, served, showing
 
@@ -37,7 +38,7 @@ async def asked(house: House) -> None:
     await house.shows(lambda: any(shown.buttons for shown in house.platform.shown))
 
 
-async def again(before: House, *answers: str) -> House:
+async def again(before: House, *answers: Answer) -> House:
     """The next process, on the same store and in the same chat."""
     house = House(ScriptedModel(list(answers)), before.folder, before.store, "two")
     house.platform.shown[:] = before.platform.shown
@@ -45,25 +46,42 @@ async def again(before: House, *answers: str) -> House:
 
 
 @pytest.mark.parametrize(
-    ("texts", "result", "expected"),
+    ("told", "texts", "result", "expected"),
     [
-        ([], "", ""),
-        ([], "shorter", "shorter"),
-        (["A"], "A", "A"),
-        (["A", "I look.", "B"], "A\n\nB", "A\n\nI look.\n\nB"),
-        (["A"], "A \n\n\nB, cut", "A\n\nB, cut"),
-        (["I look."], "cut", "I look.\n\ncut"),
+        ([], [], "", ""),
+        ([], [], "shorter", "shorter"),
+        ([], ["A"], "A", "A"),
+        ([], ["A", "I look.", "B"], "A\n\nB", "A\n\nI look.\n\nB"),
+        ([], ["A"], "A \n\n\nB, cut", "A\n\nB, cut"),
+        ([], ["I look."], "cut", "I look.\n\ncut"),
+        ([], ["I"], "In fact", "I\n\nIn fact"),
+        ([], ["OK"], "OK\n\nIt is not OK yet, but", "OK\n\nIt is not OK yet, but"),
+        (["A"], [], "A", ""),
+        (["A"], ["B"], "A\n\nC", "B\n\nC"),
+        (["A"], ["B"], "A\n\nB", "B"),
+        ([], ["B"], "A\n\nB", "A\n\nB"),  # the log has A no more
     ],
 )
-def test_what_came_of_a_turn_and_all_that_it_said_are_joined_once(texts: list[str], result: str, expected: str) -> None:
-    assert whole(texts, result) == expected
+def test_what_came_of_a_turn_and_all_that_it_said_are_joined_once(
+    told: list[str], texts: list[str], result: str, expected: str
+) -> None:
+    assert whole(told, texts, result) == expected
 
 
-def test_what_is_shown_holds_what_was_said_or_comes_after_it() -> None:
-    assert with_shown(["A"], "A\n\nhalf") == "A\n\nhalf"
-    assert with_shown(["A"], "half") == "A\n\nhalf"
-    assert with_shown([], "half") == "half"
-    assert with_shown(["A"], "") == "A"
+@pytest.mark.parametrize(
+    ("texts", "shown", "expected"),
+    [
+        (["A"], "A\n\nhalf", "A\n\nhalf"),
+        (["A", "B"], "B\n\nhalf", "A\n\nB\n\nhalf"),
+        (["A"], "half", "A\n\nhalf"),
+        ([], "half", "half"),
+        (["A"], "", "A"),
+    ],
+)
+def test_what_is_shown_holds_the_last_of_what_was_said_or_comes_after_it(
+    texts: list[str], shown: str, expected: str
+) -> None:
+    assert with_shown(texts, shown) == expected
 
 
 async def test_text_between_two_answers_is_told_once(tmp_path: Path) -> None:
@@ -353,3 +371,128 @@ async def test_what_was_queued_comes_also_where_what_was_said_too_late_cannot(
         await house.quiet_until_held(1)
         go.set()
         await house.shows(showing(house, "one", "two"))
+
+
+async def test_what_stays_is_not_told_again_when_the_turn_then_fails(tmp_path: Path) -> None:
+    async with served(tmp_path, [[Say("I look first."), QUESTION], Fail(RefusedError("no"))]) as house:
+        await house.platform.say("go")
+        await asked(house)
+        await house.platform.say("a")
+        await house.shows(showing(house, "❌"))
+        await house.quiet()
+        assert times(house, "I look first.") == 1
+
+
+@pytest.mark.parametrize("late_until", ["done", "told"])
+async def test_an_answer_is_told_once_where_a_question_before_it_is_told_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late_until: str
+) -> None:
+    async with served(tmp_path, [[Say("I look first."), QUESTION], "Done."]) as house:
+        changed = house.service.telling.changed
+
+        async def late(event: TaskChanged, said: str = "") -> None:
+            if event.state == "waiting":
+                await house.service.aside(lambda: house.service.turns.reply(event.task_id, "a"))
+                await house.shows(lambda: house.store.tasks()[0].state == "done")
+                if late_until == "told":
+                    await house.service.telling.left_over()
+            await changed(event, said)
+
+        monkeypatch.setattr(house.service.telling, "changed", late)
+        await house.platform.say("go")
+        await house.shows(showing(house, "Done."))
+        await house.quiet()
+        assert [times(house, words) for words in ("I look first.", "Done.")] == [1, 1]
+
+
+async def test_what_is_being_told_is_not_taken_for_what_was_not_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look in between, while the first message of the turn is on its way."""
+    asks, begun, arrives = threading.Event(), asyncio.Event(), asyncio.Event()
+    async with served(tmp_path, [[Say("I look first."), Until(asks), QUESTION], "Done."]) as house:
+        send = house.platform.send
+
+        async def slow(chat: Chat, text: str, *, reply_to: str = "") -> SendResult:
+            if not begun.is_set():
+                begun.set()
+                await arrives.wait()
+            return await send(chat, text, reply_to=reply_to)
+
+        monkeypatch.setattr(house.platform, "send", slow)
+        await house.platform.say("go")
+        await begun.wait()
+        asks.set()
+        await house.shows(lambda: house.store.tasks()[0].state == "waiting")
+        await house.service.look_after(900)
+        arrives.set()
+        await asked(house)
+        await house.quiet()
+        assert times(house, "I look first.") == 1
+
+
+async def test_a_file_that_is_changed_after_a_question_is_sent_as_it_is_then(tmp_path: Path) -> None:
+    file = tmp_path / "chart.txt"
+    file.write_text("draft")
+    async with served(tmp_path, [[Say("Here: [chart](chart.txt)"), QUESTION], "Better: [chart](chart.txt)"]) as house:
+        await house.platform.say("go")
+        await asked(house)
+        await house.quiet()
+        file.write_text("the final one")
+        await house.platform.say("a")
+        await house.shows(showing(house, "Better:"))
+        await house.quiet()
+        assert [shown.file for shown in house.platform.shown if shown.file] == [b"draft", b"the final one"]
+
+
+async def test_the_same_words_said_again_are_no_answer_once_more(tmp_path: Path) -> None:
+    go = threading.Event()
+    async with served(tmp_path, [QUESTION, [Until(go), Say("x")]], busy="queue") as house:
+        await house.platform.say("go")
+        await asked(house)
+        await house.platform.say("yes please")
+        await house.shows(lambda: len(house.model.requests) == 2)
+        await house.quiet_lines()
+        await house.platform.say("yes please")
+        await house.quiet_until_held(1)
+    next_one = await again(house, "First done.", "Second done.")
+    await next_one.shows(showing(next_one, "First done.", "Second done."))
+    await next_one.service.close(0.1)
+
+
+async def test_a_folder_that_cannot_be_had_keeps_neither_the_start_nor_a_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_folder(key: str) -> Path:
+        raise FileExistsError(errno.EEXIST, "a link that leads nowhere")
+
+    (tmp_path / "a.txt").write_text("alpha")
+    never = threading.Event()
+    script = [[Say("I look first."), Call("read_file", path="a.txt")], [Until(never), Say("x")]]
+    async with served(tmp_path, script) as house:
+        await house.platform.say("go")
+        await house.shows(lambda: len(house.model.requests) == 2)
+    next_one = House(ScriptedModel([[Say("Now."), QUESTION]]), tmp_path, house.store, "two")
+    monkeypatch.setattr(next_one.service.telling, "_folder", no_folder)
+    await next_one.open()
+    await asked(next_one)
+    await next_one.service.close(0.1)
+    assert "a link that leads nowhere" in caplog.text
+
+
+async def test_half_a_text_that_was_shown_stays_where_the_turn_was_stopped_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.txt").write_text("alpha")
+    never = threading.Event()
+    script = [[Say("I look."), Call("read_file", path="a.txt")], [Say("Half of it"), Until(never)]]
+    async with served(tmp_path, script) as house:
+        await house.platform.say("go")
+        await house.shows(showing(house, "Half of it"))
+        monkeypatch.setattr(house.service.telling, "changed", nothing)
+    orders(house.store).stop(house.store.tasks()[0].id)
+    next_one = await again(house)
+    await next_one.shows(showing(next_one, "⏹ Stopped."))
+    await next_one.quiet()
+    assert [times(next_one, words) for words in ("I look.", "Half of it")] == [1, 1]
+    await next_one.service.close(0.1)
