@@ -88,6 +88,8 @@ async def test_retry_waits_for_what_was_written_before_it(tmp_path: Path) -> Non
     async with served(tmp_path, ["one", "two", "three"], busy="queue") as house:
         await house.platform.say("first")
         await house.shows(lambda: house.platform.texts("1") == ["one"])
+        await house.quiet()
+        await house.shows(lambda: [task.state for task in house.store.tasks()] == ["done"])
         run, changed = house.service._run, house.service.telling.changed
 
         def held(task: Task, *, emit: Sink, cancel: CancelToken) -> TurnFinished | TurnSuspended:
@@ -103,6 +105,7 @@ async def test_retry_waits_for_what_was_written_before_it(tmp_path: Path) -> Non
         await house.shows(lambda: any(task.state == "running" for task in house.store.tasks()))
         await house.platform.say("third")
         await house.quiet_until_held(1)
+        await house.shows(lambda: house.service.lines._lines[HERE].worker is None)  # it looks again when it is told
         house.service.telling.changed = late  # type: ignore[method-assign]
         go.set()
         await house.shows(lambda: all(task.state == "done" for task in house.store.tasks()))
